@@ -1,0 +1,52 @@
+"""Packaging of wnet-fsr: W-Net and its baselines as a plugin for BasicSR."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "wnet_arch" / "__init__.py").read_text(encoding="utf-8"))[1]
+
+setup(
+    name="wnet-fsr",
+    version=VERSION,
+    description="W-Net face super-resolution, guided by a parsing map estimated from the small face, as a BasicSR plugin",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9,<3.13",
+    packages=find_packages(include=["wnet_arch", "wnet_arch.*"]),
+    package_data={"wnet_arch.weights": ["*.toml", "*.safetensors", "*.md"]},
+    install_requires=[
+        "torch>=2.1",
+        "torchvision>=0.16",
+        "basicsr==1.4.2",
+        "setuptools; python_version >= '3.12'",  # BasicSR imports distutils
+        "facexlib>=0.3.0",
+        "lmdb>=1.4",
+        "opencv-python>=4.8",
+        "pyyaml>=6.0",
+        "lpips>=0.1.4",
+        "numpy>=1.24",
+        "pillow>=9.5",
+        "safetensors>=0.4",
+        "tqdm>=4.60",
+        "tomli>=2.0; python_version < '3.11'",
+    ],
+    extras_require={
+        "landmarks": ["dlib-bin>=19.24.6"],
+        "test": ["pytest>=7.4", "scikit-image>=0.21", "ruff>=0.6"],
+    },
+    entry_points={
+        "console_scripts": [
+            "basicsr = wnet_arch.cli.basicsr:main",
+            "wnet = wnet_arch.cli.wnet:main",
+        ],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)

@@ -1,0 +1,161 @@
+"""The only file that works around framework versions. Imported before BasicSR.
+
+BasicSR's last release on PyPI (1.4.2, August 2022) neither imports nor runs everywhere on today's libraries. Each
+work-around below names the versions it is for, does nothing elsewhere, and has a test in ``tests/test_compat.py``.
+Files of BasicSR are never changed; at most a module that has disappeared is supplied, or one function is replaced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import types
+from pathlib import Path
+
+import torch
+
+from wnet_arch.errors import UsageError, WNetError
+
+#: What the plugin uses of BasicSR; a fork without it is refused by name.
+_REQUIRED_API = {
+    "basicsr.archs": ("build_network",),
+    "basicsr.data": ("build_dataset", "build_dataloader"),
+    "basicsr.losses": ("build_loss",),
+    "basicsr.metrics": ("calculate_metric",),
+    "basicsr.models": ("build_model",),
+    "basicsr.models.sr_model": ("SRModel",),
+    "basicsr.train": ("train_pipeline", "load_resume_state"),
+    "basicsr.test": ("test_pipeline",),
+    "basicsr.utils.registry": ("ARCH_REGISTRY", "DATASET_REGISTRY", "LOSS_REGISTRY", "METRIC_REGISTRY", "MODEL_REGISTRY"),
+}
+
+
+def _missing(module: str) -> bool:
+    """True when ``module`` can neither be found on disk nor is loaded already."""
+    if module in sys.modules:
+        return False
+    try:
+        return importlib.util.find_spec(module) is None
+    except ModuleNotFoundError:
+        return True
+
+
+def supply_functional_tensor() -> bool:
+    """torchvision >= 0.17 has no ``transforms.functional_tensor``, which BasicSR 1.4.2 imports for one function."""
+    name = "torchvision.transforms.functional_tensor"
+    if not _missing(name):
+        return False
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    module = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
+    module.rgb_to_grayscale = rgb_to_grayscale
+    sys.modules[name] = module
+    return True
+
+
+def supply_distutils() -> bool:
+    """Python >= 3.12 has no ``distutils``, which BasicSR's ``archs/arch_util.py`` imports; setuptools brings one."""
+    if not _missing("distutils"):
+        return False
+    if _missing("setuptools"):
+        raise WNetError("BasicSR needs distutils, gone from Python 3.12: run `pip install setuptools`")
+    importlib.import_module("setuptools")
+    return True
+
+
+def supply_scipy_filters() -> bool:
+    """SciPy >= 2 has no ``scipy.ndimage.filters``, which BasicSR 1.4.2 imports for NIQE."""
+    name = "scipy.ndimage.filters"
+    if not _missing(name):
+        return False
+    from scipy.ndimage import convolve
+
+    module = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
+    module.convolve = convolve
+    sys.modules[name] = module
+    return True
+
+
+def load_resume_state(opt: dict) -> dict | None:
+    """Replaces ``basicsr.train.load_resume_state`` (every version up to git 8d56e3a).
+
+    The framework's own calls ``torch.cuda.current_device()``, so that nothing resumes without a GPU, and looks for the
+    states of ``--auto_resume`` under the current folder instead of the experiment's.
+
+    Returns:
+        The state with tensors on the CPU (optimizers move them to their parameters' device), or ``None`` when there is
+        nothing to resume.
+
+    Raises:
+        UsageError: the file named in ``path.resume_state`` does not exist or cannot be read.
+    """
+    from basicsr.utils import check_resume
+
+    path = opt["path"].get("resume_state")
+    if opt["auto_resume"]:
+        states = Path(opt["path"]["experiments_root"], "training_states").glob("*.state")
+        newest = max(states, key=lambda file: float(file.stem), default=None)
+        path = str(newest) if newest else None
+        if newest:
+            opt["path"]["resume_state"] = path
+    if not path:
+        return None
+    if not os.path.isfile(path):
+        raise UsageError(f"path.resume_state: there is no file {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise UsageError(f"path.resume_state: {path} is not a readable training state ({first_line})") from error
+    check_resume(opt, state["iter"])
+    return state
+
+
+def check_framework() -> str:
+    """Imports BasicSR and returns where it was loaded from.
+
+    Raises:
+        WNetError: it is not installed, or is a fork without the interface this plugin uses.
+    """
+    if _missing("basicsr"):
+        raise WNetError("BasicSR is not installed: run `pip install --no-build-isolation basicsr==1.4.2`")
+    import basicsr
+
+    where = os.path.dirname(basicsr.__file__ or "?")
+    for module, names in _REQUIRED_API.items():
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise WNetError(f"the BasicSR loaded from {where} cannot be used: {error}") from error
+        lacking = [name for name in names if not hasattr(found, name)]
+        if lacking:
+            raise WNetError(f"the BasicSR loaded from {where} is a fork without {module}.{lacking[0]}: uninstall it")
+    return where
+
+
+def describe_framework() -> str:
+    """One line for logs: which BasicSR, torch and torchvision are in use."""
+    import basicsr
+    import torchvision
+
+    return (
+        f"BasicSR {getattr(basicsr, '__version__', 'unknown')} from {BASICSR_PATH}, "
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    )
+
+
+def _apply() -> str:
+    supply_functional_tensor()
+    supply_distutils()
+    supply_scipy_filters()
+    where = check_framework()
+    import basicsr.train
+
+    basicsr.train.load_resume_state = load_resume_state
+    return where
+
+
+#: Folder of the BasicSR in use.
+BASICSR_PATH = _apply()

@@ -1,0 +1,48 @@
+"""Errors a user can act on: one clear line each, and the exit code the commands end with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WNetError(Exception):
+    """Something went wrong that the user can understand and mend. Commands print it as one line and exit 1."""
+
+    exit_code = 1
+
+
+class UsageError(WNetError):
+    """Wrong arguments, options, paths or data named in them. Exit code 2."""
+
+    exit_code = 2
+
+
+class NetworkError(UsageError, ValueError):
+    """A network cannot be built as asked, or cannot take the input it was given."""
+
+
+class DataError(UsageError):
+    """A data set is missing, incomplete, or not what the options say it is."""
+
+
+class WeightsError(UsageError):
+    """A pretrained file is missing, damaged, or made for another configuration."""
+
+
+class NothingToDoError(WNetError):
+    """The command was right, but there was nothing to work on (no photo, no face). Exit code 3."""
+
+    exit_code = 3
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns ``"; did you mean 'X'?"`` for the nearest known name, or the list of known names when none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if not near:
+        folded = {k.lower(): k for k in known}
+        near = [folded[m] for m in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
+    if near:
+        return "; did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
+    return "; known: " + ", ".join(known)

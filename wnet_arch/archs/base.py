@@ -29,10 +29,10 @@ class FaceSROutput(NamedTuple):
 
 
 def enlarge(lq: torch.Tensor, scale: int) -> torch.Tensor:
-    """Enlarges as PIL's bicubic filter does, result rounded to 8 bit.
+    """Enlarges as PIL's bicubic filter enlarges 8-bit images: along rows, then along columns, rounded to 8 bit after each.
 
-    ``antialias=True`` selects PIL's kernel (a = -0.5); torch's own default (a = -0.75) is another filter. The rounding is
-    that of the 8-bit images which networks of the "enlarged input" kind are trained and tested on.
+    Networks of the "enlarged input" kind are trained and tested on such images. ``antialias=True`` selects PIL's kernel
+    (a = -0.5); torch's own default (a = -0.75) is another filter.
 
     Args:
         lq: (B, C, h, w), float, [0, 1].
@@ -43,8 +43,10 @@ def enlarge(lq: torch.Tensor, scale: int) -> torch.Tensor:
     """
     height, width = lq.shape[-2:]
     wide = lq if lq.dtype == torch.float64 else lq.float()
-    up = F.interpolate(wide, (height * scale, width * scale), mode="bicubic", align_corners=False, antialias=True)
-    return up.mul(255).round().clamp(0, 255).div(255).to(lq.dtype)
+    image = wide * 255
+    for size in ((height, width * scale), (height * scale, width * scale)):
+        image = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=True).round().clamp(0, 255)
+    return image.div(255).to(lq.dtype)
 
 
 class FaceSRNetwork(nn.Module, ABC):

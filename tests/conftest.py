@@ -1,0 +1,92 @@
+"""Small sets and files that several tests use. Images are made here: smooth colour fields with a drawn face and its map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wnet_arch.data.face_lmdb import encode_png
+from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
+from wnet_arch.data.face_parsing_dataset import reduce_bicubic
+from wnet_arch.faces import labels
+
+
+def drawn_face(seed: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """A face-like picture and its map: RGB uint8 (size, size, 3), classes uint8 (size, size). Left is not right."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j]
+
+    def disc(cx, cy, rx, ry):
+        return ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
+
+    shift = rng.uniform(-0.05, 0.05)
+    parsing = np.zeros((size, size), np.uint8)
+    parsing[disc(0.5 + shift, 0.5, 0.35, 0.45)] = labels.SKIN
+    for value, cx, cy, rx, ry in (
+        (labels.R_EYE, 0.36, 0.42, 0.09, 0.06),
+        (labels.L_EYE, 0.64, 0.42, 0.07, 0.06),
+        (labels.R_BROW, 0.36, 0.3, 0.1, 0.04),
+        (labels.L_BROW, 0.64, 0.3, 0.1, 0.04),
+        (labels.NOSE, 0.5, 0.55, 0.06, 0.1),
+        (labels.MOUTH, 0.5, 0.75, 0.12, 0.05),
+    ):
+        parsing[disc(cx + shift, cy, rx, ry)] = value
+    colours = rng.integers(30, 226, (256, 3))
+    image = colours[parsing] + 20 * np.sin(9 * x + 5 * y)[..., None] + rng.normal(0, 2, (size, size, 3))
+    return image.clip(0, 255).astype(np.uint8), parsing
+
+
+def write_set(path: Path, count: int, size: int = 64, scales: tuple[int, ...] = (4, 8), seed: int = 0) -> Path:
+    """Writes a face set of drawn faces as ``wnet prepare`` would."""
+    shapes = {"gt": (size, size, 3), "parsing": (size, size, 1)}
+    shapes.update({f"lq_x{scale}": (size // scale, size // scale, 3) for scale in scales})
+    with FaceLMDBWriter(path, {}, shapes) as writer:
+        for index in range(count):
+            gt, parsing = drawn_face(seed + index, size)
+            images = {"gt": gt, "parsing": parsing, **{f"lq_x{scale}": reduce_bicubic(gt, scale) for scale in scales}}
+            key = f"face{index:03d}"
+            writer.add({"file": key, "key": key}, images={name: encode_png(image) for name, image in images.items()})
+        writer.finish({"": {"scales": list(scales), "size": size}})
+    return path
+
+
+def write_folders(path: Path, count: int, size: int = 64) -> Path:
+    """Writes drawn faces as plain folders ``gt`` and ``labels``."""
+    for folder in ("gt", "labels"):
+        (path / folder).mkdir(parents=True)
+    for index in range(count):
+        gt, parsing = drawn_face(index, size)
+        Image.fromarray(gt).save(path / "gt" / f"face{index:03d}.png")
+        Image.fromarray(parsing).save(path / "labels" / f"face{index:03d}.png")
+    return path
+
+
+@pytest.fixture(scope="session")
+def face_set(tmp_path_factory) -> Path:
+    """A set of six drawn faces, 64x64, x4 and x8."""
+    return write_set(tmp_path_factory.mktemp("sets") / "faces", count=6)
+
+
+@pytest.fixture(scope="session")
+def vgg_file(tmp_path_factory) -> str:
+    """A file with the layout of torchvision's VGG-19, random weights: for tests of the loss's arithmetic only."""
+    import torch
+
+    from wnet_arch.losses.vgg import CONVOLUTIONS_PER_STAGE
+
+    generator = torch.Generator().manual_seed(0)
+    state, in_channels, index = {}, 3, 0
+    for stage, count in enumerate(CONVOLUTIONS_PER_STAGE):
+        out_channels = min(64 * 2**stage, 512)
+        for _ in range(count):
+            std = (2 / (9 * in_channels)) ** 0.5
+            state[f"features.{index}.weight"] = torch.randn(out_channels, in_channels, 3, 3, generator=generator) * std
+            state[f"features.{index}.bias"] = torch.zeros(out_channels)
+            in_channels, index = out_channels, index + 2
+        index += 1
+    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
+    torch.save(state, path)
+    return str(path)

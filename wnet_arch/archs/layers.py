@@ -1,0 +1,172 @@
+"""Blocks that W-Net is made of. Shapes are (B, C, H, W) throughout; a block keeps the shape unless it says otherwise."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """The paper's f_{3x3,n}: 3x3, stride 1, zero padding that keeps the size, with bias."""
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """The paper's f_{1x1,n}."""
+    return nn.Conv2d(in_channels, out_channels, 1)
+
+
+def full_precision(device: torch.device):
+    """Context in which autocast is off; nothing to switch on devices without autocast, such as ``meta``."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+class ChannelAttention(nn.Module):
+    """CA: weights each channel by a gate computed from its global mean (RCAN, Zhang et al. 2018, section 3.3)."""
+
+    def __init__(self, num_feat: int, reduction: int = 16):
+        super().__init__()
+        squeezed = max(num_feat // reduction, 4)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            conv1x1(num_feat, squeezed),
+            nn.ReLU(inplace=True),
+            conv1x1(squeezed, num_feat),
+            nn.Sigmoid(),
+        )
+        # The means are small and nearly the same for all images, so the sign of the bias alone would decide whether one
+        # of these few units ever passes a gradient. A positive start lets all of them learn.
+        nn.init.constant_(self.gate[1].bias, 0.2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gate(x)
+
+
+class SpatialAttention(nn.Module):
+    """SA, SPA: weights each position by a gate from the mean and maximum over channels (CBAM, Woo et al. 2018, 3.2)."""
+
+    def __init__(self, kernel_size: int = 7):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.conv(pooled))
+
+
+class PixelAttention(nn.Module):
+    """PA: a gate in (0, 1) for every channel of every pixel (PAN, Zhao et al. 2020). Returns the gate, not the product."""
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.conv = conv1x1(num_feat, num_feat)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.conv(x))
+
+
+class ResidualBlock(nn.Module):
+    """x + f_{3x3}(ReLU(f_{3x3}(x))), without normalisation."""
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.body = nn.Sequential(conv3x3(num_feat, num_feat), nn.ReLU(inplace=True), conv3x3(num_feat, num_feat))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+class Hourglass(nn.Module):
+    """Hourglass of a given depth (Newell et al. 2016, section 3.1) with :class:`ResidualBlock` at every node.
+
+    Each level halves the size by max pooling and doubles it back by nearest-neighbour enlargement, so the input's sides
+    must be multiples of ``2 ** depth``.
+    """
+
+    def __init__(self, depth: int, num_feat: int):
+        super().__init__()
+        self.skip = ResidualBlock(num_feat)
+        self.down = ResidualBlock(num_feat)
+        self.inner = Hourglass(depth - 1, num_feat) if depth > 1 else ResidualBlock(num_feat)
+        self.up = ResidualBlock(num_feat)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        low = self.up(self.inner(self.down(F.max_pool2d(x, 2))))
+        return self.skip(x) + F.interpolate(low, scale_factor=2, mode="nearest")
+
+
+class Upsample(nn.Sequential):
+    """Doubles the size: (B, C, H, W) -> (B, C, 2H, 2W).
+
+    The paper says "Pixel Shuffle layers and BatchNorm layers" (after equation 14). Pixel shuffle takes four times the
+    channels it gives; a 1x1 convolution, the cheapest that can, supplies them.
+    """
+
+    def __init__(self, num_feat: int):
+        super().__init__(conv1x1(num_feat, 4 * num_feat), nn.PixelShuffle(2), nn.BatchNorm2d(num_feat))
+
+
+class Downsample(nn.Sequential):
+    """Halves the size: (B, C, H, W) -> (B, C, H/2, W/2); the mirror of :class:`Upsample` (after equation 18)."""
+
+    def __init__(self, num_feat: int):
+        super().__init__(nn.PixelUnshuffle(2), conv1x1(4 * num_feat, num_feat), nn.BatchNorm2d(num_feat))
+
+
+class ChannelSelfAttention(nn.Module):
+    """Self-attention between channels, equations 20 and 21.
+
+    Q, K and V each come from a 3x3 depth-wise convolution followed by a 1x1 convolution, as printed. The paper speaks of
+    "channel-level context" and of "global attention weights from different positions" at once; attention between positions
+    of a 128x128 map would need a 16384 x 16384 matrix, so the rows of Q and K are channels, as in Restormer (Zamir et al.
+    2022, section 3.1), with its L2 normalisation, and its learned temperature in the place of 1 / sqrt(d).
+
+    Args:
+        num_feat: channels C.
+        num_heads: the C channels are attended in this many groups; 4 in the paper.
+    """
+
+    def __init__(self, num_feat: int, num_heads: int = 4):
+        super().__init__()
+        self.num_heads = num_heads
+        self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
+        self.query, self.key, self.value = (self._projection(num_feat) for _ in range(3))
+
+    @staticmethod
+    def _projection(num_feat: int) -> nn.Sequential:
+        depthwise = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
+        return nn.Sequential(depthwise, conv1x1(num_feat, num_feat))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = x.shape
+        by_head = (batch, self.num_heads, channels // self.num_heads, height * width)
+        query, key, value = (proj(x).reshape(by_head) for proj in (self.query, self.key, self.value))
+        # A sum over all pixels and a softmax: too much for half precision, so both stay in float32 under autocast.
+        with full_precision(x.device):
+            wide = torch.promote_types(query.dtype, torch.float32)
+            query, key = F.normalize(query.to(wide), dim=-1), F.normalize(key.to(wide), dim=-1)
+            weights = (query @ key.transpose(-2, -1) * self.temperature.to(wide)).softmax(dim=-1)
+        return (weights.to(value.dtype) @ value).reshape(x.shape)
+
+
+class SCAB(nn.Module):
+    """Self-attention and channel attention block (section 3.3): RCAN's residual block with self-attention inside.
+
+    f = f_{3x3}(ReLU(f_{3x3}(x))), the block's features; f + ChannelSelfAttention(f) "building upon" them; then channel
+    attention and the block's identity connection. Without ``self_attention`` it is RCAN's RCAB (ablation, Table 3).
+    """
+
+    def __init__(self, num_feat: int, self_attention: bool = True, num_heads: int = 4):
+        super().__init__()
+        self.features = nn.Sequential(conv3x3(num_feat, num_feat), nn.ReLU(inplace=True), conv3x3(num_feat, num_feat))
+        self.attention = ChannelSelfAttention(num_feat, num_heads) if self_attention else None
+        self.channel_attention = ChannelAttention(num_feat)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.features(x)
+        if self.attention is not None:
+            features = features + self.attention(features)
+        return x + self.channel_attention(features)

@@ -1,0 +1,309 @@
+"""W-Net (Liu, Yang, Liu: "W-Net: A Facial Feature-Guided Face Super-Resolution Network", 2024).
+
+There is no public code of the paper. This is written from its text; equation numbers are the paper's. Where the text is
+open, the class concerned says what was decided, and the switches are arguments of :class:`WNet`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
+from wnet_arch.archs.layers import (
+    SCAB,
+    ChannelAttention,
+    Downsample,
+    Hourglass,
+    PixelAttention,
+    ResidualBlock,
+    SpatialAttention,
+    Upsample,
+    conv1x1,
+    conv3x3,
+)
+from wnet_arch.errors import NetworkError
+
+#: Channels of the parsing map (equation 8).
+PARSING_CHANNELS = 3
+
+
+class WNetOutput(NamedTuple):
+    """``sr``: (B, 3, H, W), the face; ``parsing``: (B, 3, H, W), the estimated skin map, not clamped, target 0 or 1."""
+
+    sr: torch.Tensor
+    parsing: torch.Tensor
+
+
+class MultiScaleAttentionUnit(nn.Module):
+    """The Parsing Block's attention unit, equations 4 to 7.
+
+    Open in the paper: the channel counts. "Adjust" is read as n, "reduce" and "halved" as n/2, "doubled" as twice the
+    output of a plain convolution on n/2 channels, which gives n; that makes the concatenations 2n wide, and is the known
+    block of the same shape. That block computes y2 and y3 from y1 where equation 4 prints F_Deep: ``y_from``.
+    """
+
+    def __init__(self, num_feat: int, y_from: str = "deep"):
+        super().__init__()
+        half = num_feat // 2
+        self.y_from = y_from
+        self.conv1 = conv1x1(num_feat, num_feat)
+        self.conv2 = conv3x3(num_feat, half)
+        self.conv3 = conv3x3(num_feat, half)
+        self.conv4 = conv3x3(2 * num_feat, num_feat)
+        self.conv5 = conv3x3(half, half)
+        self.channel_attention = ChannelAttention(2 * num_feat)
+        self.spatial_attention = SpatialAttention()
+        self.conv7 = conv1x1(2 * num_feat, num_feat)
+
+    def forward(self, deep: torch.Tensor) -> torch.Tensor:
+        y1 = F.relu(self.conv1(deep))
+        source = deep if self.y_from == "deep" else y1
+        y2 = F.relu(self.conv2(source))
+        y3 = F.relu(self.conv3(source))
+        y4 = F.relu(self.conv4(torch.cat([y1, y2, y3], dim=1)))
+        y5 = F.relu(self.conv5(y3))
+        joined = torch.cat([y2, y4, y5], dim=1)
+        y6 = self.channel_attention(joined) + self.spatial_attention(joined)
+        return self.conv7(y6) + deep
+
+
+class ParsingBlock(nn.Module):
+    """Estimates the face parsing map from the enlarged LR face, equations 2 to 8.
+
+    Open in the paper: the number of residual blocks of F_Res; two are used here. The map has no activation (equation 8
+    prints none).
+
+    Shape:
+        (B, 3, H, W) -> (B, 3, H, W), H and W multiples of 16.
+    """
+
+    def __init__(self, num_feat: int, y_from: str = "deep", num_blocks: int = 2):
+        super().__init__()
+        self.shallow = conv3x3(3, num_feat)
+        self.residual = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_blocks)))
+        self.hourglass = Hourglass(depth=4, num_feat=num_feat)
+        self.attention = MultiScaleAttentionUnit(num_feat, y_from)
+        self.to_map = conv3x3(num_feat, PARSING_CHANNELS)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        deep = self.hourglass(self.residual(self.shallow(image)))
+        return self.to_map(self.attention(deep))
+
+
+class PlainParsingBlock(nn.Sequential):
+    """The "standard ConvBlock" that stands for :class:`ParsingBlock` in the ablation (section 4.4)."""
+
+    def __init__(self, num_feat: int):
+        super().__init__(
+            conv3x3(3, num_feat),
+            nn.ReLU(inplace=True),
+            conv3x3(num_feat, num_feat),
+            nn.ReLU(inplace=True),
+            conv3x3(num_feat, PARSING_CHANNELS),
+        )
+
+
+class LPF(nn.Module):
+    """LR-Parsing Map Fusion Module, equations 9 to 11.
+
+    Equation 10 adds F_parsing, 3 channels, to features of ``num_feat`` channels; one 1x1 convolution embeds the map first,
+    so that every sum is defined. PA is read as a gate for every channel of every pixel.
+
+    Shape:
+        features (B, C, H, W), parsing (B, 3, H, W) -> (B, C, H, W).
+    """
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.embed = conv1x1(PARSING_CHANNELS, num_feat)
+        self.conv_lr1 = conv3x3(num_feat, num_feat)
+        self.conv_lr2 = conv3x3(num_feat, num_feat)
+        self.conv_parsing = conv3x3(num_feat, num_feat)
+        self.channel_attention = ChannelAttention(num_feat)
+        self.spatial_attention = SpatialAttention()
+        self.pixel_attention = PixelAttention(num_feat)
+        self.conv_att = conv3x3(num_feat, num_feat)
+        self.conv_fuse1 = conv3x3(2 * num_feat, num_feat)
+        self.conv_fuse2 = conv1x1(num_feat, num_feat)
+
+    def forward(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
+        parsing = self.embed(parsing)
+        lr1, lr2 = self.conv_lr1(features), self.conv_lr2(features)
+        parsing_conv = self.conv_parsing(parsing)
+
+        attended = self.conv_att(self.channel_attention(lr1) + self.spatial_attention(lr1))
+        sigma = self.pixel_attention(lr2 + parsing_conv)
+        pixel = sigma * lr2 + (1 - sigma) * parsing_conv
+
+        fuse1 = self.conv_fuse1(torch.cat([attended, parsing_conv], dim=1))
+        fuse2 = self.conv_fuse2(pixel + features + parsing)
+        return fuse1 + fuse2 + lr2 + parsing_conv
+
+
+class CascadeFusion(nn.Module):
+    """The "basic cascade" that stands for :class:`LPF` in the ablation (section 4.4): concatenation and 3x3 convolution."""
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.conv = conv3x3(num_feat + PARSING_CHANNELS, num_feat)
+
+    def forward(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
+        return self.conv(torch.cat([features, parsing], dim=1))
+
+
+class WNetTrunk(nn.Module):
+    """W-Net on the enlarged face: (B, 3, H, W) in [0, 1] -> :class:`WNetOutput`, H and W multiples of 16.
+
+    Section 3.3: the image and its parsing map go up a pyramid of pixel shuffles to ``peak`` times the size and down again,
+    fused with the nearest-enlarged map at every level (equations 12 to 19), then through an encoder of four levels, fused
+    with the reduced map at each, and a decoder back (equations 22 and 23). The arguments are those of :class:`WNet`.
+    """
+
+    def __init__(self, num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual):
+        super().__init__()
+        self.skip = skip
+        self.global_residual = global_residual
+        self.grad_checkpointing = False
+        fusion = LPF if lpf else CascadeFusion
+
+        def scabs() -> nn.Sequential:
+            return nn.Sequential(*(SCAB(num_feat, scab, num_heads) for _ in range(2)))
+
+        self.parsing = ParsingBlock(num_feat, y_from) if parsing_block else PlainParsingBlock(num_feat)
+        self.pyramid = nn.ModuleList(self._pyramid_steps(num_feat, peak))
+        self.pyramid_fusions = nn.ModuleList(fusion(num_feat) for _ in self.pyramid)
+        self.encoder_downs = nn.ModuleList(Downsample(num_feat) for _ in range(4))
+        self.encoder_blocks = nn.ModuleList(scabs() for _ in range(4))
+        self.encoder_fusions = nn.ModuleList(fusion(num_feat) for _ in range(4))
+        self.decoder_ups = nn.ModuleList(Upsample(num_feat) for _ in range(4))
+        self.decoder_blocks = nn.ModuleList(scabs() for _ in range(4))
+        self.to_rgb = conv3x3(num_feat, 3)
+
+    @staticmethod
+    def _pyramid_steps(num_feat: int, peak: int) -> list[nn.Module]:
+        """Up to ``peak`` and down to 1, a step for every factor of two (equations 14 and 16 to 19).
+
+        ``peak`` 1 keeps the concatenation (equation 12), its 3x3 convolution and the fusion at the network's own size.
+        """
+        in_channels = 3 + PARSING_CHANNELS
+        levels = peak.bit_length() - 1
+        if levels == 0:
+            return [conv3x3(in_channels, num_feat)]
+        resamplers = [Upsample] * levels + [Downsample] * levels
+        return [
+            nn.Sequential(conv3x3(num_feat if i else in_channels, num_feat), resample(num_feat))
+            for i, resample in enumerate(resamplers)
+        ]
+
+    def _run(self, block: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+        """Runs a block, keeping only its inputs for the backward pass when checkpointing is on.
+
+        Blocks with BatchNorm never come here: running them twice would update the running statistics twice.
+        """
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+    def forward(self, image: torch.Tensor) -> WNetOutput:
+        parsing = self._run(self.parsing, image)
+        features = torch.cat([image, parsing], dim=1)
+        for step, fuse in zip(self.pyramid, self.pyramid_fusions):
+            features = step(features)
+            features = self._run(fuse, features, self._map_of_size(parsing, features))
+
+        skips = []
+        for down, blocks, fuse in zip(self.encoder_downs, self.encoder_blocks, self.encoder_fusions):
+            skips.append(features)
+            features = self._run(blocks, down(features))
+            features = self._run(fuse, features, self._map_of_size(parsing, features))
+
+        for up, blocks, skipped in zip(self.decoder_ups, self.decoder_blocks, reversed(skips)):
+            features = up(features)
+            if self.skip:
+                features = features + skipped
+            features = self._run(blocks, features)
+
+        residual = self.to_rgb(features)
+        return WNetOutput(image + residual if self.global_residual else residual, parsing)
+
+    @staticmethod
+    def _map_of_size(parsing: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """NN(.) of equation 13, and the nearest-neighbour reduction of the encoder."""
+        return F.interpolate(parsing, size=features.shape[-2:], mode="nearest")
+
+
+@register_network
+class WNet(FaceSRNetwork):
+    """W-Net: super-resolution guided by a parsing map that the network estimates from the LR face itself (equation 1).
+
+    The paper is open on these points; each decision is a switch:
+
+    * The input is the LR face enlarged bicubically to the output's size, for x4 and x8 alike: section 3.3 states that the
+      features reach 1024x1024 when enlarged 8 times, which only a 128x128 input does.
+    * The parsing map has three channels, no activation, at the network's grid; its target is the binary skin map
+      repeated three times, see :class:`wnet_arch.losses.wnet_loss.WNetLoss`.
+    * Encoder: the sizes 64, 32, 16, 8 listed with equation 22 are those of maps fused *after* reduction, so a level is
+      downsampling, two SCABs, fusion with the map of that size.
+    * The text draws no connections from encoder to decoder; a U-shaped network has them (``skip``, by addition). It draws
+      no connection from input to output either (``global_residual``).
+
+    Args:
+        scale: 4 or 8, of the LR face. It changes the enlargement only: the trunk is the same.
+        num_feat: channels everywhere; 64 as in f_{3x3,64}. A multiple of 8, and of ``num_heads``.
+        peak: how far the pyramid enlarges the 128x128 features: 8 as in the paper (1024x1024), 4, 2, or 1 (no pyramid).
+        parsing_block: the Parsing Block, or a plain convolution block (ablation, Table 3).
+        lpf: LPF, or concatenation and a convolution (ablation).
+        scab: SCAB, or RCAB (ablation).
+        y_from: ``"deep"`` as equation 4 is printed, ``"y1"`` as in the known block of the same shape.
+        num_heads: heads of the self-attention (section 3.3).
+        skip: add the encoder's features to the decoder's.
+        global_residual: add the enlarged input to the output.
+        grad_checkpointing: keep less for the backward pass and compute it again, see :meth:`set_grad_checkpointing`.
+
+    ``forward`` takes LR faces whose enlarged sides are multiples of 16; with ``return_aux=True`` it gives
+    :class:`WNetOutput`.
+
+    Raises:
+        NetworkError: a value outside the ones named above.
+    """
+
+    size_multiple = 16
+
+    def __init__(
+        self,
+        scale: int = 8,
+        num_feat: int = 64,
+        peak: int = 8,
+        parsing_block: bool = True,
+        lpf: bool = True,
+        scab: bool = True,
+        y_from: str = "deep",
+        num_heads: int = 4,
+        skip: bool = True,
+        global_residual: bool = True,
+        grad_checkpointing: bool = False,
+    ):
+        super().__init__(scale)
+        if not isinstance(num_feat, int) or num_feat < 8 or num_feat % 8 or num_heads < 1 or num_feat % num_heads:
+            raise NetworkError(f"WNet: num_feat is a multiple of 8 and of num_heads ({num_heads}), not {num_feat!r}")
+        if peak not in (1, 2, 4, 8):
+            raise NetworkError(f"WNet: peak is 1, 2, 4 or 8, not {peak!r}")
+        if y_from not in ("deep", "y1"):
+            raise NetworkError(f"WNet: y_from is 'deep' or 'y1', not {y_from!r}")
+        self.trunk = WNetTrunk(num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual)
+        self.set_grad_checkpointing(grad_checkpointing)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trades time for memory in training: fusions, SCABs and the Parsing Block keep only their inputs.
+
+        The result and the gradients are the same; a training step computes those blocks' forward pass twice.
+        """
+        self.trunk.grad_checkpointing = enable
+
+    def restore(self, lq: torch.Tensor) -> WNetOutput:
+        return self.trunk(enlarge(lq, self.scale))

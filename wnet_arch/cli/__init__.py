@@ -1,0 +1,1 @@
+"""Commands, one file each. ``basicsr`` trains and tests, ``wnet`` does the rest."""

@@ -1,0 +1,95 @@
+"""The command ``basicsr``, which the framework itself does not have: train or test with an option file.
+
+It imports this package and every other plugin first, so that their names exist in the framework's registries, checks the
+options before anything is created on disk, and hands over to BasicSR's own pipelines with the current folder as root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+from wnet_arch.cli.common import run_command
+
+#: Packages that register networks, models, losses, data sets or metrics name a module in this entry-point group.
+PLUGIN_GROUP = "basicsr.plugins"
+
+EXAMPLES = """examples:
+  basicsr train -opt options/wnet_x8.yml
+  basicsr train -opt options/wnet_x8.yml --auto_resume
+  basicsr train -opt options/wnet_x8.yml --force_yml train:total_iter=1000 network_g:peak=1
+  basicsr test -opt options/test_wnet_x8.yml
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="basicsr",
+        description="Train or test a network of BasicSR, or of a plugin such as W-Net, with an option file.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pipeline", choices=("train", "test"))
+    parser.add_argument("-opt", required=True, metavar="FILE", help="YAML option file")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="how processes are started")
+    parser.add_argument("--auto_resume", action="store_true", help="continue from the newest state of this experiment")
+    parser.add_argument("--debug", action="store_true", help="short run that validates early; errors show their traceback")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="change options, e.g. train:total_iter=1000"
+    )
+    return parser
+
+
+def load_plugins() -> list[str]:
+    """Imports every plugin installed under the entry-point group; returns their names."""
+    found = entry_points()
+    group = found.select(group=PLUGIN_GROUP) if hasattr(found, "select") else found.get(PLUGIN_GROUP, [])
+    for plugin in group:
+        plugin.load()
+    return sorted(plugin.name for plugin in group)
+
+
+def _main(argv: Sequence[str]) -> int:
+    args = build_parser().parse_args(argv)
+
+    import wnet_arch
+    from wnet_arch import options
+
+    plugins = ["wnet_arch", *load_plugins()]
+    print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")
+    written = options.load(args.opt)
+    opt = options.override(written, args.force_yml)
+    options.check(opt, is_train=args.pipeline == "train", plugins=plugins)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.opt
+        if opt != options.load_as_framework(args.opt):  # overrides, or numbers such as 1e-4 which YAML 1.1 takes for text
+            path = os.path.join(folder, os.path.basename(args.opt))
+            options.save(opt, path)
+        run_pipeline(args, path)
+    return 0
+
+
+def run_pipeline(args: argparse.Namespace, path: str) -> None:
+    """Runs BasicSR's pipeline, which reads ``sys.argv`` by itself, with the current folder as root."""
+    sys.argv = [f"basicsr {args.pipeline}", "-opt", path, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
+    sys.argv += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
+    if args.pipeline == "train":
+        from basicsr.train import train_pipeline as pipeline
+    else:
+        from basicsr.test import test_pipeline as pipeline
+    pipeline(os.getcwd())
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run_command("basicsr", _main))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Pairs of LR and HR faces with their parsing maps, from an LMDB set of ``wnet prepare`` or from plain folders."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+from PIL import Image
+from torch.utils.data import Dataset
+
+from wnet_arch.data.face_lmdb import LMDBReader, read_manifest
+from wnet_arch.errors import DataError, UsageError, did_you_mean
+from wnet_arch.faces import labels
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+#: Keys of an option block that this data set reads.
+OWN_OPTIONS = ("dataroot", "dataroot_gt", "dataroot_lq", "dataroot_parsing", "use_hflip")
+#: Keys that the framework reads or adds.
+FRAMEWORK_OPTIONS = (
+    "name", "type", "phase", "scale", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio", "prefetch_mode",
+    "pin_memory", "persistent_workers", "num_prefetch_queue", "use_shuffle",
+)  # fmt: skip
+
+
+class FolderReader:
+    """The images of a folder by stem, with the interface of :class:`~wnet_arch.data.face_lmdb.LMDBReader`.
+
+    Raises:
+        DataError: the folder does not exist, cannot be read, holds no image, or two images of one stem.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        try:
+            files = sorted(file for file in os.listdir(path) if file.lower().endswith(IMAGE_SUFFIXES))
+        except OSError as error:
+            raise DataError(f"cannot read the folder {path} ({error.strerror})") from error
+        self.files = {}
+        for file in files:
+            stem = os.path.splitext(file)[0]
+            if stem in self.files:
+                raise DataError(f"{path} has two images called '{stem}': {self.files[stem]} and {file}")
+            self.files[stem] = file
+        if not files:
+            raise DataError(f"the folder {path} holds no image")
+        self.keys = list(self.files)
+
+    def get(self, key: str) -> bytes:
+        path = Path(self.path, self.files[key])
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {path} ({error.strerror})") from error
+
+
+def decode_rgb(data: bytes, where: str) -> np.ndarray:
+    """Decodes an image file to RGB uint8 (H, W, 3).
+
+    Raises:
+        DataError: the bytes are not an image.
+    """
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise DataError(f"{where} is not a readable image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def decode_labels(data: bytes, where: str) -> np.ndarray:
+    """Decodes a label map (grey or palette; the value is the class) to uint8 (H, W).
+
+    Raises:
+        DataError: the bytes are not such an image, or a value is not a class.
+    """
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if grey is None:
+        raise DataError(f"{where} is not a readable image")
+    if grey.ndim != 2:  # OpenCV turns palettes into colours
+        import io
+
+        grey = np.asarray(Image.open(io.BytesIO(data)))
+    return labels.check(grey, where)
+
+
+def reduce_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
+    """LR image of an 8-bit HR one: PIL's bicubic filter. (H, W, 3) uint8 -> (H / scale, W / scale, 3) uint8."""
+    size = (image.shape[1] // scale, image.shape[0] // scale)
+    return np.asarray(Image.fromarray(image).resize(size, Image.BICUBIC))
+
+
+def image_tensor(image: np.ndarray) -> torch.Tensor:
+    """RGB uint8 (H, W, 3) -> float32 (3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
+
+
+@DATASET_REGISTRY.register()
+class PairedFaceParsingDataset(Dataset):
+    """LR face, HR face and parsing map.
+
+    Options (a block of ``datasets`` in an option file):
+
+    * ``dataroot``: a set made by ``wnet prepare`` (``gt.lmdb``, ``lq_x4.lmdb`` or ``lq_x8.lmdb``, ``parsing.lmdb``); or
+    * ``dataroot_gt``: a folder of HR images; ``dataroot_lq``: a folder of LR images of the same stems (without it they are
+      made from the HR ones by PIL's bicubic filter); ``dataroot_parsing``: a folder of label maps of the same stems (without
+      it every map is unknown).
+    * ``use_hflip``: mirror at random in training, image and map alike, left and right classes exchanged. Default false.
+
+    A sample: ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 RGB in [0, 1]; ``parsing`` (H, W) uint8 classes of
+    CelebAMask-HQ, 255 = unknown; ``lq_path`` and ``gt_path``, strings.
+
+    Raises:
+        UsageError: an option is unknown or missing.
+        DataError: a path is missing, key sets differ, or the set was prepared for other scales. While reading: an image that
+            is unreadable, not square, or not of the size the scale demands, and label values that are no classes.
+    """
+
+    def __init__(self, opt: dict):
+        super().__init__()
+        known = OWN_OPTIONS + FRAMEWORK_OPTIONS
+        for option in opt:
+            if option not in known:
+                raise UsageError(f"PairedFaceParsingDataset has no option '{option}'{did_you_mean(option, known)}")
+        self.opt = opt
+        self.scale = opt["scale"]
+        self.use_hflip = bool(opt.get("use_hflip", False)) and opt["phase"] == "train"
+        self.gt, self.lq, self.parsing = self._open_set() if opt.get("dataroot") else self._open_folders()
+        self._check_keys()
+        self.keys = self.gt.keys
+        if isinstance(self.gt, FolderReader):
+            self._check_sizes()
+
+    def _open_set(self) -> tuple:
+        mixed = [option for option in ("dataroot_gt", "dataroot_lq", "dataroot_parsing") if self.opt.get(option)]
+        if mixed:
+            raise UsageError(f"give dataroot (a set) or {mixed[0]} (a folder), not both")
+        root = os.path.expanduser(self.opt["dataroot"])
+        if not os.path.isdir(root):
+            raise DataError(f"dataroot: there is no folder {root}; `wnet prepare --out {root} ...` makes one")
+        scales = read_manifest(root)["scales"]
+        if self.scale not in scales:
+            have = " and ".join(f"x{scale}" for scale in scales)
+            raise DataError(f"the set {root} was prepared for {have}, not x{self.scale}: prepare it again with --scales")
+        return tuple(LMDBReader(os.path.join(root, f"{kind}.lmdb")) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
+
+    def _open_folders(self) -> tuple:
+        if not self.opt.get("dataroot_gt"):
+            raise UsageError("dataroot is missing: name a set made by `wnet prepare`, or dataroot_gt (a folder of HR images)")
+
+        def reader(option: str) -> FolderReader | None:
+            return FolderReader(os.path.expanduser(self.opt[option])) if self.opt.get(option) else None
+
+        return reader("dataroot_gt"), reader("dataroot_lq"), reader("dataroot_parsing")
+
+    def _check_keys(self) -> None:
+        wanted = set(self.gt.keys)
+        for other in (self.lq, self.parsing):
+            if other is None or wanted == set(other.keys):
+                continue
+            only_gt, only_other = sorted(wanted - set(other.keys)), sorted(set(other.keys) - wanted)
+            lacking, having, names = (other, self.gt, only_gt) if only_gt else (self.gt, other, only_other)
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise DataError(f"{lacking.path} lacks {len(names)} of the images of {having.path}: {shown}")
+
+    def _check_sizes(self) -> None:
+        """Looks at the headers of all HR files, so that a run does not stop at one of them hours later."""
+        for key in self.keys:
+            path = Path(self.gt.path, self.gt.files[key])
+            try:
+                with Image.open(path) as image:
+                    self._check_size(path, *image.size)
+            except OSError as error:
+                raise DataError(f"{path} is not a readable image") from error
+
+    def _check_size(self, where: object, width: int, height: int) -> None:
+        if width != height or height % self.scale:
+            raise DataError(f"{where} is {width}x{height}; HR faces are square, with a side that is a multiple of {self.scale}")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> dict:
+        key = self.keys[index]
+        gt = self._read_gt(key)
+        lq = self._read_lq(key, gt)
+        parsing = self._read_parsing(key, gt)
+        if self.use_hflip and random.random() < 0.5:
+            gt, lq, parsing = gt[:, ::-1], lq[:, ::-1], labels.flip(parsing)
+        return {
+            "lq": image_tensor(lq),
+            "gt": image_tensor(gt),
+            "parsing": torch.from_numpy(np.ascontiguousarray(parsing)),
+            "lq_path": f"{key}.png",
+            "gt_path": f"{key}.png",
+        }
+
+    def _read_gt(self, key: str) -> np.ndarray:
+        where = f"{self.gt.path}: {key}"
+        gt = decode_rgb(self.gt.get(key), where)
+        self._check_size(where, gt.shape[1], gt.shape[0])
+        return gt
+
+    def _read_lq(self, key: str, gt: np.ndarray) -> np.ndarray:
+        if self.lq is None:
+            return reduce_bicubic(gt, self.scale)
+        where = f"{self.lq.path}: {key}"
+        lq = decode_rgb(self.lq.get(key), where)
+        side = gt.shape[0] // self.scale
+        if lq.shape[:2] != (side, side):
+            raise DataError(f"{where} is {lq.shape[1]}x{lq.shape[0]}; x{self.scale} of a {gt.shape[0]}-pixel face is {side}x{side}")
+        return lq
+
+    def _read_parsing(self, key: str, gt: np.ndarray) -> np.ndarray:
+        if self.parsing is None:
+            return np.full(gt.shape[:2], labels.UNKNOWN, np.uint8)
+        where = f"{self.parsing.path}: {key}"
+        parsing = decode_labels(self.parsing.get(key), where)
+        if parsing.shape != gt.shape[:2]:
+            raise DataError(f"{where} is {parsing.shape[1]}x{parsing.shape[0]}; its photo is {gt.shape[1]}x{gt.shape[0]}")
+        return parsing

@@ -1,0 +1,108 @@
+"""VGG-19 features for perceptual losses (equation 26), with weights chosen by name and never swapped or random."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from wnet_arch.errors import UsageError, WeightsError
+
+CONVOLUTIONS_PER_STAGE = (2, 2, 4, 4, 4)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _layer_position(name: str) -> tuple[int, bool]:
+    """``"conv5_4"`` -> (index of the convolution counted from 0, whether ReLU follows)."""
+    match = re.fullmatch(r"(conv|relu)([1-5])_([1-4])", name)
+    if not match or int(match[3]) > CONVOLUTIONS_PER_STAGE[int(match[2]) - 1]:
+        raise UsageError(f"VGG-19 has no layer '{name}'; it has conv1_1 ... conv5_4 (before ReLU) and relu1_1 ... relu5_4")
+    return sum(CONVOLUTIONS_PER_STAGE[: int(match[2]) - 1]) + int(match[3]) - 1, match[1] == "relu"
+
+
+class VGG19Features(nn.Module):
+    """Frozen VGG-19 (Simonyan and Zisserman 2015) up to the deepest layer asked for.
+
+    Args:
+        weights: ``"vgg19"`` (torchvision's, trained on ImageNet), ``"vgg19-normalised"`` (the rescaled Caffe network whose
+            mean activation is about 1 in every layer: loss weights do not carry over between the two), or the path of a
+            file with either layout.
+        layers: names such as ``"conv5_4"`` (before ReLU) or ``"relu3_1"``.
+
+    Shape:
+        (B, 3, H, W) RGB in [0, 1] -> dict from layer name to (B, C, H / 2**(stage - 1), W / 2**(stage - 1)).
+
+    Raises:
+        UsageError: a layer that does not exist.
+        WeightsError: the weights are missing, damaged or of another network.
+    """
+
+    def __init__(self, weights: str = "vgg19-normalised", layers: tuple[str, ...] = ("conv5_4",)):
+        super().__init__()
+        self.layers = {name: _layer_position(name) for name in layers}
+        depth = max(index for index, _ in self.layers.values()) + 1
+        self.convolutions = nn.ModuleList()
+        self.pool_before = set()
+        in_channels = 3
+        for stage, count in enumerate(CONVOLUTIONS_PER_STAGE):
+            if stage:
+                self.pool_before.add(len(self.convolutions))
+            for _ in range(count):
+                out_channels = min(64 * 2**stage, 512)
+                self.convolutions.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+                in_channels = out_channels
+        self.convolutions = self.convolutions[:depth]
+        self.normalise = nn.Conv2d(3, 3, 1)
+        self._load(weights)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> VGG19Features:
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def _load(self, weights: str) -> None:
+        from wnet_arch.weights import resolve
+
+        path = Path(weights) if os.path.isfile(weights) else resolve(weights)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            kernels = [key for key, value in state.items() if key.endswith("weight") and value.ndim == 4]
+        except Exception as error:
+            raise WeightsError(f"{path} is not a readable VGG-19 ({str(error).splitlines()[0]})") from error
+        three_by_three = [key for key in kernels if state[key].shape[-1] == 3]
+        shapes = [tuple(conv.weight.shape) for conv in self.convolutions]
+        if [tuple(state[key].shape) for key in three_by_three[: len(shapes)]] != shapes:
+            raise WeightsError(f"{path} does not hold the 16 convolutions of VGG-19")
+        with torch.no_grad():
+            for conv, key in zip(self.convolutions, three_by_three):
+                conv.weight.copy_(state[key])
+                conv.bias.copy_(state[key[: -len("weight")] + "bias"])
+            one_by_one = [key for key in kernels if state[key].shape == (3, 3, 1, 1)]
+            if one_by_one:  # the normalised network carries its own colour transform
+                self.normalise.weight.copy_(state[one_by_one[0]])
+                self.normalise.bias.copy_(state[one_by_one[0][: -len("weight")] + "bias"])
+            else:
+                mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+                self.normalise.weight.copy_(torch.diag(1 / std)[..., None, None])
+                self.normalise.bias.copy_(-mean / std)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        wanted = {position: name for name, position in self.layers.items()}
+        features = {}
+        x = self.normalise(image)
+        for index, conv in enumerate(self.convolutions):
+            if index in self.pool_before:
+                x = F.max_pool2d(x, 2)
+            x = conv(x)
+            if (index, False) in wanted:
+                features[wanted[index, False]] = x
+            x = F.relu(x)  # not in place: the line above may have handed x out
+            if (index, True) in wanted:
+                features[wanted[index, True]] = x
+        return features

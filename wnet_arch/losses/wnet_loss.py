@@ -1,0 +1,172 @@
+"""W-Net's training loss, section 3.4, equations 24 to 29."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import nn
+
+from wnet_arch.archs.layers import full_precision
+from wnet_arch.errors import UsageError
+from wnet_arch.faces.labels import COMPONENTS, SKIN, UNKNOWN
+from wnet_arch.losses.vgg import VGG19Features
+
+
+def skin_target(label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The binary parsing map of section 3.1, and where it is known.
+
+    Args:
+        label: (B, H, W) uint8, CelebAMask-HQ classes, 255 = unknown.
+
+    Returns:
+        target and known, both (B, 1, H, W) float32 of 0 and 1: skin is 1; components, hair and background are 0.
+    """
+    label = label[:, None]
+    return (label == SKIN).float(), (label != UNKNOWN).float()
+
+
+def component_masks(label: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Masks of eyes, brows, nose and mouth, each (B, 1, H, W) float32 of 0 and 1, from labels (B, H, W) uint8."""
+    return {
+        name: torch.stack([label == value for value in classes]).any(0)[:, None].float()
+        for name, classes in COMPONENTS.items()
+    }
+
+
+def masked_mse(x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Squared error, mean over channels and the pixels of ``mask``, for each image; 0 where its mask is empty.
+
+    Args:
+        x, y: (B, C, H, W).
+        mask: (B, 1, H, W) of 0 and 1.
+
+    Returns:
+        (B,).
+    """
+    error = ((x - y).square() * mask).sum(dim=(1, 2, 3))
+    pixels = mask.sum(dim=(1, 2, 3)) * x.shape[1]
+    return error / pixels.clamp(min=1)
+
+
+@LOSS_REGISTRY.register()
+class WNetLoss(nn.Module):
+    """lambda_pixel L_mse + lambda_par L_parsing + lambda_key L_key (equation 29).
+
+    Every term is the mean over the batch of a value computed for each image, so the loss of a batch is the mean of the
+    losses of its images; an image without a map, or without a component, contributes 0 to that term.
+
+    * L_mse (equation 24): squared error of the image, mean over channels and pixels.
+    * L_parsing (equation 25): squared error of the three-channel map against the skin map repeated three times, over the
+      pixels whose label is known.
+    * L_key (equations 27, 28): for eyes, brows, nose and mouth, the squared error over the region (mean over its pixels;
+      the paper does not say over what, and a mean over the image would all but remove small regions) plus the squared
+      distance of VGG-19 features (equation 26) of the images masked by the region.
+
+    Args:
+        pixel_weight, parsing_weight, key_weight: lambdas of section 4.2: 1.0, 1.0, 0.5.
+        parsing_target: ``"hr"`` compares the map at the network's grid. ``"lr"`` (section 4.2) compares the prediction,
+            area-averaged to the LR grid, with the bicubically reduced and clipped skin map; it needs ``scale``.
+        scale: 4 or 8, used by ``parsing_target: lr`` only.
+        vgg: weights by name or path, see :class:`~wnet_arch.losses.vgg.VGG19Features`; ``None`` leaves out the perceptual
+            part of L_key.
+        layer_weights: weight of each VGG layer. The paper says "the k-th"; conv5_4 before ReLU is the framework's habit.
+        perceptual_weight: weight of the perceptual part inside each component (1 in equation 27).
+
+    Raises:
+        UsageError: a value outside the ones named above.
+        WeightsError: the VGG weights are not to be had.
+    """
+
+    def __init__(
+        self,
+        pixel_weight: float = 1.0,
+        parsing_weight: float = 1.0,
+        key_weight: float = 0.5,
+        parsing_target: str = "hr",
+        scale: int | None = None,
+        vgg: str | None = "vgg19-normalised",
+        layer_weights: dict[str, float] | None = None,
+        perceptual_weight: float = 1.0,
+    ):
+        super().__init__()
+        if parsing_target not in ("hr", "lr"):
+            raise UsageError(f"WNetLoss: parsing_target is 'hr' or 'lr', not {parsing_target!r}")
+        if parsing_target == "lr" and not scale:
+            raise UsageError("WNetLoss: parsing_target 'lr' needs scale")
+        self.pixel_weight, self.parsing_weight, self.key_weight = pixel_weight, parsing_weight, key_weight
+        self.parsing_target, self.scale = parsing_target, scale
+        self.perceptual_weight = perceptual_weight
+        self.layer_weights = dict(layer_weights or {"conv5_4": 1.0})
+        self.vgg = VGG19Features(vgg, tuple(self.layer_weights)) if vgg and key_weight else None
+
+    def forward(self, sr: torch.Tensor, parsing: torch.Tensor, gt: torch.Tensor, label: torch.Tensor):
+        """Computes the weighted terms.
+
+        Args:
+            sr, gt: (B, 3, H, W) in [0, 1].
+            parsing: (B, 3, H, W), the estimated map.
+            label: (B, H, W) uint8, CelebAMask-HQ classes, 255 = unknown.
+
+        Returns:
+            OrderedDict of scalars, float32: ``l_pix``, ``l_parsing``, and for each component ``l_NAME_pix`` and, with
+            ``vgg``, ``l_NAME_per``. Their sum is the loss.
+        """
+        with full_precision(sr.device):
+            sr, parsing, gt = sr.float(), parsing.float(), gt.float()
+            terms = OrderedDict(
+                l_pix=self.pixel_weight * F.mse_loss(sr, gt),
+                l_parsing=self.parsing_weight * self.parsing_loss(parsing, label),
+            )
+            if self.key_weight:
+                terms.update(self.key_losses(sr, gt, label))
+        return terms
+
+    def parsing_loss(self, parsing: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Equation 25; scalar."""
+        target, known = skin_target(label)
+        if self.parsing_target == "lr":
+            size = (label.shape[-2] // self.scale, label.shape[-1] // self.scale)
+            parsing = F.adaptive_avg_pool2d(parsing, size)
+            target = F.interpolate(target, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+            # The reduced map is known where nothing under the bicubic kernel, 4 * scale wide, is unknown.
+            known = 1 - F.max_pool2d(1 - known, 4 * self.scale, self.scale, padding=3 * self.scale // 2)
+        return masked_mse(parsing, target, known).mean()
+
+    def key_losses(self, sr: torch.Tensor, gt: torch.Tensor, label: torch.Tensor) -> OrderedDict:
+        """Equations 27 and 28, one entry for each component and kind, lambda_key included."""
+        masks = component_masks(label)
+        terms = OrderedDict()
+        for name, mask in masks.items():
+            terms[f"l_{name}_pix"] = self.key_weight * masked_mse(sr, gt, mask).mean()
+        if self.vgg is not None:
+            distances = self.perceptual_distances(sr, gt, torch.stack(list(masks.values())))
+            for name, distance in zip(masks, distances):
+                terms[f"l_{name}_per"] = self.key_weight * self.perceptual_weight * distance
+        return terms
+
+    def perceptual_distances(self, sr: torch.Tensor, gt: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """Equation 26 for images masked by each region.
+
+        Args:
+            sr, gt: (B, 3, H, W).
+            masks: (R, B, 1, H, W).
+
+        Returns:
+            (R,), mean over the batch. Empty regions cost nothing: their masked images are equal.
+        """
+        region, image = masks.flatten(2).any(-1).nonzero(as_tuple=True)
+        distances = sr.new_zeros(masks.shape[:2])
+        if len(region):
+            mask = masks[region, image]
+            sr_features = self.vgg(sr[image] * mask)
+            with torch.no_grad():
+                gt_features = self.vgg(gt[image] * mask)
+            each = sum(
+                weight * (sr_features[layer] - gt_features[layer]).square().mean(dim=(1, 2, 3))
+                for layer, weight in self.layer_weights.items()
+            )
+            distances = distances.index_put((region, image), each)
+        return distances.mean(dim=1)

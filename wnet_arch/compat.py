@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -133,6 +136,28 @@ def check_framework() -> str:
         if lacking:
             raise WNetError(f"the BasicSR loaded from {where} is a fork without {module}.{lacking[0]}: uninstall it")
     return where
+
+
+@contextmanager
+def quiet_logger() -> Iterator[None]:
+    """Keeps the framework's logger (every version) silent and unborn.
+
+    Its first call decides for ever whether it writes to a file, so building a network before the trainer has opened the log
+    would cost the run its log file.
+    """
+    from basicsr.utils.logger import initialized_logger
+
+    if "basicsr" in initialized_logger:
+        yield
+        return
+    logger = logging.getLogger("basicsr")
+    initialized_logger["basicsr"] = True
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        del initialized_logger["basicsr"]
+        logger.setLevel(logging.NOTSET)
 
 
 def describe_framework() -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 import torch
 import yaml
 
+from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import NetworkError, UsageError, WNetError, did_you_mean
 
 
@@ -98,10 +99,11 @@ def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> None:
     _check_keys(opt, is_train)
     _check_names(opt, is_train, plugins)
     _check_paths(opt["path"])
-    _check_network(opt)
-    _check_datasets(opt)
-    if is_train:
-        _check_losses(opt)
+    with quiet_logger():
+        _check_network(opt)
+        _check_datasets(opt)
+        if is_train:
+            _check_losses(opt)
 
 
 #: Keys the framework cannot do without, and their types.

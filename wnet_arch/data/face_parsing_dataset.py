@@ -193,7 +193,7 @@ class PairedFaceParsingDataset(Dataset):
         return {
             "lq": image_tensor(lq),
             "gt": image_tensor(gt),
-            "parsing": torch.from_numpy(np.ascontiguousarray(parsing)),
+            "parsing": torch.from_numpy(np.array(parsing)),
             "lq_path": f"{key}.png",
             "gt_path": f"{key}.png",
         }

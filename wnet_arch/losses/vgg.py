@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.weights import resolve
 
 CONVOLUTIONS_PER_STAGE = (2, 2, 4, 4, 4)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -67,8 +68,6 @@ class VGG19Features(nn.Module):
         return super().train(False)
 
     def _load(self, weights: str) -> None:
-        from wnet_arch.weights import resolve
-
         path = Path(weights) if os.path.isfile(weights) else resolve(weights)
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -1,0 +1,168 @@
+"""W-Net's loss against transcriptions of equations 24 to 29, and its behaviour where maps are empty or unknown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.faces import labels
+from wnet_arch.losses import WNetLoss, build_loss
+from wnet_arch.losses.vgg import VGG19Features
+from wnet_arch.losses.wnet_loss import component_masks, skin_target
+
+from conftest import drawn_face
+
+
+@pytest.fixture
+def batch():
+    """sr, parsing, gt, label of two faces."""
+    torch.manual_seed(0)
+    faces = [drawn_face(seed, 32) for seed in range(2)]
+    gt = torch.stack([torch.from_numpy(image).permute(2, 0, 1) / 255 for image, _ in faces])
+    label = torch.stack([torch.from_numpy(parsing) for _, parsing in faces])
+    return torch.rand_like(gt), torch.rand_like(gt), gt, label
+
+
+def test_pixel_and_parsing_terms_are_equations_24_and_25(batch):
+    sr, parsing, gt, label = batch
+    terms = WNetLoss(vgg=None, pixel_weight=2.0, parsing_weight=3.0)(*batch)
+    assert terms["l_pix"].item() == pytest.approx(2 * ((sr - gt) ** 2).mean().item(), rel=1e-5)
+    target = (label == 1).float()[:, None].repeat(1, 3, 1, 1)
+    assert terms["l_parsing"].item() == pytest.approx(3 * ((parsing - target) ** 2).mean().item(), rel=1e-5)
+
+
+def test_component_terms_are_means_over_the_region(batch):
+    sr, _, gt, label = batch
+    terms = WNetLoss(vgg=None, key_weight=0.5)(*batch)
+    for name, classes in (("eyes", (4, 5)), ("brows", (6, 7)), ("nose", (2,)), ("mouth", (10, 11, 12))):
+        each = []
+        for i in range(2):
+            inside = np.isin(label[i].numpy(), classes)
+            each.append((((sr[i] - gt[i]) ** 2).numpy()[:, inside]).mean())
+        assert terms[f"l_{name}_pix"].item() == pytest.approx(0.5 * np.mean(each), rel=1e-5)
+
+
+def test_perceptual_terms_are_equation_26_on_masked_images(batch, vgg_file):
+    sr, _, gt, label = batch
+    loss = WNetLoss(vgg=vgg_file, key_weight=0.5, layer_weights={"conv2_2": 2.0, "relu1_1": 1.0})
+    terms = loss(*batch)
+    vgg = VGG19Features(vgg_file, ("conv2_2", "relu1_1"))
+    for name, mask in component_masks(label).items():
+        a, b = vgg(sr * mask), vgg(gt * mask)
+        expected = 2.0 * ((a["conv2_2"] - b["conv2_2"]) ** 2).mean() + ((a["relu1_1"] - b["relu1_1"]) ** 2).mean()
+        assert terms[f"l_{name}_per"].item() == pytest.approx(0.5 * expected.item(), rel=1e-4)
+
+
+def test_vgg_is_torchvisions(vgg_file):
+    from torchvision.models import vgg19
+
+    reference = vgg19(weights=None).features.eval()
+    reference.load_state_dict({k.removeprefix("features."): v for k, v in torch.load(vgg_file, weights_only=True).items()})
+    x = torch.rand(1, 3, 48, 48)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    features = VGG19Features(vgg_file, ("conv1_2", "relu3_1", "conv5_4"))(x)
+    with torch.no_grad():
+        for name, stop in (("conv1_2", 3), ("relu3_1", 12), ("conv5_4", 35)):
+            torch.testing.assert_close(features[name], reference[:stop]((x - mean) / std), rtol=1e-4, atol=1e-5)
+
+
+def test_terms_are_the_same_with_and_without_each_other_and_keys_never_change(batch, vgg_file):
+    sr, parsing, gt, label = batch
+    loss = WNetLoss(vgg=vgg_file, layer_weights={"conv1_1": 1.0})
+    empty = torch.zeros_like(label)
+    assert list(loss(*batch)) == list(loss(sr, parsing, gt, empty)) == [
+        "l_pix", "l_parsing",
+        "l_eyes_pix", "l_brows_pix", "l_nose_pix", "l_mouth_pix", "l_eyes_per", "l_brows_per", "l_nose_per", "l_mouth_per",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [0, labels.UNKNOWN])
+def test_empty_regions_give_zero_and_finite_gradients(batch, vgg_file, value):
+    sr, parsing, gt, label = batch
+    sr.requires_grad_()
+    terms = WNetLoss(vgg=vgg_file, layer_weights={"conv1_1": 1.0})(sr, parsing, gt, torch.full_like(label, value))
+    assert all(term == 0 for name, term in terms.items() if name not in ("l_pix", "l_parsing"))
+    sum(terms.values()).backward()
+    torch.testing.assert_close(sr.grad, 2 * (sr - gt).detach() / sr.numel())
+
+
+@pytest.mark.parametrize("target", ["hr", "lr"])
+def test_unknown_maps_contribute_nothing(batch, target):
+    sr, parsing, gt, label = batch
+    label = label.clone()
+    label[1] = labels.UNKNOWN
+    parsing.requires_grad_()
+    loss = WNetLoss(vgg=None, parsing_target=target, scale=4)
+    both = loss(sr, parsing, gt, label)["l_parsing"]
+    alone = loss(sr[:1], parsing[:1], gt[:1], label[:1])["l_parsing"]
+    assert both.item() == pytest.approx(alone.item() / 2)  # the mean over two images, one of which gives 0
+    both.backward()
+    assert parsing.grad[1].abs().max() == 0
+    assert parsing.grad[0].abs().max() > 0
+
+
+def test_unknown_pixels_do_not_count(batch):
+    sr, parsing, gt, label = batch
+    label = label.clone()
+    label[:, :10] = labels.UNKNOWN
+    changed = parsing.clone()
+    changed[:, :, :10] += 100
+    loss = WNetLoss(vgg=None)
+    assert loss(sr, changed, gt, label)["l_parsing"] == loss(sr, parsing, gt, label)["l_parsing"]
+
+
+def test_loss_of_a_batch_is_the_mean_of_its_images(batch, vgg_file):
+    loss = WNetLoss(vgg=vgg_file, layer_weights={"conv1_2": 1.0})
+    together = loss(*batch)
+    single = [loss(*(t[i : i + 1] for t in batch)) for i in range(2)]
+    for name, value in together.items():
+        assert value.item() == pytest.approx(np.mean([s[name].item() for s in single]), rel=1e-4), name
+
+
+def test_lr_target_is_the_bicubically_reduced_clipped_map(batch):
+    sr, parsing, gt, label = batch
+    loss = WNetLoss(vgg=None, parsing_target="lr", scale=4)
+    expected = []
+    for i in range(2):
+        mask = Image.fromarray((label[i].numpy() == 1).astype(np.float32), mode="F").resize((8, 8), Image.BICUBIC)
+        target = np.asarray(mask).clip(0, 1)
+        reduced = parsing[i].numpy().reshape(3, 8, 4, 8, 4).mean((2, 4))
+        expected.append(((reduced - target) ** 2).mean())
+    assert loss(*batch)["l_parsing"].item() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_skin_target_knows_skin_from_components_and_from_the_unknown():
+    label = torch.tensor([[[0, 1, 2, 4, 13, 255]]], dtype=torch.uint8)
+    target, known = skin_target(label)
+    assert target.flatten().tolist() == [0, 1, 0, 0, 0, 0]
+    assert known.flatten().tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_loss_is_computed_in_float32_under_autocast(batch):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = WNetLoss(vgg=None)(*(t.bfloat16() if t.is_floating_point() else t for t in batch))
+    assert all(term.dtype == torch.float32 for term in half.values())
+
+
+def test_scale_comes_from_the_run_and_options_stay_as_they_are(vgg_file):
+    options = {"type": "WNetLoss", "parsing_target": "lr", "vgg": None}
+    assert build_loss(options, scale=4).scale == 4
+    assert options == {"type": "WNetLoss", "parsing_target": "lr", "vgg": None}
+
+
+def test_bad_options_and_files_are_named(tmp_path, vgg_file):
+    with pytest.raises(UsageError, match="parsing_target"):
+        WNetLoss(vgg=None, parsing_target="middle")
+    with pytest.raises(UsageError, match="conv6_1"):
+        VGG19Features(vgg_file, ("conv6_1",))
+    other = tmp_path / "other.pth"
+    torch.save({"conv.weight": torch.zeros(8, 3, 3, 3), "conv.bias": torch.zeros(8)}, other)
+    with pytest.raises(WeightsError, match="does not hold"):
+        VGG19Features(str(other))
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="not a readable"):
+        VGG19Features(str(broken))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from basicsr.data import build_dataset
+from conftest import drawn_face, write_folders, write_set
 from PIL import Image
 
-from conftest import drawn_face, write_folders, write_set
 from wnet_arch.data.face_lmdb import read_keys
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces import labels

@@ -10,7 +10,7 @@ from wnet_arch.faces import labels
 
 
 def test_names_follow_celebamask_hq():
-    assert [labels.NAMES[i] for i in (0, 1, 4, 5, 11, 13, 18)] == "background skin l_eye r_eye u_lip hair cloth".split()
+    assert [labels.NAMES[i] for i in (0, 1, 4, 5, 11, 13, 18)] == ["background", "skin", "l_eye", "r_eye", "u_lip", "hair", "cloth"]
     assert len(labels.NAMES) == 19
     assert labels.NAMES[labels.R_BROW] == "r_brow"
 

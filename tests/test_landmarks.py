@@ -71,7 +71,7 @@ def test_map_of_mirrored_face_is_the_flipped_map():
     points = upright_face() + np.float32(0.3)
     mirrored = points[MIRRORED] * (-1, 1) + (127, 0)
     straight, turned = parse_landmarks.draw(points, 128, 128), parse_landmarks.draw(mirrored, 128, 128)
-    assert (labels.flip(straight) != turned).mean() < 0.005
+    assert (labels.flip(straight) != turned).mean() < 0.002  # contours that run through pixel centres
 
 
 def test_closed_mouth_has_lips_and_no_opening():

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
 from conftest import write_set
+
 from wnet_arch import create_network, options
 from wnet_arch.cli.common import run_command
 from wnet_arch.errors import UsageError, WNetError

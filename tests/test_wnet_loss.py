@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import drawn_face
 from PIL import Image
 
 from wnet_arch.errors import UsageError, WeightsError
@@ -12,8 +13,6 @@ from wnet_arch.faces import labels
 from wnet_arch.losses import WNetLoss, build_loss
 from wnet_arch.losses.vgg import VGG19Features
 from wnet_arch.losses.wnet_loss import component_masks, skin_target
-
-from conftest import drawn_face
 
 
 @pytest.fixture

@@ -183,6 +183,9 @@ class WNetTrunk(nn.Module):
         self.decoder_ups = nn.ModuleList(Upsample(num_feat) for _ in range(4))
         self.decoder_blocks = nn.ModuleList(scabs() for _ in range(4))
         self.to_rgb = conv3x3(num_feat, 3)
+        if global_residual:  # training starts from the enlarged input instead of having to unlearn a random image
+            nn.init.normal_(self.to_rgb.weight, std=1e-3)
+            nn.init.zeros_(self.to_rgb.bias)
 
     @staticmethod
     def _pyramid_steps(num_feat: int, peak: int) -> list[nn.Module]:
@@ -250,7 +253,7 @@ class WNet(FaceSRNetwork):
     * Encoder: the sizes 64, 32, 16, 8 listed with equation 22 are those of maps fused *after* reduction, so a level is
       downsampling, two SCABs, fusion with the map of that size.
     * The text draws no connections from encoder to decoder; a U-shaped network has them (``skip``, by addition). It draws
-      no connection from input to output either (``global_residual``).
+      no connection from input to output either (``global_residual``; with it the last convolution starts near zero).
 
     Args:
         scale: 4 or 8, of the LR face. It changes the enlargement only: the trunk is the same.

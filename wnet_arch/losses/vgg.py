@@ -70,7 +70,7 @@ class VGG19Features(nn.Module):
     def _load(self, weights: str) -> None:
         path = Path(weights) if os.path.isfile(weights) else resolve(weights)
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             kernels = [key for key, value in state.items() if key.endswith("weight") and value.ndim == 4]
         except Exception as error:
             raise WeightsError(f"{path} is not a readable VGG-19 ({str(error).splitlines()[0]})") from error

@@ -72,7 +72,8 @@ class WNetLoss(nn.Module):
         scale: 4 or 8, used by ``parsing_target: lr`` only.
         vgg: weights by name or path, see :class:`~wnet_arch.losses.vgg.VGG19Features`; ``None`` leaves out the perceptual
             part of L_key.
-        layer_weights: weight of each VGG layer. The paper says "the k-th"; conv5_4 before ReLU is the framework's habit.
+        layer_weights: weight of each VGG layer. The paper says "the k-th"; conv5_4 before ReLU is the framework's habit, and
+            1 the weight equation 26 prints. The deepest features are large: see the option files for a balanced weight.
         perceptual_weight: weight of the perceptual part inside each component (1 in equation 27).
 
     Raises:

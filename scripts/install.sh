@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Makes .venv, or reuses it, and installs this checkout with what the demonstration and the tests need.
+# PYTHON=/path/to/python3.11 chooses the interpreter. Quick when nothing has changed since the last time.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fail() { echo "install: error: $*" >&2; exit 1; }
+supported() { "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-python3}" python3.12 python3.11 python3.10 python3.9; do
+        if command -v "$candidate" >/dev/null && supported "$candidate"; then echo "$candidate"; return; fi
+        if [ -n "${PYTHON:-}" ]; then break; fi
+    done
+    fail "Python 3.9 to 3.12 is needed (BasicSR 1.4.2 does not build on 3.13); ${PYTHON:-python3} is" \
+        "$("${PYTHON:-python3}" --version 2>&1 || echo missing). Install one of these and run: PYTHON=python3.12 bash $0"
+}
+
+install_all() {
+    # BasicSR's setup imports torch and numpy, so they come first, and its build must see them: no isolation.
+    .venv/bin/python -m pip install -q torch torchvision numpy cython setuptools wheel &&
+        .venv/bin/python -m pip install -q --no-build-isolation "basicsr==1.4.2" &&
+        .venv/bin/python -m pip install -q --no-build-isolation -e ".[landmarks,test]"
+}
+
+if [ -x .venv/bin/python ]; then
+    supported .venv/bin/python || fail ".venv has $(.venv/bin/python --version); 3.9 to 3.12 is needed: remove .venv and run this again"
+else
+    python=$(find_python)
+    "$python" -m venv .venv || { rm -rf .venv; fail "$python cannot make .venv; on Debian and Ubuntu: apt install python3-venv"; }
+fi
+
+wanted=$(cat setup.py pyproject.toml | cksum)
+if [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then
+    echo "install: .venv is up to date"
+    exit 0
+fi
+echo "install: installing into .venv; the default PyTorch is about 6 GB with its CUDA libraries (PIP_* variables are honoured)"
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+if ! install_all; then
+    command -v cc >/dev/null || fail "a package had to be compiled and there is no C compiler: apt install build-essential, then again"
+    fail "pip could not install the packages, see above; run this again to continue"
+fi
+echo "$wanted" > .venv/installed
+echo "install: done"

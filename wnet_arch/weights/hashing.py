@@ -1,0 +1,69 @@
+"""SHA-256 of files and folders, remembered while size and modification time stay the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_tree(folder: Path) -> str:
+    """SHA-256 of what ``sha256sum *`` prints in a folder without sub-folders, names sorted by their bytes."""
+    files = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: p.name.encode())
+    lines = "".join(f"{sha256_file(p)}  {p.name}\n" for p in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+class HashMemory:
+    """Remembers hashes in a JSON file. Losing that file, or failing to write it, costs time only."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def sha256(self, target: Path) -> str:
+        """SHA-256 of a file or folder, computed only when it has changed since the last time."""
+        stamp = _stamp(target)
+        known = self._read()
+        name = str(target.resolve())
+        if known.get(name, {}).get("stamp") == stamp:
+            return known[name]["sha256"]
+        value = sha256_tree(target) if target.is_dir() else sha256_file(target)
+        self._write({**self._read(), name: {"stamp": stamp, "sha256": value}})
+        return value
+
+    def forget(self, target: Path) -> None:
+        """Makes the next :meth:`sha256` of ``target`` read it again."""
+        known = self._read()
+        if known.pop(str(target.resolve()), None):
+            self._write(known)
+
+    def _read(self) -> dict:
+        try:
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _write(self, known: dict) -> None:
+        part = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(known, indent=1), encoding="utf-8")
+            part.replace(self.path)
+        except OSError:  # a read-only cache is no error
+            part.unlink(missing_ok=True)
+
+
+def _stamp(target: Path) -> list:
+    files = sorted(target.iterdir()) if target.is_dir() else [target]
+    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]

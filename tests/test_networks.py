@@ -1,0 +1,261 @@
+"""What every registered network keeps to, whoever wrote it; a new network is tested without a change here."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import lcm
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
+from safetensors.torch import load, save
+from torch.nn.utils import parameters_to_vector
+
+from wnet_arch import create_network, list_networks
+from wnet_arch.archs.base import NETWORKS
+from wnet_arch.errors import NetworkError
+
+#: Options that make a network quick. One that is not named here is tested with its defaults.
+SMALL = {
+    "CTCNet": {"num_feat": 16, "num_refinements": 1},
+    "DIC": {"num_feat": 8, "num_groups": 2, "num_steps": 2, "num_fusion_blocks": 1, "num_prior_feat": 32},
+    "EDSR": {"num_feat": 8, "num_blocks": 2},
+    "FSRNet": {"num_feat": 8, "num_blocks": 1, "num_encoder_blocks": 1},
+    "FishFSRNet": {"num_feat": 16, "num_parsing_blocks": 1},
+    "MRRNet": {"num_feat": 8, "num_blocks": 1},
+    "SCTANet": {"num_feat": 24, "num_groups": 1, "num_blocks": 2, "drop_path": 0.0},
+    "SFMNet": {"num_feat": 16},
+    "SISN": {"num_feat": 8, "num_groups": 1, "num_blocks": 1},
+    "SPARNet": {"num_feat": 8, "num_blocks": 1},
+    "SRCNN": {"num_feat": 8, "num_mid_feat": 4},
+    "SRResNet": {"num_feat": 8, "num_blocks": 2},
+    "UFSRNet": {"num_feat": 8},
+    "VDSR": {"num_feat": 8, "num_layers": 4},
+    "WFEN": {"num_feat": 8},
+    "WIPA": {"num_feat": 8},
+    "WNet": {"num_feat": 16, "peak": 1},
+}
+
+#: Values that must be refused, as (network, option, value).
+WRONG = [
+    ("CTCNet", "num_refinements", 0),
+    ("DIC", "num_steps", 1),
+    ("DIC", "num_prior_feat", 12),
+    ("EDSR", "res_scale", "small"),
+    ("FSRNet", "num_feat", 7),
+    ("FishFSRNet", "num_feat", 10),
+    ("MRRNet", "num_feat", 6),
+    ("SCTANet", "num_feat", 64),
+    ("SCTANet", "drop_path", 1.0),
+    ("SFMNet", "num_feat", 12),
+    ("SISN", "num_groups", -1),
+    ("SPARNet", "attention", "4d"),
+    ("SPARNet", "num_blocks", 2.5),
+    ("SRCNN", "kernel_sizes", (9, 4, 5)),
+    ("SRCNN", "kernel_sizes", (9, 5)),
+    ("SRResNet", "num_blocks", True),
+    ("UFSRNet", "num_feat", "32"),
+    ("VDSR", "bias", "no"),
+    ("VDSR", "num_layers", 1),
+    ("WFEN", "num_feat", 42),
+    ("WIPA", "wavelet", 1),
+]
+
+SCALED = [pytest.param(name, scale, id=f"{name}-x{scale}") for name in list_networks() for scale in (4, 8)]
+
+
+def small(name: str, scale: int, seed: int = 0) -> torch.nn.Module:
+    """A quick variant of the network in eval mode; parameters which start at zero are drawn, so that all take part."""
+    torch.manual_seed(seed)
+    network = create_network(name, scale, **SMALL.get(name, {})).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.numel() and not parameter.any():
+                parameter.normal_(std=0.1)
+    return network
+
+
+def leaking(network: torch.nn.Module) -> torch.nn.Module:
+    """Lets every ReLU module pass a little of what is negative."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) is torch.nn.ReLU:
+                setattr(parent, name, torch.nn.LeakyReLU(0.2))
+    return network
+
+
+def faces(network: torch.nn.Module, batch: int = 1, wide: bool = False, seed: int = 0) -> torch.Tensor:
+    """Random 8-bit faces of the smallest size that is fair: outputs of 64x64, or what the network takes at least."""
+    side = max(64, network.size_multiple) // network.scale
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (batch, 3, side, 2 * side if wide else side), generator=generator) / 255
+
+
+def tensors(output) -> list[torch.Tensor]:
+    """All tensors of nested tuples, in order."""
+    return [output] if isinstance(output, torch.Tensor) else [t for part in output for t in tensors(part)]
+
+
+@lru_cache(maxsize=1)
+def shared(name: str, scale: int) -> torch.nn.Module:
+    """The network of a test that changes nothing in it."""
+    return small(name, scale)
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALED)
+@torch.no_grad()
+def test_face_of_the_contract(name, scale):
+    """128x128 from the LR face, and the same image as the first of what the network gives beside it."""
+    network = shared(name, scale)
+    lq = torch.rand(1, 3, 128 // scale, 128 // scale, generator=torch.Generator().manual_seed(0))
+    sr, aux = network(lq), network(lq, return_aux=True)
+    assert sr.shape == (1, 3, 128, 128)
+    assert sr.dtype == torch.float32
+    assert aux._fields[0] == "sr"
+    assert torch.equal(aux.sr, sr)
+    assert all(t.isfinite().all() and len(t) == 1 for t in tensors(aux))
+    assert isinstance(network.trunk, torch.nn.Module)
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALED)
+@torch.no_grad()
+def test_images_do_not_mix(name, scale):
+    """An image comes out the same alone and in a batch; they need not be square."""
+    network = shared(name, scale)
+    lq = faces(network, batch=2, wide=True)
+    both, alone = network(lq), network(lq[1:])
+    height, width = lq.shape[-2:]
+    assert both.shape == (2, 3, scale * height, scale * width)
+    torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-4 * float(alone.abs().max()))
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALED)
+@torch.no_grad()
+def test_smallest_image(name, scale):
+    """What ``size_multiple`` promises is true of the smallest image, too."""
+    network = shared(name, scale)
+    side = lcm(network.size_multiple, scale)
+    sr = network(torch.rand(1, 3, side // scale, side // scale, generator=torch.Generator().manual_seed(0)))
+    assert sr.shape == (1, 3, side, side)
+    assert sr.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALED)
+def test_every_parameter_receives_a_gradient(name, scale):
+    """It differs from zero for one of a few initialisations; ReLUs leak here, as a silent one proves nothing."""
+    waiting = None
+    for seed in range(6):
+        network = leaking(small(name, scale, seed))
+        parameters = dict(network.named_parameters())
+        if not parameters:
+            pytest.skip("the network has no parameters")
+        outputs = tensors(network(faces(network, seed=seed), return_aux=True))
+        sum((output * torch.randn_like(output)).mean() for output in outputs).backward()
+        assert [n for n, p in parameters.items() if p.grad is None] == []
+        alive = {n for n, p in parameters.items() if p.grad.isfinite().all() and p.grad.any()}
+        waiting = (parameters.keys() if waiting is None else waiting) - alive
+        if not waiting:
+            return
+    assert sorted(waiting) == []
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALED)
+@torch.no_grad()
+def test_state_goes_through_safetensors(name, scale):
+    network, other = shared(name, scale), small(name, scale, seed=1)
+    lq = faces(network)
+    if network.state_dict():  # safetensors refuses tensors that share memory
+        other.load_state_dict(load(save({k: v.contiguous() for k, v in network.state_dict().items()})))
+    assert torch.equal(network(lq), other(lq))
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALED)
+@torch.no_grad()
+def test_bfloat16_is_close(name, scale):
+    """Under autocast, as training and inference use it: a few per cent of the image's contrast."""
+    network = shared(name, scale)
+    lq = faces(network)
+    exact = network(lq)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(lq)
+    assert rough.isfinite().all()
+    assert float((rough.float() - exact).pow(2).mean().sqrt()) < 0.05 * float(exact.std())
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_bad_input_is_one_line_that_names_the_network(name):
+    network = shared(name, 8)
+    side = 128 // 8
+    bad = [
+        torch.zeros(1, 1, side, side),
+        torch.zeros(1, 4, side, side),
+        torch.zeros(3, side, side),
+        torch.zeros(1, 3, side, side, dtype=torch.uint8),
+        torch.zeros(1, 3, 0, side),
+    ]
+    if network.size_multiple > 8:
+        bad.append(torch.zeros(1, 3, side, network.size_multiple // 8 + 1))
+    for lq in bad:
+        with pytest.raises(NetworkError, match=f"^{name} [^\n]*$"):
+            network(lq)
+
+
+@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("scale", [3, 0, -4, "8", None])
+def test_wrong_scale(name, scale):
+    with pytest.raises(NetworkError, match=f"^{name} [^\n]*x8"):
+        create_network(name, scale)
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_unknown_option(name):
+    with pytest.raises(NetworkError, match=f"^{name} has no option 'num_feet'[^\n]*$"):
+        create_network(name, num_feet=64)
+
+
+@pytest.mark.parametrize(("name", "option", "value"), WRONG)
+def test_wrong_value(name, option, value):
+    with pytest.raises(NetworkError, match=f"^{name} [^\n]*{option}[^\n]*$"):
+        create_network(name, **{option: value})
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_yaml_finds_it(name):
+    """BasicSR builds it from an option block; EDSR is the framework's own there, and ours has a suffix."""
+    kind = next(n for n in (f"{name}_face", name) if n in ARCH_REGISTRY)
+    network = build_network({"type": kind, "scale": 4, **SMALL.get(name, {})})
+    assert type(network) is NETWORKS[name]
+    assert network.scale == 4
+
+
+def test_doc_of_every_network_says_where_it_comes_from():
+    for name in list_networks():
+        assert len(NETWORKS[name].__doc__.split()) > 8, name
+
+
+def test_options_change_the_network():
+    """The options that the comparison names do what they say."""
+
+    def count(name: str, **options) -> int:
+        return len(parameters_to_vector(create_network(name, **options).parameters()))
+
+    assert count("SPARNet", attention="3d") > count("SPARNet") > count("SPARNet", num_blocks=1)
+    assert create_network("WIPA", wavelet=False)(torch.rand(1, 3, 16, 16), return_aux=True)._fields == ("sr",)
+    assert count("SRCNN", kernel_sizes=(9, 1, 5)) < count("SRCNN")
+
+
+@torch.no_grad()
+def test_priors_have_the_shapes_they_are_documented_with():
+    lq = torch.rand(1, 3, 16, 16)
+    shapes = {
+        name: {f: [tuple(t.shape[1:]) for t in tensors(v)] for f, v in out._asdict().items() if f != "sr"}
+        for name, out in ((n, small(n, 8)(lq, return_aux=True)) for n in ("DIC", "FSRNet", "WIPA", "SFMNet"))
+    }
+    assert shapes == {
+        "DIC": {"steps": [(3, 128, 128)] * 2, "heatmaps": [(68, 32, 32)] * 2},
+        "FSRNet": {"coarse": [(3, 128, 128)], "maps": [(11, 64, 64)]},
+        "WIPA": {"wavelets": [(9, 64, 64), (9, 32, 32), (9, 16, 16)]},
+        "SFMNet": {"frequency": [(3, 128, 128)]},
+    }
+    assert small("FishFSRNet", 8)(lq, return_aux=True).parsing.shape == (1, 3, 16, 16)

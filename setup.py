@@ -36,7 +36,7 @@ setup(
     ],
     extras_require={
         "landmarks": ["dlib-bin>=19.24.6"],
-        "test": ["pytest>=7.4", "scikit-image>=0.21", "ruff>=0.6"],
+        "test": ["pytest>=7.4", "pytest-xdist>=3.3", "scikit-image>=0.21", "ruff>=0.6"],
     },
     entry_points={
         "console_scripts": [

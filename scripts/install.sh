@@ -13,8 +13,10 @@ find_python() {
         if command -v "$candidate" >/dev/null && supported "$candidate"; then echo "$candidate"; return; fi
         if [ -n "${PYTHON:-}" ]; then break; fi
     done
-    fail "Python 3.9 to 3.12 is needed (BasicSR 1.4.2 does not build on 3.13); ${PYTHON:-python3} is" \
-        "$("${PYTHON:-python3}" --version 2>&1 || echo missing). Install one of these and run: PYTHON=python3.12 bash $0"
+    local found="missing"
+    if command -v "${PYTHON:-python3}" >/dev/null; then found=$("${PYTHON:-python3}" --version 2>&1); fi
+    fail "Python 3.9 to 3.12 is needed (BasicSR 1.4.2 does not build on 3.13); ${PYTHON:-python3} is $found." \
+        "Install one of these and run: PYTHON=python3.12 bash $0"
 }
 
 install_all() {

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wnet_arch.data.face_lmdb import encode_png
+from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png
 from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
+from wnet_arch.data.face_maker import shapes
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 
@@ -39,16 +40,24 @@ def drawn_face(seed: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     return image.clip(0, 255).astype(np.uint8), parsing
 
 
-def write_set(path: Path, count: int, size: int = 64, scales: tuple[int, ...] = (4, 8), seed: int = 0) -> Path:
+def drawn_points(seed: int, size: int = 64) -> np.ndarray | None:
+    """Landmarks for a drawn face, (68, 2) float32, anywhere in it; every third face has none."""
+    return None if seed % 3 == 2 else np.random.default_rng(seed).uniform(0, size - 1, (68, 2)).astype(np.float32)
+
+
+def write_set(
+    path: Path, count: int, size: int = 64, scales: tuple[int, ...] = (4, 8), seed: int = 0, landmarks: bool = False
+) -> Path:
     """Writes a face set of drawn faces as ``wnet prepare`` would."""
-    shapes = {"gt": (size, size, 3), "parsing": (size, size, 1)}
-    shapes.update({f"lq_x{scale}": (size // scale, size // scale, 3) for scale in scales})
-    with FaceLMDBWriter(path, {}, shapes) as writer:
+    with FaceLMDBWriter(path, {}, shapes(size, scales, landmarks)) as writer:
         for index in range(count):
             gt, parsing = drawn_face(seed + index, size)
             images = {"gt": gt, "parsing": parsing, **{f"lq_x{scale}": reduce_bicubic(gt, scale) for scale in scales}}
+            files = {name: encode_png(image) for name, image in images.items()}
+            if landmarks:
+                files[LANDMARKS] = encode_landmarks(drawn_points(seed + index, size))
             key = f"face{index:03d}"
-            writer.add({"file": key, "key": key}, images={name: encode_png(image) for name, image in images.items()})
+            writer.add({"file": key, "key": key}, images=files)
         writer.finish({"": {"scales": list(scales), "size": size}})
     return path
 

@@ -122,7 +122,7 @@ def test_loss_of_a_batch_is_the_mean_of_its_images(batch, vgg_file):
 
 
 def test_lr_target_is_the_bicubically_reduced_clipped_map(batch):
-    sr, parsing, gt, label = batch
+    _, parsing, _, label = batch
     loss = WNetLoss(vgg=None, parsing_target="lr", scale=4)
     expected = []
     for i in range(2):

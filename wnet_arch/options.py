@@ -91,7 +91,7 @@ def override(opt: dict, entries: Iterable[str]) -> dict:
 
 
 def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> None:
-    """Checks options by building, once, the network, losses and data sets they describe.
+    """Checks options by building, once, the networks, losses and data sets they describe.
 
     Raises:
         UsageError: the first thing found wrong.
@@ -100,10 +100,14 @@ def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> None:
     _check_names(opt, is_train, plugins)
     _check_paths(opt["path"])
     with quiet_logger():
-        _check_network(opt)
+        _check_network(opt, "network_g")
         _check_datasets(opt)
         if is_train:
+            _check_model(opt)
+            _check_optimizers(opt)
             _check_losses(opt)
+            if opt.get("network_d"):
+                _check_network(opt, "network_d")
 
 
 #: Keys the framework cannot do without, and their types.
@@ -132,12 +136,23 @@ _REQUIRED_TRAIN = {
     "logger.print_freq": int,
     "logger.save_checkpoint_freq": int,
 }
+#: And those of a training against a discriminator.
+_REQUIRED_ADVERSARIAL = {
+    "network_d": dict,
+    "network_d.type": str,
+    "train.optim_d": dict,
+    "train.optim_d.type": str,
+    "train.optim_d.lr": (float, int),
+    "train.gan_opt": dict,
+}
 
 
 def _check_keys(opt: dict, is_train: bool) -> None:
     wanted = dict(_REQUIRED, **(_REQUIRED_TRAIN if is_train else {"val": dict}))
-    if is_train and opt.get("val"):
-        wanted["val.val_freq"] = int
+    if is_train and opt.get("network_d"):
+        wanted.update(_REQUIRED_ADVERSARIAL)
+    if is_train and opt.get("val") is not None:
+        wanted.update({"val": dict, "val.val_freq": int})
     for key, kinds in wanted.items():
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         value = _get(opt, key)
@@ -173,6 +188,8 @@ def _check_names(opt: dict, is_train: bool, plugins: Sequence[str]) -> None:
     for name, block in ((opt.get("val") or {}).get("metrics") or {}).items():
         types[f"val.metrics.{name}.type"] = (registry.METRIC_REGISTRY, (block or {}).get("type"))
     if is_train:
+        if opt.get("network_d"):
+            types["network_d.type"] = (registry.ARCH_REGISTRY, opt["network_d"]["type"])
         for name, block in _loss_blocks(opt).items():
             types[f"train.{name}.type"] = (registry.LOSS_REGISTRY, block.get("type"))
     for key, (known, name) in types.items():
@@ -207,30 +224,55 @@ def _check_arguments(key: str, cls: type, block: dict) -> None:
             raise UsageError(f"{key}.{name}: {cls.__name__} has no such option{did_you_mean(name, known)}")
 
 
-def _check_network(opt: dict) -> None:
+def _check_model(opt: dict) -> None:
+    """A model may know more about its options: a static method ``check_options`` which raises UsageError."""
+    from basicsr.models.srgan_model import SRGANModel
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    cls = MODEL_REGISTRY.get(opt["model_type"])
+    if issubclass(cls, SRGANModel) and not opt.get("network_d"):
+        raise UsageError(f"network_d is missing from the options: {opt['model_type']} trains against a discriminator")
+    if hasattr(cls, "check_options"):
+        cls.check_options(opt)
+
+
+def _check_optimizers(opt: dict) -> None:
+    """Every optimizer exists in torch; whether a model of the framework's takes it, only the model can tell."""
+    known = [name for name, cls in vars(torch.optim).items() if isinstance(cls, type)]
+    for key in ("optim_g", "optim_d"):
+        name = (opt["train"].get(key) or {}).get("type")
+        if name and name not in known:
+            raise UsageError(f"train.{key}.type: no optimizer is called '{name}'{did_you_mean(name, known)}")
+
+
+def _check_network(opt: dict, key: str) -> None:
+    """``key`` is network_g or network_d."""
     from basicsr.archs import build_network
     from basicsr.utils.registry import ARCH_REGISTRY
 
     from wnet_arch.archs.base import FaceSRNetwork
     from wnet_arch.checkpoint import load_into
 
-    block = copy.deepcopy(opt["network_g"])
+    block = copy.deepcopy(opt[key])
     cls = ARCH_REGISTRY.get(block["type"])
-    _check_arguments("network_g", cls, block)
+    _check_arguments(key, cls, block)
     if issubclass(cls, FaceSRNetwork):
+        if key == "network_d":
+            raise UsageError(f"network_d: {cls.__name__} super-resolves; a discriminator is wanted")
         scale = block.get("scale", inspect.signature(cls).parameters["scale"].default)
         if scale != opt["scale"]:
             raise UsageError(f"network_g.scale is {scale}, but scale is {opt['scale']}; give both the same")
     try:
         net = build_network(block)
     except NetworkError as error:
-        raise UsageError(f"network_g: {error}") from error
+        raise UsageError(f"{key}: {error}") from error
     except (TypeError, ValueError) as error:
-        raise UsageError(f"network_g: {cls.__name__} cannot be built: {error}") from error
-    path = opt["path"].get("pretrain_network_g")
+        raise UsageError(f"{key}: {cls.__name__} cannot be built: {error}") from error
+    path = opt["path"].get(f"pretrain_{key}")
     if path:
-        key = opt["path"].get("param_key_g", "params")
-        load_into(net, os.path.expanduser(path), key, opt["path"].get("strict_load_g", True))
+        which = key.removeprefix("network_")
+        param_key = opt["path"].get(f"param_key_{which}", "params")
+        load_into(net, os.path.expanduser(path), param_key, opt["path"].get(f"strict_load_{which}", True))
 
 
 def _check_datasets(opt: dict) -> None:

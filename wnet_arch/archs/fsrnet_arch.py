@@ -113,6 +113,10 @@ class FSRNetTrunk(nn.Module):
         )
         self.prior = PriorNet(n)
         self.to_maps = conv(2 * n, num_maps, 1)
+        # The hourglasses' features are large (20 and more): from the usual start, the maps' loss would be some 200, with
+        # gradients a hundred times those of the images, and the coarse network would not learn. Maps start near zero.
+        nn.init.normal_(self.to_maps.weight, std=1e-3)
+        nn.init.zeros_(self.to_maps.bias)
         self.decoder = nn.Sequential(
             activated(conv(3 * n, n, bias=False), n),
             activated(nn.ConvTranspose2d(n, n, 3, 2, 1, output_padding=1, bias=False), n),

@@ -52,7 +52,8 @@ class MRRNet(FaceSRNetwork):
     """Generator of MRRNet (Huang et al., ICANN 2022): SPARNet's layout, instance norm, multi-receptive-field attention.
 
     Published: the bicubically enlarged face in [-1, 1], output linear, trained with a perceptual and an adversarial
-    loss. Nothing differs here, apart from the conversion of ranges around the trunk; the discriminator is not built.
+    loss. Nothing differs here, apart from the conversion of ranges around the trunk; the discriminator is
+    ``MRRNetDiscriminator``.
 
     Args:
         scale: 4 or 8.

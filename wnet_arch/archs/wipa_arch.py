@@ -97,7 +97,8 @@ class WIPA(FaceSRNetwork):
     """Wavelet-integrated generator (Dastmalchi and Aghaeinia, SPIC 2022).
 
     Published: the LR face in [-1, 1], x8 and x16; x4 is what the same class gives. Nothing differs in the layers. With
-    ``wavelet=False`` it is the paper's baseline generator, and there are no priors. The discriminator is not built.
+    ``wavelet=False`` it is the paper's baseline generator, and there are no priors. The discriminator is
+    ``WIPADiscriminator``; the losses are in ``losses/wipa_loss.py``.
 
     Args:
         scale: 4 or 8.

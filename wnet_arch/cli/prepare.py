@@ -20,7 +20,7 @@ An interrupted run is continued by the same command.
 
 examples:
   wnet prepare --images celebamask/images --labels celebamask/labels --out sets/celebamask --holdout 200
-  wnet prepare --images img_align_celeba --crop celeba-aligned --parser landmarks --out sets/celeba
+  wnet prepare --images img_align_celeba --crop celeba-aligned --parser landmarks --landmarks --out sets/celeba
   wnet prepare --images my_photos --crop landmarks --parser landmarks --out sets/mine
 """
 
@@ -39,6 +39,8 @@ def add_parser(subparsers) -> None:
     add("--out", type=Path, required=True, metavar="SET", help="folder of the set; must not exist")
     add("--labels", type=Path, metavar="DIR", help="folder of label maps: STEM.png for each photo, pixel value = class")
     add("--parser", choices=PARSERS, help="make the label maps; without --labels and --parser they are all unknown")
+    add("--landmarks", action="store_true", help="store the 68 landmarks of each face, for networks that train with them "
+        "(DIC); a face where none are found stays in the set, unless crop or parser need them")  # fmt: skip
     add("--crop", choices=CROPS, default="none", help="see below (default: %(default)s)")
     add("--size", type=int, default=128, metavar="N", help="side of the HR image (default: %(default)s)")
     add("--scales", type=int, nargs="+", default=(4, 8), metavar="S", help="reductions to make (default: 4 8)")
@@ -46,7 +48,7 @@ def add_parser(subparsers) -> None:
     add("--workers", type=int, metavar="N", help="worker processes (default: one a processor for a thousand photos and more)")
     add("--margin", type=float, default=1.8, metavar="X", help="of the crop rule landmarks (default: %(default)s)")
     add("--min-face", type=int, default=64, metavar="N", help="smallest face in pixels of the photo, measured on the "
-        "landmarks' box, where landmarks are used (default: %(default)s)")  # fmt: skip
+        "landmarks' box, where crop or parser use landmarks (default: %(default)s)")  # fmt: skip
     add("--offline", type=Path, metavar="DIR", help="folder with the landmark file; download nothing")
     add("--overwrite", action="store_true", help="replace SET if it is a set made by this command")
     parser.set_defaults(run=run)
@@ -54,7 +56,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    names = ("images", "out", "labels", "parser", "crop", "size", "holdout", "workers", "margin", "min_face")
+    names = ("images", "out", "labels", "parser", "landmarks", "crop", "size", "holdout", "workers", "margin", "min_face")
     options = PrepareOptions(
         **{name: getattr(args, name) for name in names},
         scales=tuple(args.scales),

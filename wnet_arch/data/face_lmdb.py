@@ -1,12 +1,14 @@
-"""Face sets on disk: one LMDB an image kind, in BasicSR's layout, and a manifest that says how the set was made.
+"""Face sets on disk: one LMDB a kind, in BasicSR's layout, and a manifest that says how the set was made.
 
     NAME/gt.lmdb/{data.mdb, meta_info.txt}        RGB, size x size
     NAME/lq_x4.lmdb, NAME/lq_x8.lmdb              RGB, reduced by PIL's bicubic filter
     NAME/parsing.lmdb                             classes of wnet_arch.faces.labels, one channel, 255 = unknown
+    NAME/landmarks.lmdb                           if asked for: 68 points (x, y) in pixels of the HR image, float32
     NAME/manifest.json
 
 Keys are names without extension, values are PNG files; ``meta_info.txt`` has a line ``key.png (h,w,c) level`` each. BasicSR's
-own ``PairedImageDataset`` reads ``gt.lmdb`` with ``lq_x8.lmdb``.
+own ``PairedImageDataset`` reads ``gt.lmdb`` with ``lq_x8.lmdb``. Landmarks are plain numbers, see :func:`encode_landmarks`,
+named ``key.f32 (68,2,1) 0``.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ import lmdb
 import numpy as np
 
 from wnet_arch.errors import DataError, WNetError
+from wnet_arch.faces.landmarks import NUM_POINTS
 
 FORMAT, VERSION = "wnet face set", 1
 MANIFEST = "manifest.json"
+#: The LMDB whose values are no PNG files.
+LANDMARKS = "landmarks"
 #: zlib level of the stored PNG files: decoding speed hardly depends on it, encoding speed does.
 PNG_LEVEL = 1
 #: LMDB refuses longer keys.
@@ -42,6 +47,29 @@ def encode_png(image: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def encode_landmarks(points: np.ndarray | None) -> bytes:
+    """Encodes points (68, 2) as 136 little-endian float32 numbers; ``None``, no face was found, as NaN throughout."""
+    if points is None:
+        points = np.full((NUM_POINTS, 2), np.nan)
+    if np.shape(points) != (NUM_POINTS, 2):
+        raise WNetError(f"landmarks are {NUM_POINTS} points (x, y), these have the shape {np.shape(points)}")
+    return np.asarray(points, "<f4").tobytes()
+
+
+def decode_landmarks(data: bytes, where: str) -> np.ndarray:
+    """Decodes what :func:`encode_landmarks` made: float32 (68, 2), all NaN where no face was found.
+
+    Raises:
+        DataError: the bytes are something else.
+    """
+    if len(data) != 8 * NUM_POINTS:
+        raise DataError(f"{where} holds {len(data)} bytes; {NUM_POINTS} landmarks are {8 * NUM_POINTS}")
+    points = np.frombuffer(data, "<f4").astype(np.float32).reshape(NUM_POINTS, 2)
+    if not (np.isfinite(points).all() or np.isnan(points).all()):
+        raise DataError(f"{where} holds landmarks that are not all finite")
+    return points
+
+
 def read_keys(path: str | os.PathLike) -> list[str]:
     """Keys of one LMDB, in the order of its ``meta_info.txt``.
 
@@ -53,7 +81,7 @@ def read_keys(path: str | os.PathLike) -> list[str]:
         lines = meta.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not an image LMDB: cannot read meta_info.txt ({_reason(error)})") from error
-    # As BasicSR does, up to the first dot: names in meta_info.txt end in ".png", keys hold no dot.
+    # As BasicSR does, up to the first dot: names in meta_info.txt have a suffix, keys hold no dot.
     keys = [line.split(".")[0] for line in lines if line.strip()]
     if not keys:
         raise DataError(f"{meta} names no image")
@@ -102,7 +130,7 @@ class _Environment:
 
 
 class LMDBReader:
-    """Reads images of one LMDB by key. Light to create, can be pickled, opens the file in each process on first use.
+    """Reads images, or landmarks, of one LMDB by key. Light to create, can be pickled, opens the file in each process on first use.
 
     Args:
         path: folder of the LMDB.
@@ -117,7 +145,7 @@ class LMDBReader:
         self._environment: _Environment | None = None
 
     def get(self, key: str) -> bytes:
-        """The PNG file stored under ``key``.
+        """What is stored under ``key``: a PNG file, or landmarks.
 
         Raises:
             DataError: there is no such key, or the LMDB cannot be read.
@@ -199,6 +227,8 @@ class GrowingLMDB:
 
 
 def write_meta_info(path: str | os.PathLike, keys: Iterable[str], height: int, width: int, channels: int) -> None:
-    """Writes BasicSR's ``meta_info.txt`` for images that all have one shape."""
-    lines = [f"{key}.png ({height},{width},{channels}) {PNG_LEVEL}\n" for key in keys]
+    """Writes BasicSR's ``meta_info.txt`` for images, or landmarks, that all have one shape."""
+    is_points = Path(path).stem == LANDMARKS
+    suffix, level = ("f32", 0) if is_points else ("png", PNG_LEVEL)
+    lines = [f"{key}.{suffix} ({height},{width},{channels}) {level}\n" for key in keys]
     Path(path, "meta_info.txt").write_text("".join(lines), encoding="ascii")

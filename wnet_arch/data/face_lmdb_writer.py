@@ -86,7 +86,7 @@ class FaceLMDBWriter:
             outcome: JSON values: ``file``, ``key`` if the photo is kept, and whatever the caller wants to find in
                 :attr:`done` after an interruption.
             split: the sub-folder the images go to.
-            images: PNG files by LMDB name, or ``None`` for a rejected photo.
+            images: PNG files (for landmarks: their bytes) by LMDB name, or ``None`` for a rejected photo.
         """
         self._pending.append((outcome, split, images))
         if images is not None and sum(images is not None for _, _, images in self._pending) == self.batch:

@@ -1,4 +1,4 @@
-"""Pairs of LR and HR faces with their parsing maps, from an LMDB set of ``wnet prepare`` or from plain folders."""
+"""Pairs of LR and HR faces with parsing maps and landmarks, from an LMDB set of ``wnet prepare`` or from plain folders."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from PIL import Image
 from torch.utils.data import Dataset
 
-from wnet_arch.data.face_lmdb import LMDBReader, read_manifest
+from wnet_arch.data.face_lmdb import LANDMARKS, LMDBReader, decode_landmarks, read_manifest
 from wnet_arch.errors import DataError, UsageError, did_you_mean
-from wnet_arch.faces import labels
+from wnet_arch.faces import labels, landmarks
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 #: Keys of an option block that this data set reads.
-OWN_OPTIONS = ("dataroot", "dataroot_gt", "dataroot_lq", "dataroot_parsing", "use_hflip")
+OWN_OPTIONS = ("dataroot", "dataroot_gt", "dataroot_lq", "dataroot_parsing", "use_hflip", "landmarks")
 #: Keys that the framework reads or adds.
 FRAMEWORK_OPTIONS = (
     "name", "type", "phase", "scale", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio", "prefetch_mode",
@@ -108,15 +108,18 @@ class PairedFaceParsingDataset(Dataset):
     * ``dataroot_gt``: a folder of HR images; ``dataroot_lq``: a folder of LR images of the same stems (without it they are
       made from the HR ones by PIL's bicubic filter); ``dataroot_parsing``: a folder of label maps of the same stems (without
       it every map is unknown).
-    * ``use_hflip``: mirror at random in training, image and map alike, left and right classes exchanged. Default false.
+    * ``use_hflip``: mirror at random in training, image, map and landmarks alike, left and right exchanged. Default false.
+    * ``landmarks``: give landmarks, too; needs a set made with ``wnet prepare --landmarks``. Default false.
 
     A sample: ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 RGB in [0, 1]; ``parsing`` (H, W) uint8 classes of
-    CelebAMask-HQ, 255 = unknown; ``lq_path`` and ``gt_path``, strings.
+    CelebAMask-HQ, 255 = unknown; ``lq_path`` and ``gt_path``, strings. With ``landmarks``: ``landmarks`` (68, 2) float32, x and y
+    in pixels of ``gt``, pixel centres at whole numbers, iBUG order; NaN throughout where no face was found.
 
     Raises:
         UsageError: an option is unknown or missing.
-        DataError: a path is missing, key sets differ, or the set was prepared for other scales. While reading: an image that
-            is unreadable, not square, or not of the size the scale demands, and label values that are no classes.
+        DataError: a path is missing, key sets differ, or the set was prepared for other scales, or without landmarks where
+            they are asked for. While reading: an image that is unreadable, not square, or not of the size the scale demands,
+            label values that are no classes, and landmarks that are no numbers.
     """
 
     def __init__(self, opt: dict):
@@ -129,6 +132,7 @@ class PairedFaceParsingDataset(Dataset):
         self.scale = opt["scale"]
         self.use_hflip = bool(opt.get("use_hflip", False)) and opt["phase"] == "train"
         self.gt, self.lq, self.parsing = self._open_set() if opt.get("dataroot") else self._open_folders()
+        self.landmarks = self._open_landmarks() if opt.get("landmarks") else None
         self._check_keys()
         self.keys = self.gt.keys
         if isinstance(self.gt, FolderReader):
@@ -147,6 +151,15 @@ class PairedFaceParsingDataset(Dataset):
             raise DataError(f"the set {root} was prepared for {have}, not x{self.scale}: prepare it again with --scales")
         return tuple(LMDBReader(os.path.join(root, f"{kind}.lmdb")) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
 
+    def _open_landmarks(self) -> LMDBReader:
+        if not self.opt.get("dataroot"):
+            raise UsageError("landmarks: true needs dataroot, a set made by `wnet prepare --landmarks`")
+        root = os.path.expanduser(self.opt["dataroot"])
+        path = os.path.join(root, f"{LANDMARKS}.lmdb")
+        if not os.path.isdir(path):
+            raise DataError(f"the set {root} has no landmarks: prepare it again with --landmarks")
+        return LMDBReader(path)
+
     def _open_folders(self) -> tuple:
         if not self.opt.get("dataroot_gt"):
             raise UsageError("dataroot is missing: name a set made by `wnet prepare`, or dataroot_gt (a folder of HR images)")
@@ -158,7 +171,7 @@ class PairedFaceParsingDataset(Dataset):
 
     def _check_keys(self) -> None:
         wanted = set(self.gt.keys)
-        for other in (self.lq, self.parsing):
+        for other in (self.lq, self.parsing, self.landmarks):
             if other is None or wanted == set(other.keys):
                 continue
             only_gt, only_other = sorted(wanted - set(other.keys)), sorted(set(other.keys) - wanted)
@@ -188,15 +201,20 @@ class PairedFaceParsingDataset(Dataset):
         gt = self._read_gt(key)
         lq = self._read_lq(key, gt)
         parsing = self._read_parsing(key, gt)
+        points = self._read_landmarks(key)
         if self.use_hflip and random.random() < 0.5:
             gt, lq, parsing = gt[:, ::-1], lq[:, ::-1], labels.flip(parsing)
-        return {
+            points = None if points is None else landmarks.flip(points, gt.shape[1])
+        sample = {
             "lq": image_tensor(lq),
             "gt": image_tensor(gt),
             "parsing": torch.from_numpy(np.array(parsing)),
             "lq_path": f"{key}.png",
             "gt_path": f"{key}.png",
         }
+        if points is not None:
+            sample["landmarks"] = torch.from_numpy(points)
+        return sample
 
     def _read_gt(self, key: str) -> np.ndarray:
         where = f"{self.gt.path}: {key}"
@@ -222,3 +240,8 @@ class PairedFaceParsingDataset(Dataset):
         if parsing.shape != gt.shape[:2]:
             raise DataError(f"{where} is {parsing.shape[1]}x{parsing.shape[0]}; its photo is {gt.shape[1]}x{gt.shape[0]}")
         return parsing
+
+    def _read_landmarks(self, key: str) -> np.ndarray | None:
+        if self.landmarks is None:
+            return None
+        return decode_landmarks(self.landmarks.get(key), f"{self.landmarks.path}: {key}")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from wnet_arch import weights
 from wnet_arch.data.face_lmdb import MAX_KEY_BYTES
 from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
-from wnet_arch.data.face_maker import CROPS, PARSERS, FaceMaker, kinds, run_worker, start_worker
+from wnet_arch.data.face_maker import CROPS, PARSERS, FaceMaker, run_worker, shapes, start_worker
 from wnet_arch.data.photos import SUFFIXES
 from wnet_arch.errors import DataError, NothingToDoError, UsageError, WNetError
 from wnet_arch.faces import landmarks
@@ -42,6 +42,7 @@ class PrepareOptions:
     out: Path
     labels: Path | None = None
     parser: str | None = None
+    landmarks: bool = False
     crop: str = "none"
     size: int = 128
     scales: tuple[int, ...] = (4, 8)
@@ -65,25 +66,37 @@ class PrepareOptions:
             raise UsageError("--holdout must be 0 or more, --workers and --min-face 1 or more, --margin within 1..10")
 
     @property
-    def wants_landmarks(self) -> bool:
-        """Whether faces have to be found in the photos."""
+    def needs_landmarks(self) -> bool:
+        """Whether a photo without a face is of no use."""
         return "landmarks" in (self.crop, self.parser)
+
+    @property
+    def wants_landmarks(self) -> bool:
+        """Whether faces have to be looked for in the photos."""
+        return self.landmarks or self.needs_landmarks
 
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What came of it. ``counts``: images by split (``""`` without ``--holdout``); ``rejected``: photos with reasons."""
+    """What came of it.
+
+    ``counts``: images by split (``""`` without ``--holdout``). ``rejected``: photos with reasons. ``enlarged`` and
+    ``without_landmarks``: how many of the images had a smaller crop, and have no landmarks though they were asked for.
+    """
 
     target: Path
     counts: dict[str, int]
     rejected: list[dict]
     enlarged: int
+    without_landmarks: int = 0
 
     def lines(self, first: int = 5) -> list[str]:
         """The summary for people: one line a set, one line a reason with the ``first`` few names."""
         lines = [f"{self.target / split}: {count} faces" for split, count in self.counts.items()]
         if self.enlarged:
             lines.append(f"{self.enlarged} of them were enlarged: their crop is smaller than the HR image")
+        if self.without_landmarks:
+            lines.append(f"{self.without_landmarks} of them have no landmarks: no face was found")
         for reason, count in sorted(Counter(r["reason"] for r in self.rejected).items()):
             names = [r["file"] for r in self.rejected if r["reason"] == reason]
             more = ", ..." if count > first else ""
@@ -118,10 +131,12 @@ def prepare(options: PrepareOptions, progress: bool = True) -> PrepareSummary:
         min_face=options.min_face,
         detector=detector,
         parser=options.parser,
+        landmarks=options.landmarks,
     )
     settings = _settings(options, photos)
     splits = ("train", "val") if options.holdout else ("",)
-    with FaceLMDBWriter(options.out, settings, _shapes(options), splits, options.overwrite) as writer:
+    stores = shapes(options.size, tuple(options.scales), options.landmarks)
+    with FaceLMDBWriter(options.out, settings, stores, splits, options.overwrite) as writer:
         for clash in clashes:
             if clash["file"] not in writer.done:
                 writer.add(clash)
@@ -170,9 +185,9 @@ def key_of(name: str) -> str:
 def _settings(options: PrepareOptions, photos: dict[str, str]) -> dict:
     """Everything that decides the content of the set. Part of the manifest, and what a continued run must agree on."""
     parser = {"name": options.parser or ("labels" if options.labels else "none"), "sha256": None}
-    if options.wants_landmarks:
+    if options.needs_landmarks:
         parser["sha256"] = weights.entry(landmarks.WEIGHTS).sha256
-    return {
+    settings = {
         "source": _listing(options.images, photos.values()),
         "labels": _listing(options.labels, None) if options.labels else None,
         "crop": _crop_rule(options),
@@ -182,13 +197,16 @@ def _settings(options: PrepareOptions, photos: dict[str, str]) -> dict:
         "scales": list(options.scales),
         "holdout": options.holdout,
     }
+    if options.landmarks:  # no entry otherwise, so that sets begun by earlier versions can be continued
+        settings["landmarks"] = {"points": landmarks.NUM_POINTS, "sha256": weights.entry(landmarks.WEIGHTS).sha256}
+    return settings
 
 
 def _crop_rule(options: PrepareOptions) -> dict:
     rule: dict = {"rule": options.crop}
     if options.crop == "landmarks":
         rule["margin"] = options.margin
-    if options.wants_landmarks:
+    if options.needs_landmarks:
         rule["min_face"] = options.min_face
     return rule
 
@@ -202,12 +220,6 @@ def _listing(folder: Path, names: Iterable[str] | None) -> dict:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
     digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
     return {"folder": Path(folder).resolve().name, "files": len(names), "listing_sha256": digest}
-
-
-def _shapes(options: PrepareOptions) -> dict[str, tuple[int, int, int]]:
-    sides = [options.size, *(options.size // scale for scale in options.scales), options.size]
-    names = kinds(tuple(options.scales))
-    return {name: (side, side, 1 if name == "parsing" else 3) for name, side in zip(names, sides)}
 
 
 def _fill(writer: FaceLMDBWriter, maker: FaceMaker, photos: dict, options: PrepareOptions, progress: bool) -> None:
@@ -283,7 +295,17 @@ def _summary(writer: FaceLMDBWriter, options: PrepareOptions) -> PrepareSummary:
         if "key" not in outcome
     ]
     counts = {split: sum(outcome["split"] == split for outcome in kept) for split in writer.splits}
-    return PrepareSummary(Path(options.out), counts, rejected, sum(o["side"] < options.size for o in kept))
+    return PrepareSummary(
+        Path(options.out),
+        counts,
+        rejected,
+        enlarged=sum(o["side"] < options.size for o in kept),
+        without_landmarks=_without_landmarks(kept),
+    )
+
+
+def _without_landmarks(outcomes: Iterable[dict]) -> int:
+    return sum(not outcome.get("landmarks", True) for outcome in outcomes)
 
 
 def _manifests(settings: dict, summary: PrepareSummary, outcomes: Iterable[dict]) -> dict[str, dict]:
@@ -301,6 +323,7 @@ def _manifests(settings: dict, summary: PrepareSummary, outcomes: Iterable[dict]
             **settings,
             "photos_sha256": hashlib.sha256(lines.encode()).hexdigest(),
             "enlarged": sum(o["side"] < settings["size"] for o in kept),
+            **({"without_landmarks": _without_landmarks(kept)} if "landmarks" in settings else {}),
             "rejected": summary.rejected,
         }
     return manifests

@@ -19,6 +19,17 @@ from wnet_arch import weights
 from wnet_arch.errors import WeightsError
 
 WEIGHTS = "landmarks68-dlib"
+NUM_POINTS = 68
+#: Which point of a face each point of the mirrored face is: the image's left and right change places.
+FLIP = np.array(
+    [
+        *range(16, -1, -1), *range(26, 16, -1),  # jaw, brows
+        *range(27, 31), *range(35, 30, -1),  # nose: bridge, lower edge
+        *range(45, 41, -1), 47, 46, *range(39, 35, -1), 41, 40,  # eyes: upper lid from corner to corner, then lower lid
+        *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),  # lips: outer, inner edge
+    ]
+)  # fmt: skip
+FLIP.setflags(write=False)
 #: The detector knows faces of 80 pixels and more; it costs time in proportion to the area, so photos are brought to a
 #: side within these bounds first.
 _SMALLEST_SIDE, _LARGEST_SIDE = 320, 1024
@@ -89,6 +100,18 @@ class LandmarkDetector:
     def largest(self, rgb: np.ndarray) -> Face | None:
         """The largest face of a photo, uint8 (H, W, 3), or ``None``."""
         return next(iter(self.detect(rgb)), None)
+
+
+def flip(points: np.ndarray, width: int) -> np.ndarray:
+    """Returns the points of the mirrored image: x mirrored, left and right points exchanged.
+
+    Args:
+        points: (68, 2), x and y in pixels, pixel centres at whole numbers; NaN stays NaN.
+        width: of the image in pixels.
+    """
+    mirrored = points[FLIP]
+    mirrored[:, 0] = width - 1 - mirrored[:, 0]
+    return mirrored
 
 
 def _points(shape) -> np.ndarray:

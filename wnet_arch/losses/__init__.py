@@ -9,6 +9,10 @@ import basicsr.losses
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
+from wnet_arch.losses.gan_loss import NoisyLabelGANLoss, RelativisticHingeGANLoss
+from wnet_arch.losses.perceptual import VGGPerceptualLoss
+from wnet_arch.losses.prior_losses import DICLoss, FishFSRNetLoss, FSRNetLoss, SFMNetLoss
+from wnet_arch.losses.wipa_loss import SphereFaceIdentityLoss, WIPAWaveletLoss
 from wnet_arch.losses.wnet_loss import WNetLoss
 
 
@@ -23,4 +27,16 @@ def build_loss(options: dict, scale: int | None = None) -> nn.Module:
     return basicsr.losses.build_loss(options)
 
 
-__all__ = ["WNetLoss", "build_loss"]
+__all__ = [
+    "DICLoss",
+    "FSRNetLoss",
+    "FishFSRNetLoss",
+    "NoisyLabelGANLoss",
+    "RelativisticHingeGANLoss",
+    "SFMNetLoss",
+    "SphereFaceIdentityLoss",
+    "VGGPerceptualLoss",
+    "WIPAWaveletLoss",
+    "WNetLoss",
+    "build_loss",
+]

@@ -1,6 +1,8 @@
 """Models in BasicSR's sense (network, losses, optimizer); importing this package registers them."""
 
+from wnet_arch.models.face_gan_model import FaceGANModel
 from wnet_arch.models.face_sr_model import FaceSRModel
+from wnet_arch.models.prior_face_sr_model import PriorFaceSRModel
 from wnet_arch.models.wnet_model import WNetModel
 
-__all__ = ["FaceSRModel", "WNetModel"]
+__all__ = ["FaceGANModel", "FaceSRModel", "PriorFaceSRModel", "WNetModel"]

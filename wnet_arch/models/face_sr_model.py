@@ -30,7 +30,8 @@ class FaceSRModel(SRModel):
     * Weights are read without unpickling code, from ``.pth`` or ``.safetensors``; a mismatch names the first differences.
     * Every optimizer of ``torch.optim`` can be named. The option dictionaries are left as they were.
 
-    A model with other losses overrides :meth:`init_losses` and :meth:`compute_losses`.
+    A model with other losses overrides :meth:`init_losses` and :meth:`compute_losses`; one that changes gradients,
+    :meth:`before_step`.
     """
 
     def __init__(self, opt: dict):
@@ -85,10 +86,14 @@ class FaceSRModel(SRModel):
         self.optimizer_g.zero_grad(set_to_none=True)
         losses = self.compute_losses()
         sum(losses.values()).backward()
+        self.before_step(current_iter)
         self.optimizer_g.step()
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def before_step(self, current_iter: int) -> None:
+        """Called with gradients in place, before the optimizer's step of each iteration; does nothing here."""
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
@@ -114,6 +119,12 @@ class FaceSRModel(SRModel):
         """Sets ``self.output`` to what ``net`` makes of ``self.lq``."""
         self.output = net(self.lq)
 
+    def print_network(self, net: nn.Module) -> None:
+        """Logs one line; SRModel logs every layer, some hundred lines before each run says anything else."""
+        bare = self.get_bare_model(net)
+        count = sum(p.numel() for p in bare.parameters())
+        get_root_logger().info(f"Network: {type(bare).__name__}, with parameters: {count:,d}")
+
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         load_into(self.get_bare_model(net), load_path, param_key, strict)
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} [{param_key}] from {load_path}")
@@ -124,5 +135,5 @@ class FaceSRModel(SRModel):
             if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)
         }
         if optim_type not in known:
-            raise UsageError(f"train.optim_g.type: no optimizer is called '{optim_type}'{did_you_mean(optim_type, known)}")
+            raise UsageError(f"train: no optimizer is called '{optim_type}'{did_you_mean(optim_type, known)}")
         return known[optim_type](params, lr=lr, **kwargs)

@@ -126,6 +126,12 @@ def test_up_and_downsample_double_and_halve():
     assert Downsample(8)(x).shape == (2, 8, 8, 8)
 
 
+def test_upsample_starts_as_nearest_enlargement():
+    up, x = Upsample(8).eval(), torch.randn(1, 8, 4, 4)
+    coarse = up(x)[..., ::2, ::2]
+    torch.testing.assert_close(up(x), coarse.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
 def test_parsing_block_sees_the_whole_face():
     """An hourglass of depth 4 on 128 pixels joins far corners: every output pixel depends on a pixel far away."""
     block = ParsingBlock(8).double()

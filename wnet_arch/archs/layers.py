@@ -102,11 +102,15 @@ class Upsample(nn.Sequential):
     """Doubles the size: (B, C, H, W) -> (B, C, 2H, 2W).
 
     The paper says "Pixel Shuffle layers and BatchNorm layers" (after equation 14). Pixel shuffle takes four times the
-    channels it gives; a 1x1 convolution, the cheapest that can, supplies them.
+    channels it gives; a 1x1 convolution, the cheapest that can, supplies them. The four pixels that come from one start with
+    equal weights (Aitken et al. 2017), so that training begins with plain enlargement instead of a checkerboard.
     """
 
     def __init__(self, num_feat: int):
         super().__init__(conv1x1(num_feat, 4 * num_feat), nn.PixelShuffle(2), nn.BatchNorm2d(num_feat))
+        with torch.no_grad():
+            for parameter in self[0].parameters():
+                parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
 
 
 class Downsample(nn.Sequential):

@@ -195,17 +195,15 @@ def test_two_processes_cannot_write_one_set(tmp_path):
     fill(tmp_path / "set")
 
 
-def _fill_small_disk(target, queue):
+def _fill_small_disk(target, pictures, queue):
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
     shapes = {"gt": (100, 100, 3)}
-    noise = np.random.default_rng(0)
     try:
         with FaceLMDBWriter(target, {}, shapes, batch=4) as writer:
-            for i in range(40):
-                image = noise.integers(0, 256, (100, 100, 3), dtype=np.uint8)
-                writer.add({"file": f"{i}", "key": f"{i}"}, images={"gt": encode_png(image)})
+            for i, picture in enumerate(pictures):
+                writer.add({"file": f"{i}", "key": f"{i}"}, images={"gt": picture})
         queue.put("no error")
     except WNetError as error:
         queue.put(str(error))
@@ -215,7 +213,9 @@ def _fill_small_disk(target, queue):
 def test_full_disk_is_one_clear_line_and_keeps_what_was_stored(tmp_path):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    child = context.Process(target=_fill_small_disk, args=(tmp_path / "set", queue))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 100, 100, 3), dtype=np.uint8)
+    pictures = [encode_png(image) for image in noise]  # here: OpenCV may hang in a forked process
+    child = context.Process(target=_fill_small_disk, args=(tmp_path / "set", pictures, queue))
     child.start()
     message = queue.get(timeout=20)
     child.join(20)

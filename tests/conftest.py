@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png
+from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png, reduce_bicubic
 from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.data.face_maker import shapes
-from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 
 

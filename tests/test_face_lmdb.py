@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
+import operator
 import os
 import pickle
 import sys
@@ -11,7 +11,9 @@ import sys
 import lmdb
 import numpy as np
 import pytest
+from killing import stored_photos
 
+from wnet_arch.data import face_lmdb_writer
 from wnet_arch.data.face_lmdb import GrowingLMDB, LMDBReader, encode_png, read_keys, read_manifest, write_meta_info
 from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.errors import DataError, UsageError, WNetError
@@ -23,9 +25,14 @@ def images(value: int) -> dict[str, bytes]:
     return {name: encode_png(np.full(shape, value, np.uint8)) for name, shape in SHAPES.items()}
 
 
-def fill(target, count=10, stop=None, batch=3, settings=None, **options):
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr("wnet_arch.data.face_lmdb_writer.BATCH", 3)
+
+
+def fill(target, count=10, stop=None, settings=None, **options):
     """Writes a set of ``count`` photos, those of earlier runs left out; stops without an end after ``stop``."""
-    with FaceLMDBWriter(target, settings or {"size": 8}, SHAPES, batch=batch, **options) as writer:
+    with FaceLMDBWriter(target, settings or {"size": 8}, SHAPES, **options) as writer:
         for index in range(count):
             if index == stop:
                 return writer
@@ -56,28 +63,52 @@ def test_continued_set_equals_unbroken_one_file_for_file(tmp_path, stop):
     fill(tmp_path / "unbroken")
     fill(tmp_path / "set", stop=stop)
     assert not (tmp_path / "set").exists()
-    done = fill(tmp_path / "set").done
-    assert len(done) == 10
+    fill(tmp_path / "set")
     assert content(tmp_path / "set") == content(tmp_path / "unbroken")
 
 
 def test_stored_photos_are_not_asked_for_again(tmp_path):
     fill(tmp_path / "set", stop=8)
-    with FaceLMDBWriter(tmp_path / "set", {"size": 8}, SHAPES, batch=3) as writer:
-        assert sorted(writer.done) == [f"{i}.jpg" for i in range(6)]  # two batches of three
+    with FaceLMDBWriter(tmp_path / "set", {"size": 8}, SHAPES) as writer:
+        assert [outcome["file"] for outcome in writer.done.kept()] == [f"{i}.jpg" for i in range(6)]  # two batches of three
 
 
-def test_torn_journal_line_and_half_written_batch_are_done_again(tmp_path):
-    """As after a kill between the commits of two LMDBs, and within a line of the journal."""
+def test_half_written_batch_is_done_again(tmp_path):
+    """As after a kill between the commits of two LMDBs."""
     fill(tmp_path / "unbroken")
     fill(tmp_path / "set", stop=7)
-    store = GrowingLMDB(tmp_path / "set.partial" / "gt.lmdb")
+    store = GrowingLMDB(tmp_path / "set.partial" / "work" / "gt.lmdb")
     store.write((f"k{i}", images(i)["gt"]) for i in (6, 7, 8))
     store.close()
-    with open(tmp_path / "set.partial" / "journal.jsonl", "ab") as journal:
-        journal.write(b'{"file": "6.jp')
     fill(tmp_path / "set")
     assert content(tmp_path / "set") == content(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize(
+    ("step", "call"), [("read_items", 1), ("read_items", 2), ("write_meta_info", 1), ("write_meta_info", 2), ("_sync", 1)]
+    + [("shutil.rmtree", call) for call in (1, 2, 3, 4)]
+)  # fmt: skip
+def test_end_can_be_interrupted_anywhere(tmp_path, monkeypatch, step, call):
+    """As after a kill while the finished LMDBs are written, or while what they were made from is removed."""
+    fill(tmp_path / "unbroken")
+    calls, module = [], "wnet_arch.data.face_lmdb_writer"
+    original = operator.attrgetter(step)(face_lmdb_writer)
+
+    def interrupt(*args, **options):
+        calls.append(step)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return original(*args, **options)
+
+    monkeypatch.setattr(f"{module}.{step}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(f"{module}.BATCH", 3)
+    fill(tmp_path / "set", overwrite=True)
+    assert content(tmp_path / "set") == content(tmp_path / "unbroken")
+    assert not (tmp_path / "set.partial").exists()
 
 
 def test_other_settings_are_refused_by_name_and_dropped_on_request(tmp_path):
@@ -199,9 +230,10 @@ def _fill_small_disk(target, pictures, queue):
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    face_lmdb_writer.BATCH = 4
     shapes = {"gt": (100, 100, 3)}
     try:
-        with FaceLMDBWriter(target, {}, shapes, batch=4) as writer:
+        with FaceLMDBWriter(target, {}, shapes) as writer:
             for i, picture in enumerate(pictures):
                 writer.add({"file": f"{i}", "key": f"{i}"}, images={"gt": picture})
         queue.put("no error")
@@ -222,8 +254,7 @@ def test_full_disk_is_one_clear_line_and_keeps_what_was_stored(tmp_path):
     assert "set.partial" in message
     assert "the same command continues" in message
     assert "\n" not in message
-    stored = (tmp_path / "set.partial" / "journal.jsonl").read_text().splitlines()
-    assert [json.loads(line)["file"] for line in stored] == ["0", "1", "2", "3"]
+    assert stored_photos(tmp_path / "set") == {"0", "1", "2", "3"}
 
 
 def test_basicsr_reads_the_set_with_its_own_dataset(face_set):

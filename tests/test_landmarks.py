@@ -10,8 +10,9 @@ import pytest
 from skimage.data import astronaut
 
 from wnet_arch import weights
-from wnet_arch.errors import WeightsError
+from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.faces import crop, labels, landmarks, parse_landmarks
+from wnet_arch.faces.detection import Detection
 
 #: Which point of the mirrored face each of the 68 becomes.
 MIRRORED = [
@@ -95,10 +96,13 @@ def test_crop_is_centred_and_moved_inside():
     assert crop.around_landmarks(points + 120, 2.0, 200, 190) == (150, 160, 190, 200)
 
 
-def test_crop_larger_than_the_photo_reaches_out_evenly():
-    box = crop.around_landmarks(np.array([[5, 5], [25, 25]], np.float32), 2.0, height=100, width=36)
-    assert box == (-2, 0, 38, 40)
-    assert crop.padding(box, 100, 36) == pytest.approx(0.1)
+def test_crop_larger_than_the_photo_is_tighter_then_reaches_out_evenly():
+    points = np.array([[5, 5], [25, 25]], np.float32)
+    assert crop.around_landmarks(points, 2.0, height=100, width=36) == (0, 0, 36, 36)
+    box = crop.around_landmarks(points, 2.0, height=100, width=21)
+    assert box == (-2, 3, 22, 27)  # 1.2 times the points' box
+    assert crop.padding(box, 100, 21) == pytest.approx(3 / 24)
+    assert crop.around_landmarks(points, 1.0, height=18, width=100) == (5, -1, 25, 19)
 
 
 def test_cut_repeats_the_border_or_fills():
@@ -133,6 +137,48 @@ def test_small_photos_are_enlarged_for_the_detector(detector, side):
     found = detector.largest(np.array(face))
     assert found is not None
     assert np.abs(found.points[27] - np.array([0.52, 0.42]) * side).max() < 0.1 * side  # top of the nose
+
+
+@pytest.mark.parametrize("choice", ["largest", "centre"])
+def test_points_do_not_depend_on_the_detector(detector, choice):
+    """dlib's trees on a box that is estimated from MTCNN's five points."""
+    try:
+        other = landmarks.LandmarkDetector(download=False, detector="mtcnn", choice=choice)
+    except WeightsError as error:
+        pytest.skip(f"not in the cache: {error}")
+    own, found = detector.find(astronaut()), other.find(astronaut())
+    assert np.abs(own.points - found.points).mean() < 2.5
+    assert np.abs(found.five - landmarks.five_points(found.points)).max() < 8
+    five_only = landmarks.LandmarkDetector(download=False, detector="mtcnn", landmarker=None).find(astronaut())
+    assert five_only.points is None
+    assert np.array_equal(five_only.five, found.five)
+
+
+def test_box_for_dlib_s_trees():
+    five = np.array(((-1, 0), (1, 0), (0, 0), (-1, 0), (1, 0)), np.float32) * 10 + 50
+    spread = 10 * np.sqrt(4 / 5)
+    left, top, right, bottom = landmarks.dlib_box(Detection((0, 0, 5, 5), 1.0, five))
+    assert right - left == pytest.approx(3.73 * spread) == bottom - top
+    assert (left + right) / 2 == pytest.approx(50.5)
+    assert landmarks.dlib_box(Detection((0, 0, 5, 5), 1.0)) == (0, 0, 5, 5)
+
+
+def test_surroundings_of_a_box_at_one_size():
+    rgb = np.arange(40 * 60 * 3, dtype=np.uint32).reshape(40, 60, 3).astype(np.uint8)
+    view, corner, factor = landmarks._cut_around(rgb, (-10, 5, 10, 25), 20)
+    assert view.shape == (40, 40, 3)
+    assert corner.tolist() == [-20, -5]
+    assert factor.tolist() == [1, 1]
+    assert np.array_equal(view[5:, 20:], rgb[:35, :20])
+    assert (view[5:, :20] == rgb[:35, :1]).all()  # the border repeated
+    view, _, factor = landmarks._cut_around(rgb, (10, 5, 20, 15), 50)
+    assert view.shape == (100, 100, 3)
+    assert factor.tolist() == [5, 5]
+
+
+def test_wrong_landmarker_is_one_line():
+    with pytest.raises(UsageError, match="no landmarker is called 'face-align'; did you mean 'face-alignment'"):
+        landmarks.create_landmarker("face-align")
 
 
 def test_no_face_is_none(detector):

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import sys
-import time
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -15,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import drawn_points, write_folders, write_set
+from killing import BATCH, kill_and_look, needs_sigkill
 from PIL import Image
 from test_landmarks import MIRRORED, upright_face
 from test_prepare import content, noise, run
 
 from wnet_arch.cli import prepare as command
-from wnet_arch.data import face_maker
 from wnet_arch.data.face_lmdb import LMDBReader, decode_landmarks, encode_landmarks, read_keys, read_manifest
-from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
 from wnet_arch.errors import DataError, NothingToDoError, UsageError, WeightsError, WNetError
 from wnet_arch.faces import crop, landmarks, parse_landmarks
@@ -32,10 +26,10 @@ from wnet_arch.faces.landmarks import Face
 class FakeDetector:
     """The face of :func:`upright_face`, reduced, at a place which the photo's first pixel tells; none where it is black."""
 
-    def __init__(self, offline=None):
+    def __init__(self, **options):
         pass
 
-    def largest(self, photo):
+    def find(self, photo, name=""):
         place = int(photo[0, 0, 0])
         points = upright_face() / 4 + (place, place)
         return Face((place, place, place + 32, place + 32), points.astype(np.float32)) if place else None
@@ -100,7 +94,7 @@ def test_crop_and_parser_use_the_same_points(folder):
     run(folder, landmarks=True, crop="landmarks", parser="landmarks", margin=1.2, min_face=10)
     target = folder / "set"
     assert [r["reason"] for r in read_manifest(target)["rejected"]] == ["no face"]
-    found = FakeDetector().largest(photo).points
+    found = FakeDetector().find(photo).points
     box = crop.around_landmarks(found, 1.2, 60, 70)
     expected = crop.to_box(found, box, 32)
     np.testing.assert_allclose(points_of(target, "face"), expected, atol=1e-4)
@@ -122,27 +116,16 @@ def test_number_of_workers_makes_no_difference(folder):
     assert content(folder / "one") == content(folder / "two")
 
 
-def _slow_prepare(folder: Path) -> None:
-    """For a process of its own, started afresh: OpenCV may hang in a fork of a process that has used its threads."""
+def _prepare_killed(folder: Path) -> None:
     landmarks.LandmarkDetector = FakeDetector
-    FaceLMDBWriter.__init__.__defaults__ = (*FaceLMDBWriter.__init__.__defaults__[:-1], 2)
-    make = face_maker.FaceMaker.make
-    face_maker.FaceMaker.make = lambda self, name: (time.sleep(0.05), make(self, name))[1]
     run(folder, "killed", landmarks=True, holdout=2)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs SIGKILL")
-def test_killed_run_continues_and_equals_an_unbroken_one(folder):
-    child = get_context("spawn").Process(target=_slow_prepare, args=(folder,))
-    child.start()
-    journal = folder / "killed.partial" / "journal.jsonl"
-    deadline = time.monotonic() + 90
-    while (not journal.exists() or journal.read_text().count("\n") < 4) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    assert not (folder / "killed").exists()
-    with pytest.raises(UsageError, match="made with another landmarks"):
+@needs_sigkill
+def test_killed_run_continues_and_equals_an_unbroken_one(folder, monkeypatch):
+    kill_and_look(_prepare_killed, folder, folder / "killed", kills=1, seed=1)
+    monkeypatch.setattr("wnet_arch.data.face_lmdb_writer.BATCH", BATCH)
+    with pytest.raises(UsageError, match="made with another faces and landmarks"):
         run(folder, "killed", holdout=2)
     assert run(folder, "killed", landmarks=True, holdout=2).without_landmarks == 4
     run(folder, "unbroken", landmarks=True, holdout=2)

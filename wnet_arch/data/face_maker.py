@@ -13,16 +13,18 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png
+from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png, reduce_bicubic
 from wnet_arch.data.photos import Rejected, load_labels, load_photo
+from wnet_arch.faces import align, labels
 from wnet_arch.faces import crop as crops
-from wnet_arch.faces import labels, parse_landmarks
-from wnet_arch.faces.landmarks import NUM_POINTS, LandmarkDetector
+from wnet_arch.faces.landmark_files import LandmarkFile
+from wnet_arch.faces.landmarks import NUM_POINTS, Face, LandmarkDetector
+from wnet_arch.faces.parsing import PARSERS, Parser
 
-CROPS = ("none", "celeba-aligned", "landmarks")
-PARSERS = ("landmarks",)
+CROPS = ("none", "celeba-aligned", "landmarks", "five-point")
+
+__all__ = ["CROPS", "PARSERS", "CroppedFace", "FaceMaker", "Rejected", "run_worker", "shapes", "start_worker"]
 
 
 def shapes(size: int, scales: tuple[int, ...], landmarks: bool = False) -> dict[str, tuple[int, int, int]]:
@@ -37,11 +39,11 @@ def shapes(size: int, scales: tuple[int, ...], landmarks: bool = False) -> dict[
 class CroppedFace(NamedTuple):
     """What :meth:`FaceMaker.face` makes of a photo.
 
-    ``box``: the square cut out, in the photo. ``gt``: the HR image, RGB uint8 (size, size, 3). ``parsing``: its map, uint8
+    ``frame``: the square cut out, in the photo. ``gt``: the HR image, RGB uint8 (size, size, 3). ``parsing``: its map, uint8
     (size, size). ``points``: landmarks in pixels of ``gt``, (68, 2), or ``None``.
     """
 
-    box: crops.Box
+    frame: crops.Box | align.Tilted
     gt: np.ndarray
     parsing: np.ndarray
     points: np.ndarray | None
@@ -53,15 +55,15 @@ class FaceMaker:
 
     Args:
         images: folder of the photos.
-        labels: folder of their label maps, ``STEM.png``, or ``None``.
+        labels: folder of their label maps, see :func:`wnet_arch.data.photos.load_labels`, or ``None``.
         crop: one of :data:`CROPS`.
         size: side of the HR image in pixels.
         scales: by which it is reduced.
         margin: for the crop ``landmarks``: side of the square as a multiple of the landmarks' box.
         min_face: smallest longer side of the landmarks' box in pixels of the photo.
-        detector: finds landmarks, needed by the crop and the parser of that name, and to store them.
-        parser: ``"landmarks"`` or ``None``. With neither labels nor parser the map is all unknown.
-        landmarks: store them, too. Where neither crop nor parser needs them, a photo without a face is kept.
+        detector: finds the face and its points, needed by the crops and the parser that use them, and to store landmarks.
+        parser: makes the map, or ``None``. With neither labels nor parser the map is all unknown.
+        landmarks: store them, too. Where neither crop nor parser needs the face, a photo without one is kept.
     """
 
     images: Path
@@ -71,8 +73,8 @@ class FaceMaker:
     scales: tuple[int, ...]
     margin: float = 1.8
     min_face: int = 64
-    detector: LandmarkDetector | None = None
-    parser: str | None = None
+    detector: LandmarkDetector | LandmarkFile | None = None
+    parser: Parser | None = None
     landmarks: bool = False
 
     def make(self, name: str) -> tuple[dict, dict[str, bytes] | None]:
@@ -89,10 +91,10 @@ class FaceMaker:
             face = self.face(photo, name)
         except Rejected as why:
             return {"file": name, "reason": why.reason, "detail": why.detail}, None
-        outcome = {"file": name, "digest": digest, "side": face.box.side}
+        outcome = {"file": name, "digest": digest, "side": face.frame.side}
         images = {"gt": encode_png(face.gt), "parsing": encode_png(face.parsing)}
         for scale in self.scales:
-            images[f"lq_x{scale}"] = encode_png(reduce(face.gt, scale))
+            images[f"lq_x{scale}"] = encode_png(reduce_bicubic(face.gt, scale))
         if self.landmarks:
             images[LANDMARKS] = encode_landmarks(face.points)
             outcome["landmarks"] = face.points is not None
@@ -105,66 +107,59 @@ class FaceMaker:
             Rejected: the photo does not suit the crop rule, has no face, or has no usable label map.
         """
         height, width = photo.shape[:2]
-        points = self._landmarks(photo) if self.detector else None
-        box = self._box(points, height, width)
-        points = None if points is None else self._inside(crops.to_box(points, box, self.size))
-        whole_map = load_labels(self.labels / f"{Path(name).stem}.png", height, width) if self.labels else None
-        gt = resize(crops.cut(photo, box), self.size, Image.Resampling.BICUBIC)
+        found = self._find(photo, name) if self.detector else None
+        frame = self._frame(found, height, width)
+        points = None if found is None or found.points is None else self._inside(frame.points(found.points, self.size))
+        whole_map = load_labels(self.labels, name, height, width) if self.labels else None
+        gt = frame.image(photo, self.size)
         if whole_map is not None:
-            parsing = resize(crops.cut(whole_map, box, fill=labels.UNKNOWN), self.size, Image.Resampling.NEAREST)
+            parsing = frame.map(whole_map, self.size)
         elif self.parser:
-            parsing = parse_landmarks.draw(points, self.size, self.size)
-            parsing = crops.outside(parsing, box, height, width)
+            parsing = frame.hide_outside(self.parser.parse(gt, points), height, width)
         else:
             parsing = np.full((self.size, self.size), labels.UNKNOWN, np.uint8)
-        return CroppedFace(box, gt, parsing, points)
+        return CroppedFace(frame, gt, parsing, points)
 
-    def _landmarks(self, photo: np.ndarray) -> np.ndarray | None:
-        face = self.detector.largest(photo)
-        if not self._needs_landmarks:
-            return face and face.points
+    def _find(self, photo: np.ndarray, name: str) -> Face | None:
+        face = self.detector.find(photo, name)
+        if not self._needs_face:
+            return face
         if face is None:
-            raise Rejected("no face")
-        side = crops.landmark_side(face.points)
+            raise Rejected("not in the landmark file" if isinstance(self.detector, LandmarkFile) else "no face")
+        side = crops.five_point_side(face.five) if face.points is None else crops.landmark_side(face.points)
         if side < self.min_face:
             raise Rejected("face too small", f"{side:.0f} pixels")
-        return face.points
+        return face
 
     @property
-    def _needs_landmarks(self) -> bool:
-        return "landmarks" in (self.crop, self.parser)
+    def _needs_face(self) -> bool:
+        return self.crop in ("landmarks", "five-point") or (self.parser is not None and self.parser.needs_points)
 
     def _inside(self, points: np.ndarray) -> np.ndarray | None:
         """Points in the HR image, unless they are only to be stored and belong to a face outside of the frame."""
         middle = points.mean(0)
         inside = bool((middle >= -0.5).all() and (middle < self.size - 0.5).all())
-        return points if inside or self._needs_landmarks else None
+        return points if inside or self._needs_face else None
 
-    def _box(self, points: np.ndarray | None, height: int, width: int) -> crops.Box:
+    def _frame(self, face: Face | None, height: int, width: int) -> crops.Box | align.Tilted:
         if self.crop == "celeba-aligned":
             if (width, height) != crops.CELEBA_ALIGNED_SIZE:
                 raise Rejected("not 178x218", f"{width}x{height}")
             return crops.CELEBA_ALIGNED
         if self.crop == "landmarks":
-            box = crops.around_landmarks(points, self.margin, height, width)
+            box = crops.around_landmarks(face.points, self.margin, height, width)
             if crops.padding(box, height, width) > crops.MAX_PADDING:
                 raise Rejected("face too large", f"crop of {box.side} pixels from a photo of {width}x{height}")
             return box
+        if self.crop == "five-point":
+            tilted = align.five_point_frame(face.five)
+            share = tilted.outside_share(height, width)
+            if share > align.MAX_OUTSIDE:
+                raise Rejected("face too large", f"{share:.0%} of the crop lie outside the photo")
+            return tilted
         if width != height:
             raise Rejected("not square", f"{width}x{height}")
         return crops.Box(0, 0, width, height)
-
-
-def resize(image: np.ndarray, size: int, kernel: Image.Resampling) -> np.ndarray:
-    """Resizes a square image, uint8 (H, W) or (H, W, 3), with Pillow; one that has the size is returned as it is."""
-    if image.shape[:2] == (size, size):
-        return image
-    return np.array(Image.fromarray(image).resize((size, size), kernel))
-
-
-def reduce(gt: np.ndarray, scale: int) -> np.ndarray:
-    """The LR image of an HR image, uint8 (H, W, 3): Pillow's bicubic filter on the 8-bit image, 8-bit result."""
-    return resize(gt, gt.shape[0] // scale, Image.Resampling.BICUBIC)
 
 
 _maker: FaceMaker | None = None

@@ -13,7 +13,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from PIL import Image
 from torch.utils.data import Dataset
 
-from wnet_arch.data.face_lmdb import LANDMARKS, LMDBReader, decode_landmarks, read_manifest
+from wnet_arch.data.face_lmdb import LANDMARKS, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
 from wnet_arch.errors import DataError, UsageError, did_you_mean
 from wnet_arch.faces import labels, landmarks
 
@@ -85,12 +85,6 @@ def decode_labels(data: bytes, where: str) -> np.ndarray:
 
         grey = np.asarray(Image.open(io.BytesIO(data)))
     return labels.check(grey, where)
-
-
-def reduce_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
-    """LR image of an 8-bit HR one: PIL's bicubic filter. (H, W, 3) uint8 -> (H / scale, W / scale, 3) uint8."""
-    size = (image.shape[1] // scale, image.shape[0] // scale)
-    return np.asarray(Image.fromarray(image).resize(size, Image.BICUBIC))
 
 
 def image_tensor(image: np.ndarray) -> torch.Tensor:

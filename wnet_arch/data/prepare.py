@@ -1,4 +1,4 @@
-"""Makes a face set from a folder of photos: ``wnet prepare``."""
+"""Makes a face set from the photos of a data set, or one shard of it: ``wnet prepare``."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ import multiprocessing
 import os
 import re
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from wnet_arch import weights
+from wnet_arch.data import catalog
+from wnet_arch.data.backends import Backends
 from wnet_arch.data.face_lmdb import MAX_KEY_BYTES
 from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
-from wnet_arch.data.face_maker import CROPS, PARSERS, FaceMaker, run_worker, shapes, start_worker
-from wnet_arch.data.photos import SUFFIXES
-from wnet_arch.errors import DataError, NothingToDoError, UsageError, WNetError
+from wnet_arch.data.face_maker import FaceMaker, run_worker, shapes, start_worker
+from wnet_arch.data.finishing import PrepareSummary, add, finish
+from wnet_arch.data.photos import label_files
+from wnet_arch.data.set_sheet import sheet_path, write_sheet
+from wnet_arch.data.shards import Shard, shared_processors
+from wnet_arch.errors import DataError, UsageError, WNetError
 from wnet_arch.faces import landmarks
 
 #: Photos in the hands of one worker at a time; bounds what waits in memory.
@@ -52,60 +57,44 @@ class PrepareOptions:
     min_face: int = 64
     overwrite: bool = False
     offline: Path | None = None
+    source: str = catalog.FOLDER
+    mode: str | None = None
+    partial: bool = False
+    shard: Shard | None = None
+    detector: str = "dlib"
+    landmarker: str = "dlib"
+    landmarks_file: Path | None = None
+    face: str = "largest"
+    sheet: int = 0
 
     def __post_init__(self):
-        for name, value, known in (("crop", self.crop, CROPS), ("parser", self.parser, (None, *PARSERS))):
-            if value not in known:
-                raise UsageError(f"--{name} {value}: known are {', '.join(k for k in known if k)}")
+        catalog.check(self.source, self.mode)
+        self.backends  # noqa: B018 - checks their names
         if self.labels and self.parser:
             raise UsageError("--labels and --parser exclude each other")
         bad = [scale for scale in self.scales if scale < 2 or self.size % scale]
         if self.size < 8 or bad or not self.scales or len(set(self.scales)) < len(self.scales):
             raise UsageError(f"--size {self.size} cannot be reduced by --scales {' '.join(map(str, self.scales))}")
+        if self.sheet < 0:
+            raise UsageError("--sheet must be 0 or more")
         if self.holdout < 0 or (self.workers or 1) < 1 or self.min_face < 1 or not 1 <= self.margin <= 10:
             raise UsageError("--holdout must be 0 or more, --workers and --min-face 1 or more, --margin within 1..10")
 
     @property
-    def needs_landmarks(self) -> bool:
-        """Whether a photo without a face is of no use."""
-        return "landmarks" in (self.crop, self.parser)
+    def target(self) -> Path:
+        """Where the set is written; a shard lies beside it."""
+        return self.shard.target(Path(self.out)) if self.shard else Path(self.out)
 
     @property
-    def wants_landmarks(self) -> bool:
-        """Whether faces have to be looked for in the photos."""
-        return self.landmarks or self.needs_landmarks
-
-
-@dataclass(frozen=True)
-class PrepareSummary:
-    """What came of it.
-
-    ``counts``: images by split (``""`` without ``--holdout``). ``rejected``: photos with reasons. ``enlarged`` and
-    ``without_landmarks``: how many of the images had a smaller crop, and have no landmarks though they were asked for.
-    """
-
-    target: Path
-    counts: dict[str, int]
-    rejected: list[dict]
-    enlarged: int
-    without_landmarks: int = 0
-
-    def lines(self, first: int = 5) -> list[str]:
-        """The summary for people: one line a set, one line a reason with the ``first`` few names."""
-        lines = [f"{self.target / split}: {count} faces" for split, count in self.counts.items()]
-        if self.enlarged:
-            lines.append(f"{self.enlarged} of them were enlarged: their crop is smaller than the HR image")
-        if self.without_landmarks:
-            lines.append(f"{self.without_landmarks} of them have no landmarks: no face was found")
-        for reason, count in sorted(Counter(r["reason"] for r in self.rejected).items()):
-            names = [r["file"] for r in self.rejected if r["reason"] == reason]
-            more = ", ..." if count > first else ""
-            lines.append(f"rejected, {reason}: {count} ({', '.join(names[:first])}{more})")
-        return lines
+    def backends(self) -> Backends:
+        """What finds faces and makes maps."""
+        return Backends(
+            self.crop, self.parser, self.landmarks, self.detector, self.landmarker, self.landmarks_file, self.face, self.offline
+        )
 
 
 def prepare(options: PrepareOptions, progress: bool = True) -> PrepareSummary:
-    """Makes the set. Can be interrupted at any time; the same call continues.
+    """Makes the set, or a shard of it. Can be interrupted at any time; the same call continues.
 
     Args:
         options: see :class:`PrepareOptions`.
@@ -113,65 +102,70 @@ def prepare(options: PrepareOptions, progress: bool = True) -> PrepareSummary:
 
     Raises:
         UsageError: an option is wrong, or the target is in the way.
-        DataError: a folder cannot be read.
+        DataError: a folder cannot be read, or does not hold the data set it should.
         WeightsError: landmarks are wanted, and dlib or its file is not there.
         NothingToDoError: no photo, or every one was rejected.
     """
-    detector = None
-    if options.wants_landmarks:
-        detector = landmarks.LandmarkDetector(offline=options.offline)
-    photos, clashes = _photos(options.images)
+    detector, parser = options.backends.finder(), options.backends.map_maker()
+    data = catalog.open_source(options.source, options.images, options.mode, options.crop)
+    if options.holdout and data.splits:
+        raise UsageError(f"--holdout: {options.source} is split into {', '.join(data.splits)} already")
+    labels = Path(options.labels) if options.labels else data.labels if not options.parser else None
+    photos = _photos(data, options)
     maker = FaceMaker(
-        images=Path(options.images),
-        labels=Path(options.labels) if options.labels else None,
+        images=data.images,
+        labels=labels,
         crop=options.crop,
         size=options.size,
         scales=tuple(options.scales),
         margin=options.margin,
         min_face=options.min_face,
         detector=detector,
-        parser=options.parser,
+        parser=parser,
         landmarks=options.landmarks,
     )
-    settings = _settings(options, photos)
-    splits = ("train", "val") if options.holdout else ("",)
+    settings = _settings(options, data, labels, photos)
     stores = shapes(options.size, tuple(options.scales), options.landmarks)
-    with FaceLMDBWriter(options.out, settings, stores, splits, options.overwrite) as writer:
-        for clash in clashes:
+    with FaceLMDBWriter(options.target, settings, stores, options.overwrite) as writer:
+        for clash in photos.clashes:
             if clash["file"] not in writer.done:
                 writer.add(clash)
-        _fill(writer, maker, photos, options, progress)
-        writer.flush()
-        summary = _summary(writer, options)
-        if not min(summary.counts.values()):
-            writer.discard()
-            if any(summary.counts.values()):
-                raise UsageError(f"--holdout {options.holdout} leaves no face for training")
-            raise NothingToDoError("; ".join(["no photo could be used", *summary.lines()[len(splits) :]]))
-        writer.finish(_manifests(settings, summary, writer.done.values()))
+        for outcome, images in _made(writer, maker, photos.names, options.workers, progress):
+            kept = {"key": key_of(outcome["file"]), "split": data.split_of(outcome["file"])}
+            add(writer, outcome if images is None else {**outcome, **kept}, images)
+        summary = finish(writer, settings)
+    if options.sheet:
+        write_sheet(sheet_path(options.target), maker, photos.names, options.sheet)
     return summary
 
 
-def _photos(folder: Path) -> tuple[dict[str, str], list[dict]]:
-    """Photos of a folder, key to file name in the order of keys, and the outcomes of those whose key is taken."""
-    try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_file() and not e.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    names = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
-    if not names:
-        raise NothingToDoError(f"{folder} holds no photo (sub-folders are not searched)")
-    photos: dict[str, str] = {}
-    clashes = []
-    for name in names:
+class Photos(NamedTuple):
+    """Photos to work on. ``names``: in the order of their keys, all different; ``clashes``: outcomes of the other files."""
+
+    names: list[str]
+    clashes: list[dict]
+
+
+def _photos(data: catalog.Source, options: PrepareOptions) -> Photos:
+    """The photos of a data set, or of one shard of it. Their names are all that is kept in memory of each."""
+    shard, names, clashes = options.shard, [], []
+    for name in data.scan(options.partial):
         key = key_of(name)
+        if shard and not shard.holds(key):
+            continue
         if len(key) > MAX_KEY_BYTES:
             clashes.append({"file": name, "reason": "name too long", "detail": f"{len(key)} bytes"})
-        elif key in photos:
-            clashes.append({"file": name, "reason": "same name", "detail": f"as {photos[key]}"})
         else:
-            photos[key] = name
-    return dict(sorted(photos.items())), clashes
+            names.append(name)
+    names.sort()
+    names.sort(key=key_of)
+    different: list[str] = []
+    for name in names:
+        if different and key_of(different[-1]) == key_of(name):
+            clashes.append({"file": name, "reason": "same name", "detail": f"as {different[-1]}"})
+        else:
+            different.append(name)
+    return Photos(different, clashes)
 
 
 def key_of(name: str) -> str:
@@ -182,23 +176,29 @@ def key_of(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", lambda match: f"~{ord(match[0]):x}~", Path(name).stem)
 
 
-def _settings(options: PrepareOptions, photos: dict[str, str]) -> dict:
+def _settings(options: PrepareOptions, data: catalog.Source, labels: Path | None, photos: Photos) -> dict:
     """Everything that decides the content of the set. Part of the manifest, and what a continued run must agree on."""
-    parser = {"name": options.parser or ("labels" if options.labels else "none"), "sha256": None}
-    if options.needs_landmarks:
-        parser["sha256"] = weights.entry(landmarks.WEIGHTS).sha256
+    backends = options.backends.record()
+    if labels:
+        backends["parser"]["name"] = "labels"
     settings = {
-        "source": _listing(options.images, photos.values()),
-        "labels": _listing(options.labels, None) if options.labels else None,
+        "source": _listing(data.images, ([data.images / name] for name in photos.names)),
+        "labels": _listing(labels, (label_files(labels, name) for name in photos.names)) if labels else None,
         "crop": _crop_rule(options),
         "kernel": "PIL bicubic",
-        "parser": parser,
+        **backends,
         "size": options.size,
         "scales": list(options.scales),
         "holdout": options.holdout,
     }
-    if options.landmarks:  # no entry otherwise, so that sets begun by earlier versions can be continued
-        settings["landmarks"] = {"points": landmarks.NUM_POINTS, "sha256": weights.entry(landmarks.WEIGHTS).sha256}
+    if options.landmarks:
+        faces = backends["faces"]
+        source = faces["landmarker"] if "landmarker" in faces else faces["landmarks_file"]
+        settings["landmarks"] = {"points": landmarks.NUM_POINTS, "sha256": source["sha256"]}
+    if data.record:
+        settings["dataset"] = data.record
+    if options.shard:
+        settings["shard"] = {"index": options.shard.index, "count": options.shard.count}
     return settings
 
 
@@ -206,56 +206,50 @@ def _crop_rule(options: PrepareOptions) -> dict:
     rule: dict = {"rule": options.crop}
     if options.crop == "landmarks":
         rule["margin"] = options.margin
-    if options.needs_landmarks:
+    if options.backends.needs_face:
         rule["min_face"] = options.min_face
     return rule
 
 
-def _listing(folder: Path, names: Iterable[str] | None) -> dict:
-    """A folder's name and what identifies its content without reading it: SHA-256 of the lines ``name size``."""
-    try:
-        names = list(names) if names is not None else sorted(os.listdir(folder))
-        lines = "".join(f"{name} {os.path.getsize(os.path.join(folder, name))}\n" for name in names)
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"folder": Path(folder).resolve().name, "files": len(names), "listing_sha256": digest}
+def _listing(folder: Path, files: Iterable[Iterable[Path]]) -> dict:
+    """A folder's name and what identifies its content without reading it.
 
-
-def _fill(writer: FaceLMDBWriter, maker: FaceMaker, photos: dict, options: PrepareOptions, progress: bool) -> None:
-    """Runs all photos that no earlier run has done, in the order of keys, and hands them to the writer.
-
-    The last ``holdout`` kept photos are known only at the end, so that many are held back in memory.
+    That is the sum, modulo 2^256, of the SHA-256 of a line ``name size`` for each file: a sum, so that shards can be added.
     """
-    keys = {name: key for key, name in photos.items()}
-    seen = {outcome["digest"]: outcome["file"] for outcome in writer.done.values() if "digest" in outcome}
-    held_back: deque[tuple[dict, dict]] = deque()
-    left = [name for name in photos.values() if name not in writer.done]
-    done = len(photos) - len(left)
-    first_split, last_split = writer.splits[0], writer.splits[-1]
-    bar = tqdm(total=len(photos), initial=done, unit="photo", disable=not progress, file=sys.stderr)
+    count = total = 0
+    try:
+        os.scandir(folder).close()
+        for path in (path for paths in files for path in paths):
+            line = f"{path.relative_to(folder)} {_size(path)}\n"
+            total += int.from_bytes(hashlib.sha256(line.encode("utf-8", "surrogateescape")).digest(), "big")
+            count += 1
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename or folder}: {error.strerror}") from error
+    return {"folder": Path(folder).resolve().name, "files": count, "listing_sha256": f"{total % 2**256:064x}"}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 where a link leads nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _made(writer: FaceLMDBWriter, maker: FaceMaker, names: list[str], workers: int | None, progress: bool) -> Iterator[tuple]:
+    """Runs all photos that no earlier run has done, in the order of keys."""
+    left = [name for name in names if name not in writer.done] if len(writer.done) else names
+    bar = tqdm(total=len(names), initial=len(names) - len(left), unit="photo", disable=not progress, file=sys.stderr)
     with bar:
-        for outcome, images in _results(maker, left, options.workers):
+        for outcome, images in _results(maker, left, workers):
             bar.update()
-            twin = seen.setdefault(outcome["digest"], outcome["file"]) if images else outcome["file"]
-            if twin != outcome["file"]:
-                outcome = {"file": outcome["file"], "reason": "duplicate", "detail": f"of {twin}"}
-                images = None
-            if images is None:
-                writer.add(outcome)
-                continue
-            held_back.append(({**outcome, "key": keys[outcome["file"]]}, images))
-            if len(held_back) > options.holdout:
-                outcome, images = held_back.popleft()
-                writer.add(outcome, first_split, images)
-        for outcome, images in held_back:
-            writer.add(outcome, last_split, images)
+            yield outcome, images
 
 
 def _results(maker: FaceMaker, names: list[str], workers: int | None) -> Iterator[tuple]:
     """Outcomes of the photos in their order, whatever the number of workers."""
     if workers is None:
-        workers = os.cpu_count() or 1 if len(names) >= _WORTH_WORKERS else 1
+        workers = shared_processors() if len(names) >= _WORTH_WORKERS else 1
     if workers == 1:
         yield from map(maker.make, names)
         return
@@ -285,45 +279,3 @@ def _worker_context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["wnet_arch.data.face_maker"])
     return context
-
-
-def _summary(writer: FaceLMDBWriter, options: PrepareOptions) -> PrepareSummary:
-    kept = [outcome for outcome in writer.done.values() if "key" in outcome]
-    rejected = [
-        {field: outcome[field] for field in ("file", "reason", "detail")}
-        for outcome in sorted(writer.done.values(), key=lambda outcome: outcome["file"])
-        if "key" not in outcome
-    ]
-    counts = {split: sum(outcome["split"] == split for outcome in kept) for split in writer.splits}
-    return PrepareSummary(
-        Path(options.out),
-        counts,
-        rejected,
-        enlarged=sum(o["side"] < options.size for o in kept),
-        without_landmarks=_without_landmarks(kept),
-    )
-
-
-def _without_landmarks(outcomes: Iterable[dict]) -> int:
-    return sum(not outcome.get("landmarks", True) for outcome in outcomes)
-
-
-def _manifests(settings: dict, summary: PrepareSummary, outcomes: Iterable[dict]) -> dict[str, dict]:
-    """One manifest a set, and one around them where there are splits."""
-    splits = dict.fromkeys(["", *summary.counts])
-    outcomes = sorted((o for o in outcomes if "key" in o), key=lambda o: o["key"])
-    manifests = {}
-    for split in splits:
-        kept = [o for o in outcomes if split in ("", o["split"])]
-        lines = "".join(f"{o['key']} {o['digest']}\n" for o in kept)
-        manifests[split] = {
-            "split": split or None,
-            "count": len(kept),
-            "counts": {name or "all": count for name, count in summary.counts.items()},
-            **settings,
-            "photos_sha256": hashlib.sha256(lines.encode()).hexdigest(),
-            "enlarged": sum(o["side"] < settings["size"] for o in kept),
-            **({"without_landmarks": _without_landmarks(kept)} if "landmarks" in settings else {}),
-            "rejected": summary.rejected,
-        }
-    return manifests

@@ -5,15 +5,26 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from wnet_arch.faces import labels
 
+#: A photo that is too small for the margin asked for gives a tighter square, down to this multiple of the landmarks' box.
+LEAST_MARGIN = 1.2
 #: Of the side of a box, how much may lie outside the photo, all sides together, and be filled by repeating the border.
 MAX_PADDING = 0.1
 
 
+#: Longer side of the box around 68 points by the spread (root mean square distance to their mean) of the five derived from
+#: them: median over 887 photos of CelebA, which scatter by 0.16.
+_SIDE_PER_SPREAD = 3.63
+
+
 class Box(NamedTuple):
-    """A square in whole pixels; right and bottom are exclusive. It may reach out of the photo."""
+    """A square in whole pixels; right and bottom are exclusive. It may reach out of the photo.
+
+    :class:`wnet_arch.faces.align.Tilted` has the same methods.
+    """
 
     left: int
     top: int
@@ -24,6 +35,28 @@ class Box(NamedTuple):
     def side(self) -> int:
         """Width and height in pixels."""
         return self.right - self.left
+
+    @property
+    def corners(self) -> np.ndarray:
+        """The corners in the photo, (4, 2) x and y, clockwise from the left upper one; pixel edges at whole numbers."""
+        sides = ((self.left, self.top), (self.right, self.top), (self.right, self.bottom), (self.left, self.bottom))
+        return np.array(sides, float)
+
+    def image(self, photo: np.ndarray, size: int) -> np.ndarray:
+        """The face image: uint8 (H, W, 3) to (size, size, 3), by Pillow's bicubic filter; outside, the border is repeated."""
+        return resize(cut(photo, self), size, Image.Resampling.BICUBIC)
+
+    def map(self, classes: np.ndarray, size: int) -> np.ndarray:
+        """The photo's label map, uint8 (H, W), in the face image, (size, size), by nearest neighbour; outside is unknown."""
+        return resize(cut(classes, self, fill=labels.UNKNOWN), size, Image.Resampling.NEAREST)
+
+    def points(self, points: np.ndarray, size: int) -> np.ndarray:
+        """Points (N, 2) of the photo in the face image; pixel centres at whole numbers."""
+        return to_box(points, self, size)
+
+    def hide_outside(self, classes: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Marks as unknown what a map of the face image shows outside the photo (height, width). Changes and returns it."""
+        return outside(classes, self, height, width)
 
 
 #: The CelebAMask-HQ frame in CelebA's aligned photos (178x218): centre (88, 116), half side 76.
@@ -39,9 +72,10 @@ def landmark_side(points: np.ndarray) -> float:
 def around_landmarks(points: np.ndarray, margin: float, height: int, width: int) -> Box:
     """The square around landmarks.
 
-    Its side is ``margin`` times the longer side of the box around the points, its centre that box's centre. Where it fits
-    into the photo but reaches over a border, it is moved inside. Along an axis where it does not fit, it is centred on the
-    photo and reaches out on both sides alike.
+    Its side is ``margin`` times the longer side L of the box around the points, its centre that box's centre. Where it fits
+    into the photo but reaches over a border, it is moved inside. Where it does not fit, its side becomes that of the largest
+    square which does, but no less than :data:`LEAST_MARGIN` times L; along an axis where that does not fit either, it is
+    centred on the photo and reaches out on both sides alike.
 
     Args:
         points: (N, 2), x and y in pixels.
@@ -49,7 +83,9 @@ def around_landmarks(points: np.ndarray, margin: float, height: int, width: int)
         height: of the photo.
         width: of the photo.
     """
-    side = max(1, round(landmark_side(points) * margin))
+    longer = landmark_side(points)
+    least = round(longer * min(margin, LEAST_MARGIN))
+    side = max(1, min(round(longer * margin), max(height, least), max(width, least)))
     centre = (points.min(0) + points.max(0)) / 2
     left, top = (
         (room - side) // 2 if side > room else min(max(round(float(middle) - side / 2), 0), room - side)
@@ -58,9 +94,21 @@ def around_landmarks(points: np.ndarray, margin: float, height: int, width: int)
     return Box(left, top, left + side, top + side)
 
 
+def five_point_side(five: np.ndarray) -> float:
+    """About what :func:`landmark_side` would give, from five points (5, 2) alone."""
+    return _SIDE_PER_SPREAD * float(np.sqrt(((five - five.mean(0)) ** 2).sum(1).mean()))
+
+
 def padding(box: Box, height: int, width: int) -> float:
     """The share of the box's side that lies outside the photo, on the axis where it is larger."""
     return max(box.side - width, box.side - height, 0) / box.side
+
+
+def resize(image: np.ndarray, size: int, kernel: Image.Resampling) -> np.ndarray:
+    """Resizes a square image, uint8 (H, W) or (H, W, 3), with Pillow; one that has the size is returned as it is."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.array(Image.fromarray(image).resize((size, size), kernel))
 
 
 def cut(image: np.ndarray, box: Box, fill: int | None = None) -> np.ndarray:

@@ -32,12 +32,12 @@ class Source:
     drop: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return self.url if self.kind == "url" else f"PyPI {self.project}"
+        return {"url": self.url, "pypi": f"PyPI {self.project}", "package": "ships with this package"}[self.kind]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file, or one folder of files, that the package uses and does not ship."""
+    """One file, or one folder of files, that the package uses; most do not ship with it."""
 
     name: str
     purpose: str
@@ -48,6 +48,11 @@ class Entry:
     sources: tuple[Source, ...]
     size: int | None = None
     directory: bool = False
+
+    @property
+    def shipped(self) -> Path | None:
+        """Where the file is if it ships with this package, else ``None``."""
+        return MANIFEST.with_name(self.file) if any(source.kind == "package" for source in self.sources) else None
 
     def matches(self, sha256: str) -> bool:
         """Whether this is the file's hash, as far as it is known."""
@@ -79,7 +84,7 @@ def _check(entry: Entry) -> None:
         if not _SHORTEST_PREFIX <= len(value) <= 64 or set(value) - set("0123456789abcdef"):
             raise ValueError(f"{entry.name}: sha256 needs {_SHORTEST_PREFIX} to 64 lower-case hexadecimal digits")
     for source in entry.sources:
-        if source.kind not in ("url", "pypi"):
+        if source.kind not in ("url", "pypi", "package"):
             raise ValueError(f"{entry.name}: unknown kind of source '{source.kind}'")
         if source.kind == "pypi" and len(source.sha256) < 64:
             raise ValueError(f"{entry.name}: pip compares whole hashes, give all 64 digits of {source.artefact}")

@@ -1,7 +1,8 @@
 """Finds, fetches and verifies pretrained files by name.
 
-A file is used only when its SHA-256 is the manifest's. Looked up in this order: the folder given as ``offline``, the cache
-(``$WNET_CACHE``, else ``$XDG_CACHE_HOME/wnet``, else ``~/.cache/wnet``), the entry's sources.
+A file is used only when its SHA-256 is the manifest's. Looked up in this order: the folder given as ``offline``, this package
+for files that ship with it, the cache (``$WNET_CACHE``, else ``$XDG_CACHE_HOME/wnet``, else ``~/.cache/wnet``), the entry's
+sources.
 """
 
 from __future__ import annotations
@@ -57,9 +58,11 @@ def resolve(name: str, offline: str | os.PathLike | None = None, download: bool 
         found = _from_folder(wanted, Path(offline))
         if found:
             return found
-    cached = cache_dir() / wanted.file
+    cached = _place(wanted)
     if cached.exists():
         return _verified(wanted, cached)
+    if wanted.shipped:
+        raise WeightsError(f"{cached} is missing, though it ships with this package: install wnet-fsr again")
     if offline is None and download:
         return _fetch(wanted)
     where = cache_dir() if offline is None else f"{offline} or {cache_dir()}"
@@ -68,17 +71,39 @@ def resolve(name: str, offline: str | os.PathLike | None = None, download: bool 
 
 def fetch(name: str, offline: str | os.PathLike | None = None) -> Path:
     """As :func:`resolve`, but a damaged file in the cache is moved aside (``FILE.bad``) and fetched anew."""
-    cached = cache_dir() / entry(name).file
+    cached = _place(entry(name))
     try:
         return resolve(name, offline)
     except WeightsError:
-        if offline is not None or not cached.exists():
+        if offline is not None or not cached.exists() or entry(name).shipped:
             raise
         aside = cached.with_name(cached.name + ".bad")
         if aside.exists():
             raise
         cached.rename(aside)
     return resolve(name)
+
+
+def add(name: str, path: str | os.PathLike) -> Path:
+    """Copies a file, or a folder of files, that the user has into the cache, if its hash is the manifest's.
+
+    Raises:
+        WeightsError: it cannot be read, is not the file of that name, or the cache cannot be written.
+    """
+    wanted, path = entry(name), Path(path)
+    if wanted.shipped:
+        raise WeightsError(f"{name} ships with this package; nothing needs to be brought")
+    if path.is_dir() != wanted.directory or not path.exists():
+        raise WeightsError(f"{path} is not a {'folder' if wanted.directory else 'file'}")
+    with _cache_lock(wanted):
+        try:
+            _remove(_part(wanted))
+            (shutil.copytree if wanted.directory else shutil.copyfile)(path, _part(wanted))
+            if (cache_dir() / wanted.file).exists():
+                _remove(cache_dir() / wanted.file)
+            return _install(wanted, path)
+        except OSError as error:
+            raise WeightsError(f"cannot copy {path} to the cache {cache_dir()}: {error.strerror or error}") from error
 
 
 def verify(name: str, offline: str | os.PathLike | None = None) -> str:
@@ -95,6 +120,11 @@ def verify(name: str, offline: str | os.PathLike | None = None) -> str:
     return f"{path}" + (f" (only the first {known} of 64 digits are known)" if known < 64 else "")
 
 
+def _place(wanted: Entry) -> Path:
+    """Where the file is kept: in this package or in the cache."""
+    return wanted.shipped or cache_dir() / wanted.file
+
+
 def _memory() -> HashMemory:
     return HashMemory(cache_dir() / ".verified.json")
 
@@ -108,9 +138,9 @@ def _verified(wanted: Entry, path: Path) -> Path:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
     if not wanted.matches(found):
+        cure = f"run `wnet weights fetch {wanted.name}`, or put the right file there"
         raise WeightsError(
-            f"{path} has sha256 {found}, expected {wanted.sha256}: run `wnet weights fetch {wanted.name}`, "
-            "or put the right file there"
+            f"{path} has sha256 {found}, expected {wanted.sha256}: {'install wnet-fsr again' if wanted.shipped else cure}"
         )
     return path
 

@@ -1,0 +1,205 @@
+"""Face detectors by name: dlib's HOG, RetinaFace and MTCNN behind one interface.
+
+========== ================================================ ============= ====================================
+name       method                                           five points   file (see ``wnet weights list``)
+========== ================================================ ============= ====================================
+dlib       HOG and SVM, frontal faces (King, 2009)          no            none; extra ``landmarks``
+retinaface RetinaFace, ResNet-50 (Deng et al., CVPR 2020)   yes           ``retinaface-resnet50``, through facexlib
+mtcnn      MTCNN (Zhang et al., SPL 2016)                   yes           ``mtcnn``
+========== ================================================ ============= ====================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from wnet_arch.errors import UsageError, WeightsError, did_you_mean
+
+DETECTORS = ("dlib", "retinaface", "mtcnn")
+#: Which of several faces is meant.
+CHOICES = ("largest", "centre")
+#: Detectors know faces of a few dozen pixels and more, and cost time in proportion to the area, so photos are brought to a
+#: side within these bounds first.
+_SMALLEST_SIDE, _LARGEST_SIDE = 320, 1024
+#: Where no face is found, the photo is tried again with its border repeated by this share of the longer side: a face that
+#: fills the photo lacks the surroundings that detectors were trained with.
+_RETRY_MARGIN = 0.25
+#: A face that scores less than this share of the surest one is not chosen. Where dlib takes a pattern of the background for a
+#: face, often a large one, it scores so: 0.06 in skimage's astronaut enlarged threefold, the face 1.5.
+_DOUBTFUL = 0.25
+#: Score down to which dlib's best box still counts where it has no other; its own threshold is 0. Turned and covered faces
+#: score so: of 907 CelebA photos 20 have no face above 0, 13 above this.
+_DLIB_WEAK = -0.35
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One face.
+
+    ``box``: left, top, right, bottom in pixels of the photo; may reach out of it. What a box encloses differs between
+    detectors. ``score``: higher is surer; comparable only within one detector. ``five``: float32 (5, 2), x and y of the eye
+    on the image's left, the other eye, the nose's tip, the mouth's corner on the image's left, the other corner; pixel
+    centres at whole numbers. ``None`` where the detector does not say.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    five: np.ndarray | None = None
+
+    @property
+    def area(self) -> float:
+        """Area of the box in pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+
+class Detector(ABC):
+    """Finds faces. Can be sent to worker processes: models are loaded on first use and never pickled."""
+
+    name: str
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        """Finds all faces of a photo, largest first.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+        """
+        rgb = np.ascontiguousarray(rgb)
+        found = _search(self._find, rgb)
+        if not found:
+            margin = round(_RETRY_MARGIN * max(rgb.shape[:2]))
+            padded = cv2.copyMakeBorder(rgb, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+            found = [_moved(one, -margin) for one in _search(self._find, padded)]
+        found = found or _search(self._find_weak, rgb)
+        return sorted(found, key=lambda one: (-one.area, one.box))
+
+    @abstractmethod
+    def _find(self, rgb: np.ndarray) -> list[Detection]:
+        """Faces of a photo as it is."""
+
+    def _find_weak(self, rgb: np.ndarray) -> list[Detection]:
+        """At most one face that is not sure, asked for where there is none else. By default there is none."""
+        return []
+
+
+def create_detector(name: str, device: str = "cpu", offline: str | None = None, download: bool = True) -> Detector:
+    """The detector called ``name``.
+
+    Args:
+        name: one of :data:`DETECTORS`.
+        device: ``cpu``, ``cuda``, ... for the networks; dlib's HOG always runs on the CPU.
+        offline: folder with the weights instead of the cache; see :func:`wnet_arch.weights.resolve`.
+        download: whether weights may be fetched when they are not there.
+
+    Raises:
+        UsageError: there is no detector of that name.
+        WeightsError: dlib is not installed, or the weights are not there.
+    """
+    if name == "dlib":
+        return DlibDetector()
+    if name == "retinaface":
+        from wnet_arch.faces.retinaface import RetinaFaceDetector
+
+        return RetinaFaceDetector(device, offline, download)
+    if name == "mtcnn":
+        from wnet_arch.faces.mtcnn import MTCNNDetector
+
+        return MTCNNDetector(device, offline, download)
+    raise UsageError(f"no face detector is called '{name}'" + did_you_mean(name, DETECTORS))
+
+
+def choose(faces: list[Detection], rule: str, height: int, width: int) -> Detection | None:
+    """The face that is meant among several, or ``None`` where there is none.
+
+    What scores less than a quarter of the surest face is left out.
+
+    Args:
+        faces: of one photo, by one detector.
+        rule: ``largest`` box, or ``centre``: the box whose middle is nearest to the photo's.
+        height: of the photo.
+        width: of the photo.
+    """
+    surest = max((face.score for face in faces), default=0)
+    faces = [face for face in faces if face.score >= _DOUBTFUL * surest] if surest > 0 else faces
+    if rule == "centre":
+        return min(faces, key=lambda face: (_distance(face.box, height, width), -face.area), default=None)
+    if rule == "largest":
+        return max(faces, key=lambda face: face.area, default=None)
+    raise UsageError(f"no way to choose a face is called '{rule}'" + did_you_mean(rule, CHOICES))
+
+
+def detection_view(rgb: np.ndarray) -> tuple[np.ndarray, float]:
+    """The photo at a size that detectors are good at, and the factor by which it was enlarged."""
+    height, width = rgb.shape[:2]
+    factor = max(1.0, _SMALLEST_SIDE / min(height, width))
+    factor = min(factor, _LARGEST_SIDE / max(height, width))
+    if factor == 1.0:
+        return rgb, factor
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR), factor
+
+
+def import_dlib():
+    """The module dlib.
+
+    Raises:
+        WeightsError: it is not installed.
+    """
+    try:
+        import dlib
+    except ImportError as error:
+        raise WeightsError(
+            "this needs dlib: run `pip install 'wnet-fsr[landmarks]'`, or choose another detector and landmarker"
+        ) from error
+    return dlib
+
+
+class DlibDetector(Detector):
+    """dlib's detector of frontal faces. Its boxes run from the brows to the chin."""
+
+    name = "dlib"
+
+    def __init__(self):
+        import_dlib()
+
+    def _find(self, rgb: np.ndarray, threshold: float = 0.0) -> list[Detection]:
+        for enlarged in (0, 1):  # faces of 80 pixels and more, then of 40
+            boxes, scores, _ = _dlib_frontal().run(rgb, enlarged, threshold)
+            if boxes:
+                sides = ((box.left(), box.top(), box.right() + 1, box.bottom() + 1) for box in boxes)
+                return [Detection(box, score) for box, score in zip(sides, scores)]
+        return []
+
+    def _find_weak(self, rgb: np.ndarray) -> list[Detection]:
+        return sorted(self._find(rgb, _DLIB_WEAK), key=lambda one: -one.score)[:1]
+
+
+@lru_cache(maxsize=1)
+def _dlib_frontal():
+    return import_dlib().get_frontal_face_detector()
+
+
+def _search(find, rgb: np.ndarray) -> list[Detection]:
+    """Faces of a photo, searched at the size that detectors are good at."""
+    view, factor = detection_view(rgb)
+    return [_scaled(one, factor) for one in find(view)]
+
+
+def _distance(box: tuple, height: int, width: int) -> float:
+    left, top, right, bottom = box
+    return (left + right - width) ** 2 + (top + bottom - height) ** 2
+
+
+def _moved(one: Detection, by: float) -> Detection:
+    return Detection(tuple(side + by for side in one.box), one.score, None if one.five is None else one.five + np.float32(by))
+
+
+def _scaled(one: Detection, factor: float) -> Detection:
+    """The face in a photo that was enlarged by ``factor`` to find it."""
+    five = None if one.five is None else ((one.five + 0.5) / factor - 0.5).astype(np.float32)
+    return Detection(tuple(float(side / factor) for side in one.box), float(one.score), five)

@@ -1,0 +1,45 @@
+"""What the networks for faces share: how they are loaded, and how many threads they run on."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from wnet_arch.errors import WeightsError
+
+
+@contextmanager
+def one_thread(device: str) -> Iterator[None]:
+    """Inference on one thread of the CPU: results then are the same, to the last bit, for any number of workers."""
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def load_into(network: nn.Module, path: str, what: str) -> nn.Module:
+    """Loads a ``.pth`` file without running any code in it. Returns the network in evaluation mode.
+
+    Args:
+        network: that the file is for; every name and shape must agree.
+        path: of the file. Names may begin with ``module.``, as those saved from several GPUs.
+        what: the file's network, for the message.
+
+    Raises:
+        WeightsError: it cannot be read, or is of another network.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict({name[7:] if name.startswith("module.") else name: value for name, value in state.items()})
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path} does not hold the weights of {what}: {first}") from error
+    return network.eval()

@@ -1,11 +1,11 @@
 """W-Net face super-resolution as a plugin for BasicSR.
 
-Importing this package registers its networks, models, losses and data sets with BasicSR.
+Importing this package registers its networks, models, losses, metrics and data sets with BasicSR.
 """
 
 from wnet_arch import compat  # first: it makes BasicSR importable
-from wnet_arch import archs, data, losses, models
+from wnet_arch import archs, data, losses, metrics, models
 from wnet_arch.archs import create_network, list_networks
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "models"]
+__all__ = ["__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "metrics", "models"]

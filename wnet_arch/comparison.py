@@ -96,8 +96,12 @@ def _compare_face(sample: dict, methods: dict, metrics: dict, device: str) -> Fa
 def _protocol(metrics: dict) -> str:
     parts = []
     for name, block in metrics.items():
-        channel = "Y of BT.601" if block.get("test_y_channel") else "RGB"
-        parts.append(f"{name}: {block['type']}, {channel}, border {block.get('crop_border', 0)}")
+        if block["type"] in ("calculate_psnr", "calculate_ssim"):
+            channel = "Y of BT.601" if block.get("test_y_channel") else "RGB"
+            parts.append(f"{name}: {block['type']}, {channel}, border {block.get('crop_border', 0)}")
+        else:
+            options = (f"{key} {value}" for key, value in block.items() if key not in ("type", "better"))
+            parts.append(", ".join((f"{name}: {block['type']}", *options)))
     return "; ".join(parts)
 
 

@@ -98,6 +98,7 @@ def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> None:
     """
     _check_keys(opt, is_train)
     _check_names(opt, is_train, plugins)
+    _check_metrics(opt)
     _check_paths(opt["path"])
     with quiet_logger():
         _check_network(opt, "network_g")
@@ -198,6 +199,21 @@ def _check_names(opt: dict, is_train: bool, plugins: Sequence[str]) -> None:
         if name not in known and f"{name}_basicsr" not in known:
             packages = ", ".join(["basicsr", *plugins])
             raise UsageError(f"{key}: '{name}' is not registered by {packages}{did_you_mean(name, known.keys())}")
+
+
+def _check_metrics(opt: dict) -> None:
+    """A metric may know its options: a function ``check_options`` of it which raises UsageError."""
+    from basicsr.utils.registry import METRIC_REGISTRY
+
+    for name, block in ((opt.get("val") or {}).get("metrics") or {}).items():
+        metric = METRIC_REGISTRY.get(block["type"])
+        if hasattr(metric, "check_options"):
+            try:
+                metric.check_options(block)
+            except UsageError as error:
+                raise UsageError(f"val.metrics.{name}: {error}") from error
+        if getattr(metric, "better", "higher") == "lower" and not block.get("better"):
+            raise UsageError(f"val.metrics.{name}: add `better: lower`, the framework takes higher values for better ones")
 
 
 def _loss_blocks(opt: dict) -> dict[str, dict]:

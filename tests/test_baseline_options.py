@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import random
 from pathlib import Path
 
@@ -22,6 +23,8 @@ OPTIONS = Path(__file__).parents[1] / "options"
 FILES = sorted((OPTIONS / "baselines").glob("*.yml"))
 #: CTCNet takes no faces below 128 pixels.
 SMALLER = {"CTCNet": {"num_feat": 8}}
+#: Iterations before the state is saved. At these widths, one costs 0.2 s on average.
+ITERATIONS = 20
 EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
@@ -97,6 +100,43 @@ def test_landmarks_are_asked_for_before_a_run(sets, face_set):
         options.check(opt, is_train=True)
 
 
+@pytest.fixture(scope="module")
+def try_options():
+    """The script that tries the files at full width, as a module."""
+    path = OPTIONS.parent / "scripts" / "try_options.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@EVERY_FILE
+def test_the_trying_script_fits_it(file, try_options):
+    """What the script changes exists in the file, and no loss of a run of 20 iterations waits longer than that."""
+    opt = options.load(str(file))
+    opt = options.override(opt, try_options.changes(opt, Path("SET"), 1, ITERATIONS))
+    assert opt["datasets"]["train"]["dataroot"] == "SET/train"
+    assert opt["train"]["total_iter"] == opt["logger"]["save_checkpoint_freq"] == ITERATIONS
+    assert set(opt["train"].get("start_iters", {}).values()) <= {1}
+    assert opt["datasets"]["train"]["batch_size_per_gpu"] == (2 if opt["network_g"]["type"] == "SISN" else 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "resumed_from", "problem"),
+    [
+        (0, "l_pix: 1.0e-01\n# psnr: 20.5\n", None, None),
+        (0, "Resuming training from epoch: 1, iter: 18.\n# psnr: 20.5\n", 18, None),
+        (0, "# psnr: 20.5\n", 18, "did not resume"),
+        (0, "l_pix: 1.0e-01\n", None, "no validation"),
+        (0, "l_pix: nan\n# psnr: 5.1\n", None, "a loss is not finite"),
+        (0, "# psnr: nan\n", None, "a metric is not finite"),
+        (2, "INFO\nbasicsr: error: no such set\n", None, "exit code 2: basicsr: error: no such set"),
+    ],
+)
+def test_the_trying_script_finds_what_went_wrong(try_options, code, text, resumed_from, problem):
+    assert try_options.find_problem(code, text, resumed_from) == problem
+
+
 def small_run(file: Path, sets: dict[int, Path], vgg_file: str, folder: Path) -> dict:
     """Options for a few iterations of a small variant, filled in as the framework does."""
     opt = with_vgg(options.load(str(file)), vgg_file)
@@ -137,25 +177,27 @@ def test_it_trains_validates_and_resumes(file, sets, vgg_file, tmp_path):
     torch.manual_seed(0)
     model = build_model(opt)
     start = copy.deepcopy(model.get_bare_model(model.net_g).state_dict())
-    logs = [iteration(model, batch, number) for number in (1, 2)]
+    logs = [iteration(model, batch, number) for number in range(1, ITERATIONS + 1)]
     assert all(torch.tensor(list(log.values())).isfinite().all() for log in logs)
+    if "network_d" not in opt:  # a discriminator learns against the loss
+        assert sum(logs[-1].values()) < sum(logs[0].values())
     moved = [name for name, value in model.get_bare_model(model.net_g).named_parameters() if not torch.equal(value, start[name])]
     assert moved
 
     faces = build_dataset(opt["datasets"]["val"])
     faces.keys = faces.keys[:2]
-    model.validation(build_dataloader(faces, {"phase": "val"}, num_gpu=0), 2, None, save_img=False)
+    model.validation(build_dataloader(faces, {"phase": "val"}, num_gpu=0), ITERATIONS, None, save_img=False)
     assert set(model.metric_results) == {"psnr", "ssim"}
     assert all(abs(value) < 100 for value in model.metric_results.values())
 
-    model.save(epoch=0, current_iter=2)
+    model.save(epoch=0, current_iter=ITERATIONS)
     again = copy.deepcopy(opt)
-    again["path"]["resume_state"] = str(tmp_path / "2.state")
-    check_resume(again, 2)
+    again["path"]["resume_state"] = str(tmp_path / f"{ITERATIONS}.state")
+    check_resume(again, ITERATIONS)
     torch.manual_seed(1)
     resumed = build_model(again)
-    resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
-    assert iteration(resumed, batch, 3) == iteration(model, batch, 3)
+    resumed.resume_training(torch.load(tmp_path / f"{ITERATIONS}.state", weights_only=True))
+    assert iteration(resumed, batch, ITERATIONS + 1) == iteration(model, batch, ITERATIONS + 1)
     expected = model.net_g.state_dict()
     for name, value in resumed.net_g.state_dict().items():
         assert torch.equal(value, expected[name]), name

@@ -235,6 +235,51 @@ def test_doc_of_every_network_says_where_it_comes_from():
         assert len(NETWORKS[name].__doc__.split()) > 8, name
 
 
+def layers(network: torch.nn.Module, *kinds: type) -> list[torch.nn.Module]:
+    return [module for module in network.modules() if isinstance(module, kinds)]
+
+
+@pytest.mark.parametrize("name", ["CTCNet", "MRRNet", "SCTANet", "SPARNet", "UFSRNet", "WFEN", "WIPA"])
+def test_weights_start_from_the_published_normal_distribution(name):
+    """N(0, 0.02) with zero biases for convolutions, N(1, 0.02) for batch norms, as in the training code of these networks."""
+    torch.manual_seed(0)
+    trunk = create_network(name, 8, **SMALL[name]).trunk
+    cyclic = {layer for up in trunk.up for layer in (up.along_width, up.along_height)} if name == "SCTANet" else set()
+    convolutions = [c for c in layers(trunk, torch.nn.Conv2d, torch.nn.ConvTranspose2d) if c not in cyclic]
+    weights = parameters_to_vector([c.weight for c in convolutions]).detach()
+    assert float(weights.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(weights.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(weights.abs().max()) > 0.06  # a uniform distribution of that spread ends at 0.035
+    assert not any(c.bias.any() for c in convolutions if c.bias is not None)
+    assert all(float(c.weight.detach().abs().max()) > 0.02 and c.bias.any() for c in cyclic)  # torch's own
+    norms = layers(trunk, torch.nn.BatchNorm2d)
+    if norms:
+        factors = parameters_to_vector([n.weight for n in norms]).detach()
+        assert float(factors.mean()) == pytest.approx(1, abs=0.01)
+        assert float(factors.std()) == pytest.approx(0.02, rel=0.35)  # 48 of them in SCTANet
+
+
+@pytest.mark.parametrize("name", ["DIC", "VDSR"])
+def test_weights_start_from_he_initialisation(name):
+    torch.manual_seed(0)
+    trunk = create_network(name, 8, **{**SMALL[name], "num_feat": 16}).trunk
+    parts = [trunk.head, trunk.first, trunk.recurrent, trunk.tail] if name == "DIC" else [trunk]
+    convolutions = [c for part in parts for c in layers(part, torch.nn.Conv2d, torch.nn.ConvTranspose2d)]
+    gains = [c.weight.detach().flatten() * (c.weight[0].numel() / 2) ** 0.5 for c in convolutions]  # fan_in, as torch counts
+    assert float(torch.cat(gains).std()) == pytest.approx(1, rel=0.05)
+    assert not any(c.bias.any() for c in convolutions)
+
+
+@torch.no_grad()
+def test_landmark_net_of_dic_starts_with_small_heatmaps():
+    """At its full width He initialisation would give heatmaps of 10^3, growing by 10^2 and more in every step."""
+    torch.manual_seed(0)
+    landmarks = create_network("DIC", 8).trunk.landmarks
+    heatmaps, hidden = landmarks(torch.rand(1, 3, 64, 64) - 0.45, None)
+    heatmaps, _ = landmarks(torch.rand(1, 3, 64, 64) - 0.45, hidden)
+    assert 0 < float(heatmaps.std()) < 2
+
+
 def test_options_change_the_network():
     """The options that the comparison names do what they say."""
 

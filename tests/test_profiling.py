@@ -45,6 +45,27 @@ def test_times_are_relative_to_sparnet(capsys):
     assert float(rows[2].split()[-1]) == pytest.approx(costs[1].seconds / costs[0].seconds, abs=0.01)
 
 
+def test_one_thread_is_measured_by_its_own_processor_time(monkeypatch):
+    """A network that sleeps costs nothing there, but does on the wall clock of several threads."""
+    import time
+
+    import torch
+
+    from wnet_arch.archs.base import NETWORKS
+
+    class Sleepy(NETWORKS["Bicubic"]):
+        def restore(self, lq):
+            time.sleep(0.2)
+            return super().restore(lq)
+
+    monkeypatch.setitem(NETWORKS, "Sleepy", Sleepy)
+    for threads, slow in ((1, False), (2, True)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        costs = [profiling.Cost("Sleepy", 8, 0, 0, 0.0)]
+        profiling.measure_time(costs, {}, runs=1)
+        assert (costs[0].seconds > 0.19) == slow
+
+
 def test_the_command_prints_the_table_and_refuses_what_it_cannot_do(capsys):
     parser = wnet.build_parser()
     args = parser.parse_args(["profile", "WNet", "--option", "num_feat=8", "peak=1"])

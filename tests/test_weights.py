@@ -330,3 +330,67 @@ def test_command_lists_fetches_and_verifies(manifest, origin, capsys):
     assert "DAMAGED" in capsys.readouterr().out
     with pytest.raises(UsageError, match=GOOD):
         run_command("verify", "thing")
+
+
+@pytest.fixture
+def shipped(manifest, tmp_path):
+    """An entry whose file lies beside the manifest."""
+    manifest(entry_text(source='[[files.sources]]\nkind = "package"\n'))
+    (tmp_path / "thing.bin").write_bytes(CONTENT)
+    return tmp_path / "thing.bin"
+
+
+def test_files_that_ship_with_the_package_are_verified_too(shipped):
+    assert weights.resolve("thing") == weights.fetch("thing") == shipped
+    assert str(weights.entry("thing").sources[0]) == "ships with this package"
+    assert weights.verify("thing") == str(shipped)
+    shipped.write_bytes(CONTENT + b"!")
+    with pytest.raises(WeightsError, match=rf"has sha256 [0-9a-f]{{64}}, expected {GOOD}: install wnet-fsr again"):
+        weights.resolve("thing")
+    with pytest.raises(WeightsError, match="install wnet-fsr again"):
+        weights.fetch("thing")
+    assert shipped.exists()  # a package's files are not moved aside
+    shipped.unlink()
+    with pytest.raises(WeightsError, match="is missing, though it ships with this package"):
+        weights.resolve("thing")
+
+
+def test_shipped_file_can_be_replaced_by_a_folder_of_the_user_s(shipped, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thing.bin").write_bytes(CONTENT)
+    shipped.unlink()
+    assert weights.resolve("thing", offline=tmp_path / "mine") == tmp_path / "mine" / "thing.bin"
+
+
+def test_file_of_the_user_s_is_copied_if_it_is_the_right_one(manifest, tmp_path, capsys):
+    manifest(entry_text(source=url_source("http://localhost:9/none")))
+    mine = tmp_path / "whatever it is called"
+    mine.write_bytes(CONTENT[:-1])
+    with pytest.raises(WeightsError, match=f"has sha256 [0-9a-f]{{64}}, expected {GOOD}"):
+        weights.add("thing", mine)
+    assert not list((tmp_path / "cache").glob("thing*"))
+    mine.write_bytes(CONTENT)
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["weights", "fetch", "--file", str(mine), "thing"])
+    assert args.run(args) == 0
+    assert (tmp_path / "cache" / "thing.bin").read_bytes() == CONTENT
+    assert mine.exists()
+    assert weights.add("thing", mine) == weights.resolve("thing", download=False)
+    with pytest.raises(WeightsError, match="is not a file"):
+        weights.add("thing", tmp_path)
+    args = parser.parse_args(["weights", "fetch", "--file", str(mine), "thing", "other"])
+    with pytest.raises(UsageError, match="--file goes with one NAME"):
+        args.run(args)
+
+
+def test_folders_of_the_user_s_are_copied(manifest, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("a", "b"):
+        (mine / name).write_bytes(CONTENT)
+    tree = hashing.sha256_tree(mine)
+    manifest(entry_text(sha256=tree, file="both", extra="directory = true", source=url_source("http://localhost:9/none")))
+    assert sorted(p.name for p in weights.add("thing", mine).iterdir()) == ["a", "b"]
+    with pytest.raises(WeightsError, match="is not a folder"):
+        weights.add("thing", mine / "a")

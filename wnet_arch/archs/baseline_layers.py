@@ -77,6 +77,32 @@ class ResidualBlock(nn.Module):
         return x + self.res_scale * self.body(x)
 
 
+# --- initialisation --------------------------------------------------------------------------------------------------
+
+
+def normal_init(network: nn.Module, std: float = 0.02) -> None:
+    """Initialisation of SPARNet's training code, which its successors took over: all convolutions and linear layers from
+    N(0, ``std``) with zero biases, the factors of batch norms from N(1, ``std``). Other norms and parameters stay as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0, std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, std)
+            nn.init.zeros_(module.bias)
+
+
+def he_init(network: nn.Module) -> None:
+    """He initialisation (ICCV 2015): all convolutions from N(0, 2 / fan_in), fan_in as torch counts it, with zero biases."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 # --- channel attention -----------------------------------------------------------------------------------------------
 
 
@@ -174,9 +200,7 @@ class FaceAttentionUnit(nn.Module):
         attention: gives the map which the main path is multiplied by; one channel or ``num_out_ch``.
     """
 
-    def __init__(
-        self, num_in_ch: int, num_out_ch: int, resize: str, norm: Callable[[int], nn.Module], attention: nn.Module
-    ):
+    def __init__(self, num_in_ch: int, num_out_ch: int, resize: str, norm: Callable[[int], nn.Module], attention: nn.Module):
         super().__init__()
         stride = 2 if resize == "down" else 1
         double = [nn.Upsample(scale_factor=2, mode="nearest")] if resize == "up" else []

@@ -20,6 +20,7 @@ from wnet_arch.archs.baseline_layers import (
     check_counts,
     check_multiple,
     conv,
+    normal_init,
     reflect_conv,
     split_heads,
     to_signed,
@@ -65,9 +66,7 @@ class StructureAttention(nn.Module):
     def __init__(self, num_feat: int, depth: int):
         super().__init__()
         activation = partial(nn.PReLU, NUM_ATT_FEAT)
-        self.hourglass = nn.Sequential(
-            AttentionHourglass(num_feat, depth, NUM_ATT_FEAT, activation), SqueezeGate(NUM_ATT_FEAT)
-        )
+        self.hourglass = nn.Sequential(AttentionHourglass(num_feat, depth, NUM_ATT_FEAT, activation), SqueezeGate(NUM_ATT_FEAT))
         self.skip = nn.Identity() if num_feat == NUM_ATT_FEAT else conv(num_feat, NUM_ATT_FEAT, 1)
         self.to_map = nn.Sequential(reflect_conv(NUM_ATT_FEAT, 1), nn.Sigmoid())
 
@@ -222,6 +221,7 @@ class CTCNetTrunk(nn.Module):
         self.up = nn.ModuleList([up_layer(n4, n4), up_layer(n4, n2), up_layer(n2, n)])
         self.decoder = nn.ModuleList([fuse(n + n2 + n4, n4), fuse(n + n2 + n4, n2), fuse(n + n2 + n4, n)])
         self.tail = conv(n, 3)
+        normal_init(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x, features = self.head(image), []
@@ -238,8 +238,8 @@ class CTCNetTrunk(nn.Module):
 class CTCNet(FaceSRNetwork):
     """CNN-transformer cooperation network (Gao et al., TIP 2023).
 
-    Published: the bicubically enlarged face in [-1, 1]. Differs: what the released file builds and never uses, about
-    two million parameters, is not built, and ranges are converted around the trunk.
+    Published: the bicubically enlarged face in [-1, 1]; weights start from N(0, 0.02). Differs: what the released file
+    builds and never uses, about two million parameters, is not built, and ranges are converted around the trunk.
 
     Args:
         scale: 4 or 8.

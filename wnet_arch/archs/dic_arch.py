@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import ResidualHourglass, check_counts, check_multiple, conv
+from wnet_arch.archs.baseline_layers import ResidualHourglass, check_counts, check_multiple, conv, he_init
 from wnet_arch.errors import NetworkError
 
 CELEBA_MEAN = (0.509, 0.424, 0.378)
@@ -47,9 +47,7 @@ class ProjectionGroups(nn.Module):
         super().__init__()
         kernel = scale + 4, scale, 2
         squeezed = range(2, num_groups + 1)
-        self.up = nn.ModuleList(
-            activated(nn.ConvTranspose2d(num_feat, num_feat, *kernel)) for _ in range(num_groups)
-        )
+        self.up = nn.ModuleList(activated(nn.ConvTranspose2d(num_feat, num_feat, *kernel)) for _ in range(num_groups))
         self.down = nn.ModuleList(activated(nn.Conv2d(num_feat, num_feat, *kernel)) for _ in range(num_groups))
         self.squeeze_low = nn.ModuleList(activated(conv(i * num_feat, num_feat, 1)) for i in squeezed)
         self.squeeze_high = nn.ModuleList(activated(conv(i * num_feat, num_feat, 1)) for i in squeezed)
@@ -161,28 +159,21 @@ def component_maps(heatmaps: torch.Tensor) -> torch.Tensor:
 class DICTrunk(nn.Module):
     """The published network: LR image (B, 3, h, w), [0, 1] minus the data's mean, to images and heatmaps of all steps.
 
-    Returns ``([images (B, 3, H, W), same range as the input], [heatmaps (B, 68, H / 4, W / 4)])``.
+    Returns ``([images (B, 3, H, W), same range as the input], [heatmaps (B, 68, H / 4, W / 4)])``. The arguments are those of
+    :class:`DIC`.
     """
 
-    def __init__(
-        self,
-        scale: int = 8,
-        num_feat: int = 48,
-        num_groups: int = 6,
-        num_steps: int = 4,
-        num_fusion_blocks: int = 7,
-        num_prior_feat: int = 256,
-    ):
+    def __init__(self, scale: int, num_feat: int, num_groups: int, num_steps: int, num_fusion_blocks: int, num_prior_feat: int):
         super().__init__()
         self.scale, self.num_steps = scale, num_steps
         head = activated(conv(3, 4 * num_feat))
         to_feat = nn.PixelShuffle(2) if scale == 8 else activated(conv(4 * num_feat, num_feat, 1))
         self.head = nn.Sequential(head, to_feat)  # features are at a quarter of the output's size for every scale
-        self.first = nn.Sequential(
-            activated(conv(num_feat, num_feat, 1)), ProjectionGroups(num_feat, num_groups, scale)
-        )
+        self.first = nn.Sequential(activated(conv(num_feat, num_feat, 1)), ProjectionGroups(num_feat, num_groups, scale))
         self.recurrent = RecurrentBlock(num_feat, num_groups, num_fusion_blocks, scale)
         self.tail = nn.Sequential(activated(nn.ConvTranspose2d(num_feat, num_feat, 8, 4, 2)), conv(num_feat, 3))
+        he_init(self)
+        # Published pretrained. He initialisation would make its heatmaps 10^3 and, by recurrence, 10^10 after four steps.
         self.landmarks = LandmarkNet(num_prior_feat)
 
     def forward(self, lq: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -204,8 +195,9 @@ class DICTrunk(nn.Module):
 class DIC(FaceSRNetwork):
     """Iterative collaboration of super-resolution and landmark estimation (Ma et al., CVPR 2020).
 
-    Published: x8 only, the LR face in [0, 1] minus (0.509, 0.424, 0.378). Differs: x4 is our adaptation, a 1x1
-    convolution in place of the head's pixel shuffle and projections by 4. DICGAN's discriminator is not built.
+    Published: x8 only, the LR face in [0, 1] minus (0.509, 0.424, 0.378); He initialisation, and a landmark
+    net trained beforehand. Differs: x4 is our adaptation, a 1x1 convolution in place of the head's pixel shuffle and
+    projections by 4; the landmark net starts from torch's initialisation. DICGAN's discriminator is not built.
 
     Args:
         scale: 4 or 8.
@@ -228,9 +220,7 @@ class DIC(FaceSRNetwork):
         num_prior_feat: int = 256,
     ):
         super().__init__(scale)
-        check_counts(
-            "DIC", num_feat=num_feat, num_groups=num_groups, num_steps=num_steps, num_fusion_blocks=num_fusion_blocks
-        )
+        check_counts("DIC", num_feat=num_feat, num_groups=num_groups, num_steps=num_steps, num_fusion_blocks=num_fusion_blocks)
         check_multiple("DIC", "num_prior_feat", num_prior_feat, 8)
         if num_steps < 2:
             raise NetworkError(f"DIC takes at least 2 for num_steps, not {num_steps!r}")

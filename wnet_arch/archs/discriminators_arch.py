@@ -11,7 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from wnet_arch.archs.baseline_layers import check_counts, check_multiple, conv, reflect_conv, to_signed
+from wnet_arch.archs.baseline_layers import check_counts, check_multiple, conv, normal_init, reflect_conv, to_signed
 from wnet_arch.errors import NetworkError
 
 
@@ -21,15 +21,6 @@ def _check_images(net: nn.Module, x: torch.Tensor, size: int | None) -> None:
     right = x.shape[-2:] == (size, size) if size else min(x.shape[-2:]) >= 32
     if x.ndim != 4 or x.shape[1] != 3 or not right:
         raise NetworkError(f"{type(net).__name__} takes images of shape {wanted}, not {tuple(x.shape)}")
-
-
-def _normal_init(net: nn.Module) -> None:
-    """Convolutions and linear layers from N(0, 0.02), as the published training scripts of WIPA and MRRNet do."""
-    for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(module.weight, 0, 0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
 
 
 @ARCH_REGISTRY.register()
@@ -76,7 +67,7 @@ class WIPADiscriminator(nn.Module):
 
     Four 4x4 convolutions halve the size, one as large as what is left (8x8) follows, then a linear layer. The published
     file has 302,080 more parameters in layers which are never called. Its slope and range are taken from the generator:
-    LeakyReLU(0.1) and [-1, 1].
+    LeakyReLU(0.1) and [-1, 1]. Weights start from N(0, 0.02), as the generator's.
 
     Args:
         num_feat: channels of the first and of the last convolution; 2, 4 and 8 times as many between.
@@ -96,7 +87,7 @@ class WIPADiscriminator(nn.Module):
             layers += [nn.Conv2d(channels, 2 * channels, 4, 2, 1), nn.BatchNorm2d(2 * channels), nn.LeakyReLU(0.1)]
         layers += [nn.Conv2d(8 * num_feat, num_feat, size // 16), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(num_feat, 1)]
         self.layers = nn.Sequential(*layers)
-        _normal_init(self)
+        normal_init(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         _check_images(self, x, self.size)
@@ -108,7 +99,8 @@ class MRRNetDiscriminator(nn.Module):
     """Discriminator of MRRNet (Huang et al., ICANN 2022), 390,720 parameters.
 
     Four 3x3 convolutions with stride 2, reflection padding and spectral norm, LeakyReLU(0.2); the last, without bias, gives
-    one number for each patch, bounded by tanh. Its published input is in [-1, 1]; the conversion is inside.
+    one number for each patch, bounded by tanh. Its published input is in [-1, 1]; the conversion is inside. Weights
+    start from N(0, 0.02).
 
     Args:
         num_feat: channels of the first convolution; 2, 4 and 8 times as many follow.
@@ -126,7 +118,7 @@ class MRRNetDiscriminator(nn.Module):
             plain.append(reflect_conv(channels, multiple * num_feat, stride=2))
             channels = multiple * num_feat
         last = reflect_conv(channels, 1, bias=False)
-        _normal_init(nn.ModuleList([*plain, last]))  # before the norm is estimated from the weights
+        normal_init(nn.ModuleList([*plain, last]))  # before the norm is estimated from the weights
         layers = []
         for pad, convolution in plain:
             layers += [pad, spectral_norm(convolution), nn.LeakyReLU(0.2)]

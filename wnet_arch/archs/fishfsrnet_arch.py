@@ -135,9 +135,7 @@ class MultiScaleFusion(nn.Module):
         return nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor, others: Sequence[torch.Tensor]) -> torch.Tensor:
-        refined = [
-            refine(x - resize(other)) + x for resize, refine, other in zip(self.resize, self.refine, others)
-        ]
+        refined = [refine(x - resize(other)) + x for resize, refine, other in zip(self.resize, self.refine, others)]
         return self.merge(torch.cat(refined, dim=1)) + x
 
 

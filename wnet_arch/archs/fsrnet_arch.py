@@ -140,8 +140,8 @@ class FSRNet(FaceSRNetwork):
     paper leaves open (tanh after coarse image, encoder and output, transposed 3x3 convolution, depth of the
     hourglasses) is as in the known ports, but every residual block has weights of its own. The heads for landmark
     heatmaps and for parsing maps are both 1x1 convolutions of the same features, so one convolution with ``num_maps``
-    outputs is both. The maps are supervised only; the decoder uses the features before them, so without a loss on the
-    maps their convolution receives no gradient.
+    outputs is both. The maps are supervised only; the decoder uses the features before them, so with a loss on ``sr``
+    alone their convolution receives no gradient.
 
     Args:
         scale: 4 or 8.

@@ -13,6 +13,7 @@ from wnet_arch.archs.baseline_layers import (
     FaceUnitNet,
     check_counts,
     check_multiple,
+    normal_init,
     reflect_conv,
     to_signed,
     to_unit,
@@ -28,9 +29,7 @@ class MultiReceptiveAttention(nn.Module):
     def __init__(self, num_feat: int):
         super().__init__()
         self.fields = nn.ModuleList(reflect_conv(num_feat, num_feat // 4, kernel) for kernel in (1, 3, 5, 7))
-        self.merge = nn.Sequential(
-            nn.ReLU(), nn.InstanceNorm2d(num_feat, affine=False), reflect_conv(num_feat, 1), nn.Sigmoid()
-        )
+        self.merge = nn.Sequential(nn.ReLU(), nn.InstanceNorm2d(num_feat, affine=False), reflect_conv(num_feat, 1), nn.Sigmoid())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.merge(torch.cat([field(x) for field in self.fields], dim=1))
@@ -45,15 +44,16 @@ class MRRNetTrunk(FaceUnitNet):
             return FaceAttentionUnit(num_in_ch, num_out_ch, resize, norm, MultiReceptiveAttention(num_out_ch))
 
         super().__init__(unit, num_feat, num_blocks)
+        normal_init(self)
 
 
 @register_network
 class MRRNet(FaceSRNetwork):
     """Generator of MRRNet (Huang et al., ICANN 2022): SPARNet's layout, instance norm, multi-receptive-field attention.
 
-    Published: the bicubically enlarged face in [-1, 1], output linear, trained with a perceptual and an adversarial
-    loss. Nothing differs here, apart from the conversion of ranges around the trunk; the discriminator is
-    ``MRRNetDiscriminator``.
+    Published: the bicubically enlarged face in [-1, 1], output linear, weights from N(0, 0.02), trained with a
+    perceptual and an adversarial loss. Nothing differs here, apart from the conversion of ranges around the trunk; the
+    discriminator is ``MRRNetDiscriminator``.
 
     Args:
         scale: 4 or 8.

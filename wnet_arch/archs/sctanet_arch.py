@@ -14,6 +14,7 @@ from wnet_arch.archs.baseline_layers import (
     check_counts,
     check_multiple,
     conv,
+    normal_init,
     reflect_conv,
     to_signed,
     to_unit,
@@ -141,9 +142,7 @@ class ResidualChannelAttention(nn.Module):
 
     def __init__(self, num_feat: int):
         super().__init__()
-        self.body = nn.Sequential(
-            conv(num_feat, num_feat), nn.ReLU(), conv(num_feat, num_feat), SqueezeGate(num_feat)
-        )
+        self.body = nn.Sequential(conv(num_feat, num_feat), nn.ReLU(), conv(num_feat, num_feat), SqueezeGate(num_feat))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)
@@ -218,9 +217,7 @@ class CyclicUp(nn.Module):
 class SCTANetTrunk(nn.Module):
     """The published network: LR image (B, 3, h, w) in [-1, 1], h and w multiples of 8, to the image enlarged."""
 
-    def __init__(
-        self, scale: int = 8, num_feat: int = 180, num_groups: int = 4, num_blocks: int = 6, drop_path: float = 0.1
-    ):
+    def __init__(self, scale: int = 8, num_feat: int = 180, num_groups: int = 4, num_blocks: int = 6, drop_path: float = 0.1):
         super().__init__()
         n, total = num_feat, num_groups * num_blocks
 
@@ -236,6 +233,10 @@ class SCTANetTrunk(nn.Module):
         self.up = nn.Sequential(*(CyclicUp(n) for _ in range(scale.bit_length() - 1)))
         self.tail = reflect_conv(n, 3)
         self.scale = scale
+        normal_init(self)
+        for up in self.up:  # as published: not the two cyclic layers
+            up.along_width.reset_parameters()
+            up.along_height.reset_parameters()
 
     def forward(self, lq: torch.Tensor) -> torch.Tensor:
         x = self.head(lq)
@@ -247,9 +248,9 @@ class SCTANetTrunk(nn.Module):
 class SCTANet(FaceSRNetwork):
     """Spatial attention-guided CNN-transformer aggregation network (Bao et al., TMM 2023).
 
-    Published: x8, the LR face in [-1, 1]; the enlarged image that is added at the end is torch's bicubic (a = -0.75).
-    Differs: x4 has two instead of three doublings; the deformable convolutions with constant offsets are shifts; ranges
-    are converted around the trunk.
+    Published: x8, the LR face in [-1, 1]; the enlarged image that is added at the end is torch's bicubic (a = -0.75);
+    weights start from N(0, 0.02), those of the cyclic layers from torch's own. Differs: x4 has two instead of three
+    doublings; the deformable convolutions with constant offsets are shifts; ranges are converted around the trunk.
 
     Args:
         scale: 4 or 8.
@@ -259,9 +260,7 @@ class SCTANet(FaceSRNetwork):
         drop_path: highest rate of stochastic depth in training, at the last block.
     """
 
-    def __init__(
-        self, scale: int = 8, num_feat: int = 180, num_groups: int = 4, num_blocks: int = 6, drop_path: float = 0.1
-    ):
+    def __init__(self, scale: int = 8, num_feat: int = 180, num_groups: int = 4, num_blocks: int = 6, drop_path: float = 0.1):
         super().__init__(scale)
         check_multiple("SCTANet", "num_feat", num_feat, 12)
         check_counts("SCTANet", num_groups=num_groups, num_blocks=num_blocks)

@@ -32,9 +32,7 @@ class Block(nn.Module):
 
     def __init__(self, num_feat: int):
         super().__init__()
-        self.body = nn.Sequential(
-            conv(num_feat, num_feat, bias=False), nn.ReLU(), conv(num_feat, num_feat, bias=False)
-        )
+        self.body = nn.Sequential(conv(num_feat, num_feat, bias=False), nn.ReLU(), conv(num_feat, num_feat, bias=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(x + self.body(x))
@@ -45,9 +43,7 @@ class SpatialGroup(nn.Module):
 
     def __init__(self, num_feat: int):
         super().__init__()
-        self.body = nn.Sequential(
-            Block(num_feat), Block(num_feat), conv(num_feat, num_feat, bias=False), nn.PReLU()
-        )
+        self.body = nn.Sequential(Block(num_feat), Block(num_feat), conv(num_feat, num_feat, bias=False), nn.PReLU())
         self.gain = nn.Parameter(torch.ones(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -186,7 +182,7 @@ class SFMNet(FaceSRNetwork):
 
     Published: the bicubically enlarged face in [0, 1]. Differs: the second attention of every interaction, which the
     released file builds and never uses (253,680 parameters), is not built. The GAN variant's discriminators are not
-    built.
+    built. With a loss on ``sr`` alone the last convolution of the frequency branch receives no gradient.
 
     Args:
         scale: 4 or 8.

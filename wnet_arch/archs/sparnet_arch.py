@@ -14,6 +14,7 @@ from wnet_arch.archs.baseline_layers import (
     FaceUnitNet,
     check_choice,
     check_counts,
+    normal_init,
     reflect_conv,
     to_signed,
     to_unit,
@@ -43,6 +44,7 @@ class SPARNetTrunk(FaceUnitNet):
             return FaceAttentionUnit(num_in_ch, num_out_ch, resize, nn.BatchNorm2d, gate)
 
         super().__init__(unit, num_feat, num_blocks)
+        normal_init(self)
 
 
 @register_network
@@ -50,8 +52,8 @@ class SPARNet(FaceSRNetwork):
     """Spatial attention residual network (Chen et al., TIP 2021).
 
     Published: x8 and any other scale with the same layers, for the bicubically enlarged face in [-1, 1]; output linear,
-    no global residual. The released light model is ``SPARNet(attention='3d', num_blocks=1)``. Nothing differs here,
-    apart from the conversion of ranges around the trunk.
+    no global residual; weights start from N(0, 0.02). The released light model is ``SPARNet(attention='3d',
+    num_blocks=1)``. Nothing differs here, apart from the conversion of ranges around the trunk.
 
     Args:
         scale: 4 or 8.

@@ -15,9 +15,7 @@ from wnet_arch.errors import NetworkError
 class SRCNNTrunk(nn.Sequential):
     """The published three layers: enlarged image (B, num_in_ch, H, W) in [0, 1] to the same shape and range."""
 
-    def __init__(
-        self, num_in_ch: int = 3, kernel_sizes: Sequence[int] = (9, 5, 5), num_feat: int = 64, num_mid_feat: int = 32
-    ):
+    def __init__(self, num_in_ch: int = 3, kernel_sizes: Sequence[int] = (9, 5, 5), num_feat: int = 64, num_mid_feat: int = 32):
         first, second, third = kernel_sizes
         super().__init__(
             conv(num_in_ch, num_feat, first),
@@ -43,9 +41,7 @@ class SRCNN(FaceSRNetwork):
         num_mid_feat: outputs of the second layer.
     """
 
-    def __init__(
-        self, scale: int = 8, kernel_sizes: Sequence[int] = (9, 5, 5), num_feat: int = 64, num_mid_feat: int = 32
-    ):
+    def __init__(self, scale: int = 8, kernel_sizes: Sequence[int] = (9, 5, 5), num_feat: int = 64, num_mid_feat: int = 32):
         super().__init__(scale)
         sides = list(kernel_sizes) if isinstance(kernel_sizes, (list, tuple)) else []
         if len(sides) != 3 or not all(type(side) is int and side > 0 and side % 2 for side in sides):

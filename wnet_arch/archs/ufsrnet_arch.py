@@ -13,6 +13,7 @@ from wnet_arch.archs.baseline_layers import (
     conv,
     haar,
     inverse_haar,
+    normal_init,
     to_signed,
     to_unit,
 )
@@ -98,9 +99,7 @@ class GatedConvolution(nn.Module):
     def __init__(self, num_feat: int):
         super().__init__()
         double = 2 * num_feat
-        self.widen = nn.Sequential(
-            LayerNorm2d(num_feat, eps=1e-6), conv(num_feat, double, 1), depthwise(double), SimpleGate()
-        )
+        self.widen = nn.Sequential(LayerNorm2d(num_feat, eps=1e-6), conv(num_feat, double, 1), depthwise(double), SimpleGate())
         self.channel_weights = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(num_feat, num_feat, 1))
         self.narrow = conv(num_feat, num_feat, 1)
         self.beta = nn.Parameter(torch.zeros(1, num_feat, 1, 1))
@@ -157,6 +156,7 @@ class UFSRNetTrunk(nn.Module):
         self.up1, self.blocks1 = HaarUp(n4, n2, False), nn.Sequential(DualBranchBlock(n2), DualBranchBlock(n2))
         self.up0 = HaarUp(n2, n, True)
         self.tail = nn.Sequential(conv(n, 3), nn.LeakyReLU(0.2), nn.Tanh())
+        normal_init(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         full = self.head(image)
@@ -171,9 +171,10 @@ class UFSRNetTrunk(nn.Module):
 class UFSRNet(FaceSRNetwork):
     """U-shaped network with Haar steps for down and up (Wang et al., MTAP 2024).
 
-    Published: the bicubically enlarged face in [-1, 1]. Differs: the layers which the released file builds and never
-    uses (666,112 parameters) are not built, and ranges are converted around the trunk. The second step up has no
-    activation, unlike the others, and block ``outer`` at the bottom is used twice: both are as published.
+    Published: the bicubically enlarged face in [-1, 1], weights from N(0, 0.02). Differs: the layers which the released
+    file builds and never uses (666,112 parameters) are not built, and ranges are converted around the trunk. The second
+    step up has no activation, unlike the others, and block ``outer`` at the bottom is used twice: both are as
+    published.
 
     Args:
         scale: 4 or 8.

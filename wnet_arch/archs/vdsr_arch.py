@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
-from wnet_arch.archs.baseline_layers import check_choice, check_counts, conv
+from wnet_arch.archs.baseline_layers import check_choice, check_counts, conv, he_init
 from wnet_arch.errors import NetworkError
 
 
@@ -19,11 +19,7 @@ class VDSRTrunk(nn.Module):
         for _ in range(num_layers - 2):
             layers += [conv(num_feat, num_feat, bias=bias), nn.ReLU()]
         self.body = nn.Sequential(*layers, conv(num_feat, num_in_ch, bias=bias))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if bias:
-                    nn.init.zeros_(module.bias)
+        he_init(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)

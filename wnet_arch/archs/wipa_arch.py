@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import check_choice, check_counts, conv, to_signed, to_unit
+from wnet_arch.archs.baseline_layers import check_choice, check_counts, conv, normal_init, to_signed, to_unit
 
 
 class WIPAOutput(NamedTuple):
@@ -79,6 +79,7 @@ class WIPATrunk(nn.Module):
         self.stages = nn.ModuleList(WIPAStage(num_feat, n, wavelet) for n in blocks)
         self.tail = nn.Sequential(conv(num_feat, 3, bias=False), nn.Tanh())
         self.scale, self.wavelet = scale, wavelet
+        normal_init(self)
 
     def forward(self, x: torch.Tensor):
         size = [side * self.scale for side in x.shape[-2:]]
@@ -98,7 +99,10 @@ class WIPA(FaceSRNetwork):
 
     Published: the LR face in [-1, 1], x8 and x16; x4 is what the same class gives. Nothing differs in the layers. With
     ``wavelet=False`` it is the paper's baseline generator, and there are no priors. The discriminator is
-    ``WIPADiscriminator``; the losses are in ``losses/wipa_loss.py``.
+    ``WIPADiscriminator``; the losses are in ``losses/wipa_loss.py``. Weights start from N(0, 0.02), as the released script
+    means them to; it calls its function in a way that changes nothing, and torch's own spread, 0.018 to 0.024 in most
+    layers, is nearly the same. The predictions are supervised only: with a loss on ``sr`` alone their convolutions receive
+    no gradient.
 
     Args:
         scale: 4 or 8.

@@ -97,5 +97,6 @@ def test_or_its_step_is_left_out(tmp_path, batch):
 def test_adversarial_training_is_guarded_alike(tmp_path, batch):
     torch.manual_seed(0)
     model = build_model(gan_options(tmp_path))
+    batch = {**batch, "lq": torch.rand(2, 3, 16, 16)}  # x4
     with pytest.raises(WNetError, match=r"iteration 1: l_g_pix .*is not a finite number"):
         train(model, broken(batch), 1)

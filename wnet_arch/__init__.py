@@ -7,5 +7,7 @@ from wnet_arch import compat  # first: it makes BasicSR importable
 from wnet_arch import archs, data, losses, metrics, models
 from wnet_arch.archs import create_network, list_networks
 
+compat.replace_training_parts()
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "metrics", "models"]

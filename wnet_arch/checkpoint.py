@@ -1,13 +1,78 @@
-"""Reading network weights: BasicSR's ``.pth`` files and ``.safetensors``, never unpickling code."""
+"""Checkpoint files: BasicSR's ``.pth`` and ``.state``, and ``.safetensors``. Never unpickles code.
+
+A file is written beside its name and renamed, so it is whole or not there. Its SHA-256 stands in ``FILE.sha256``, in the form
+that ``sha256sum -c`` checks; where that is there, a file that differs is refused.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from wnet_arch.errors import WeightsError
+from wnet_arch.errors import WeightsError, WNetError
+from wnet_arch.weights.hashing import sha256_file
+
+SUFFIX = ".sha256"
+
+
+def write(content: dict, path: str | os.PathLike) -> str:
+    """Saves a checkpoint with its checksum; returns the checksum.
+
+    Raises:
+        WNetError: the disk cannot be written. An earlier file of this name is then still there.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        torch.save(content, part)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        digest = sha256_file(part)
+        _sum_file(path).unlink(missing_ok=True)  # between the two renames a file without a checksum is better than with a wrong one
+        part.replace(path)
+        sum_part = path.with_name(path.name + SUFFIX + ".part")
+        sum_part.write_text(f"{digest}  {path.name}\n", encoding="ascii")
+        sum_part.replace(_sum_file(path))
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        raise WNetError(f"cannot save {path}: {reason}") from error
+    return digest
+
+
+def verify(path: str | os.PathLike) -> str | None:
+    """Compares a file with its checksum.
+
+    Returns:
+        The checksum, or ``None`` if none was written.
+
+    Raises:
+        WeightsError: they differ, or one of the files cannot be read.
+    """
+    path, sum_file = Path(path), _sum_file(Path(path))
+    if not sum_file.exists():
+        return None
+    try:
+        expected = sum_file.read_bytes().split(b" ")[0].decode("ascii", "replace")
+        found = sha256_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
+    if found != expected:
+        raise WeightsError(f"{path} is damaged: its sha256 is {found}, {sum_file.name} says {expected}")
+    return found
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Removes a checkpoint and its checksum, if they are there."""
+    Path(path).unlink(missing_ok=True)
+    _sum_file(Path(path)).unlink(missing_ok=True)
+
+
+def _sum_file(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)
 
 
 def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, torch.Tensor]:
@@ -25,6 +90,7 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
     """
     if not os.path.isfile(path):
         raise WeightsError(f"there is no weights file {path}")
+    verify(path)
     try:
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from wnet_arch.errors import UsageError, WNetError
+from wnet_arch.errors import UsageError, WeightsError, WNetError
 
 #: What the plugin uses of BasicSR; a fork without it is refused by name.
 _REQUIRED_API = {
@@ -84,36 +84,58 @@ def supply_scipy_filters() -> bool:
 def load_resume_state(opt: dict) -> dict | None:
     """Replaces ``basicsr.train.load_resume_state`` (every version up to git 8d56e3a).
 
-    The framework's own calls ``torch.cuda.current_device()``, so that nothing resumes without a GPU, and looks for the
-    states of ``--auto_resume`` under the current folder instead of the experiment's.
+    The framework's own calls ``torch.cuda.current_device()``, so that nothing resumes without a GPU; looks for the states of
+    ``--auto_resume`` under the current folder instead of the experiment's; and takes the newest, whole or not.
 
     Returns:
         The state with tensors on the CPU (optimizers move them to their parameters' device), or ``None`` when there is
-        nothing to resume.
+        nothing to resume. Sets ``opt["resume"]`` for the loaders, and the seed to that of the run.
 
     Raises:
-        UsageError: the file named in ``path.resume_state`` does not exist or cannot be read.
+        UsageError: the file named in ``path.resume_state`` does not exist or is damaged, or every state of the run is.
     """
     from basicsr.utils import check_resume
 
-    path = opt["path"].get("resume_state")
+    from wnet_arch.models import training_state
+
+    paths = opt["path"]
+    models = paths.get("models", paths["experiments_root"])
     if opt["auto_resume"]:
-        states = Path(opt["path"]["experiments_root"], "training_states").glob("*.state")
-        newest = max(states, key=lambda file: float(file.stem), default=None)
-        path = str(newest) if newest else None
-        if newest:
-            opt["path"]["resume_state"] = path
-    if not path:
+        found = training_state.newest(os.path.join(paths["experiments_root"], "training_states"), models)
+        if not found:
+            return None
+        paths["resume_state"], state = str(found[0]), found[1]
+    elif not paths.get("resume_state"):
         return None
-    if not os.path.isfile(path):
+    else:
+        state = _named_state(Path(paths["resume_state"]), models)
+    check_resume(opt, state["iter"])
+    opt["resume"] = {key: state.get(key) for key in ("epoch", "iter", "draws")}
+    if state.get("draws"):
+        opt["manual_seed"] = state["draws"]["seed"]
+    return state
+
+
+def _named_state(path: Path, models: str) -> dict:
+    from wnet_arch.models import training_state
+
+    if not path.is_file():
         raise UsageError(f"path.resume_state: there is no file {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise UsageError(f"path.resume_state: {path} is not a readable training state ({first_line})") from error
-    check_resume(opt, state["iter"])
-    return state
+        return training_state.read(path, models)
+    except WeightsError as error:
+        raise UsageError(f"path.resume_state: {error}") from error
+
+
+def replace_training_parts() -> None:
+    """Gives ``basicsr.train`` (every version) this package's resume, loaders and message log, for the reasons they state."""
+    import basicsr.train
+
+    from wnet_arch.data.loaders import create_train_val_dataloader
+    from wnet_arch.run_log import JsonMessageLogger
+
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+    basicsr.train.MessageLogger = JsonMessageLogger
 
 
 def check_framework() -> str:

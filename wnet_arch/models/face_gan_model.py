@@ -122,21 +122,22 @@ class FaceGANModel(FaceSRModel):
             return OrderedDict()
         if self.started("gan"):
             losses["l_g_gan"] = self.generator_gan_loss()
-        sum(losses.values()).backward()
-        self.before_step(self.current_iter)
-        self.optimizer_g.step()
+        if self.all_finite(losses, self.current_iter):
+            self.precision.backward(sum(losses.values()))
+            self.before_step(self.current_iter)
+            self.precision.step(self.optimizer_g)
         return losses
 
     def compute_losses(self) -> OrderedDict:
         """Runs the generator on ``self.lq``; returns its weighted loss terms apart from the adversarial one."""
         wavelets = None
         if self.cri_wavelet:
-            out = self.net_g(self.lq, return_aux=True)
+            out = self.run(self.net_g, self.lq, return_aux=True)
             if not hasattr(out, "wavelets"):
                 raise UsageError("train.wavelet_opt: this network predicts no wavelet coefficients; use WIPA, wavelet: true")
             self.output, wavelets = out.sr, out.wavelets
         else:
-            self.output = self.net_g(self.lq)
+            self.output = self.run(self.net_g, self.lq)
         losses = OrderedDict()
         if self.cri_pix:
             losses["l_g_pix"] = self.cri_pix(self.output, self.gt)
@@ -159,11 +160,11 @@ class FaceGANModel(FaceSRModel):
 
     def generator_gan_loss(self) -> torch.Tensor:
         """Weighted adversarial term of ``self.output``; scalar."""
-        fake = self.net_d(self.output)
+        fake = self.run(self.net_d, self.output)
         if not isinstance(self.cri_gan, RelativisticHingeGANLoss):
             return self.cri_gan(fake, True, is_disc=False)
         with torch.no_grad():
-            real = self.net_d(self.gt)
+            real = self.run(self.net_d, self.gt)
         return self.cri_gan.generator(real, fake)
 
     def optimize_discriminator(self) -> OrderedDict:
@@ -173,17 +174,18 @@ class FaceGANModel(FaceSRModel):
         images = {"real": self.gt, "fake": self.output.detach()}
         losses, answers = OrderedDict(), {}
         if isinstance(self.cri_gan, RelativisticHingeGANLoss):
-            answers = {side: self.net_d(image) for side, image in images.items()}
+            answers = {side: self.run(self.net_d, image) for side, image in images.items()}
             losses["l_d_real"], losses["l_d_fake"] = self.cri_gan.discriminator(**answers)
-            sum(losses.values()).backward()
+            self.precision.backward(sum(losses.values()))
         else:
             # One side after the other: a distributed wrapper writes BatchNorm's buffers in every forward pass, and the
             # backward pass of an earlier one would find them changed.
             for side, image in images.items():
-                answers[side] = self.net_d(image)
+                answers[side] = self.run(self.net_d, image)
                 losses[f"l_d_{side}"] = self.cri_gan(answers[side], side == "real", is_disc=True)
-                losses[f"l_d_{side}"].backward()
-        self.optimizer_d.step()
+                self.precision.backward(losses[f"l_d_{side}"])
+        if self.all_finite(losses, self.current_iter):
+            self.precision.step(self.optimizer_d)
         losses.update({f"out_d_{side}": answer.detach().mean() for side, answer in answers.items()})
         return losses
 

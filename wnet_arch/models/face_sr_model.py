@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
+from wnet_arch import checkpoint, run_log
 from wnet_arch.checkpoint import load_into
-from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses import build_loss
+from wnet_arch.models import training_state
+from wnet_arch.models.precision import Precision
 
 
 @MODEL_REGISTRY.register()
@@ -29,15 +34,29 @@ class FaceSRModel(SRModel):
       other ranks to exchange BatchNorm buffers.
     * Weights are read without unpickling code, from ``.pth`` or ``.safetensors``; a mismatch names the first differences.
     * Every optimizer of ``torch.optim`` can be named. The option dictionaries are left as they were.
+    * A continued run is the run that was not interrupted: see :mod:`wnet_arch.models.training_state`. Checkpoints are written
+      beside and renamed, with a checksum. The last validation is not run twice.
 
-    A model with other losses overrides :meth:`init_losses` and :meth:`compute_losses`; one that changes gradients,
-    :meth:`before_step`.
+    Options that SRModel does not have:
+
+    * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
+      :class:`wnet_arch.models.precision.Precision`.
+    * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
+      the images, or ``skip`` the step.
+    * ``logger.keep_last``: how many checkpoints stay; all where not given.
+    * ``val.keep_best``: a metric; the network that is best in it on the first validation set is kept as ``net_g_best.pth``.
+
+    A model with other losses overrides :meth:`init_losses` and :meth:`compute_losses`, where it runs networks by :meth:`run`;
+    one that changes gradients, :meth:`before_step`.
     """
 
     def __init__(self, opt: dict):
         opt = copy.deepcopy(opt)  # SRModel and BaseModel pop entries from it
         if opt.get("val"):
             opt["val"].setdefault("suffix", None)
+        self.precision = Precision(opt.get("train") or {}, "cuda" if opt["num_gpu"] != 0 else "cpu")
+        self._validated: dict[str, int] = {}
+        self._pending_state: tuple[int, int] | None = None
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
@@ -71,9 +90,20 @@ class FaceSRModel(SRModel):
     def _build_loss(self, options: dict | None) -> nn.Module | None:
         return build_loss(options, self.opt.get("scale")).to(self.device) if options else None
 
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        return super().model_to_device(self.precision.arrange(net))
+
+    def feed_data(self, data: dict) -> None:
+        super().feed_data(data)
+        self.names = data.get("lq_path", ())
+
+    def run(self, net: nn.Module, *inputs: torch.Tensor, **options):
+        """Runs a network that is being trained, in the precision asked for; its output is float32."""
+        return self.precision.run(net, *inputs, **options)
+
     def compute_losses(self) -> OrderedDict:
         """Runs the network on ``self.lq``; returns weighted loss terms (scalars), logged by name, whose sum is minimised."""
-        self.output = self.net_g(self.lq)
+        self.output = self.run(self.net_g, self.lq)
         losses = OrderedDict()
         if self.cri_pix:
             losses["l_pix"] = self.cri_pix(self.output, self.gt)
@@ -85,12 +115,33 @@ class FaceSRModel(SRModel):
     def optimize_parameters(self, current_iter: int) -> None:
         self.optimizer_g.zero_grad(set_to_none=True)
         losses = self.compute_losses()
-        sum(losses.values()).backward()
-        self.before_step(current_iter)
-        self.optimizer_g.step()
+        if self.all_finite(losses, current_iter):
+            self.precision.backward(sum(losses.values()))
+            self.before_step(current_iter)
+            self.precision.step(self.optimizer_g)
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def all_finite(self, losses: dict[str, torch.Tensor], current_iter: int) -> bool:
+        """Whether all terms, on all processes, are finite numbers.
+
+        Raises:
+            WNetError: they are not, and ``train.nonfinite`` is ``stop``.
+        """
+        bad = [name for name, term in losses.items() if not torch.isfinite(term)]
+        anywhere = torch.tensor(float(bool(bad)), device=self.device)
+        if self.opt["dist"]:
+            torch.distributed.all_reduce(anywhere)
+        if not anywhere:
+            return True
+        where = f"iteration {current_iter}: {' and '.join(bad) or 'a loss of another process'} is not a finite number"
+        if bad:
+            where += f" (images {', '.join(self.names[:4])})"
+        if self.opt["train"].get("nonfinite", "stop") == "stop":
+            raise WNetError(f"{where}; lower the learning rate, train with precision fp32 or bf16, or set train.nonfinite: skip")
+        get_root_logger().warning(f"{where}: the step is left out")
+        return False
 
     def before_step(self, current_iter: int) -> None:
         """Called with gradients in place, before the optimizer's step of each iteration; does nothing here."""
@@ -125,15 +176,117 @@ class FaceSRModel(SRModel):
         count = sum(p.numel() for p in bare.parameters())
         get_root_logger().info(f"Network: {type(bare).__name__}, with parameters: {count:,d}")
 
+    def validation(self, dataloader, current_iter: int, tb_logger, save_img: bool = False) -> None:
+        name = dataloader.dataset.opt["name"]
+        if self.is_train and self._validated.get(name) == current_iter:
+            return  # the framework validates again at the end of the run
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+        self._validated[name] = current_iter
+        if not self.is_train:
+            return
+        self._keep_best(name, current_iter)
+        if self._pending_state and len(self._validated) == self._validation_sets() == self._count_validated(current_iter):
+            epoch, iteration = self._pending_state
+            self._pending_state = None
+            self._write_state(epoch, iteration)
+
+    def _validation_sets(self) -> int:
+        return sum(phase.split("_")[0] == "val" for phase in self.opt.get("datasets") or {})
+
+    def _count_validated(self, current_iter: int) -> int:
+        return sum(iteration == current_iter for iteration in self._validated.values())
+
+    def _keep_best(self, name: str, current_iter: int) -> None:
+        metric, first = self.opt["val"].get("keep_best"), next(iter(self._validated))
+        best = getattr(self, "best_metric_results", {}).get(name, {}).get(metric, {})
+        if name == first and best.get("iter") == current_iter:
+            self._save_generator("best")
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        self._save_generator(current_iter)
+        self.save_training_state(epoch, current_iter)
+
+    def _save_generator(self, label) -> None:
+        """The network, and the averaged one under ``params_ema``."""
+        average = [self.net_g_ema] if hasattr(self, "net_g_ema") else []
+        self.save_network([self.net_g, *average], "net_g", label, ["params", "params_ema"][: 1 + len(average)])
+
+    def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger) -> None:
+        values = {name: float(value) for name, value in self.metric_results.items()}
+        run_log.append(self.opt, {"iter": current_iter, "set": dataset_name, **values})
+        super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+
+    @master_only
+    def save_network(self, net, net_label: str, current_iter, param_key="params") -> None:
+        """Saves networks under their keys in one file, ``LABEL_ITERATION.pth`` (-1: ``latest``).
+
+        Raises:
+            WNetError: the disk cannot be written.
+        """
+        nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
+        content = {
+            key: OrderedDict((name, value.cpu()) for name, value in self.get_bare_model(one).state_dict().items())
+            for one, key in zip(nets, keys)
+        }
+        label = "latest" if current_iter == -1 else current_iter
+        checkpoint.write(content, Path(self.opt["path"]["models"], f"{net_label}_{label}.pth"))
+
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Writes the state now, or behind the validation of this iteration if there is one."""
+        if current_iter == -1:
+            return
+        val = self.opt.get("val") or {}
+        if self._validation_sets() and val.get("val_freq") and current_iter % val["val_freq"] == 0:
+            self._pending_state = epoch, current_iter
+        else:
+            self._write_state(epoch, current_iter)
+
+    def _write_state(self, epoch: int, current_iter: int) -> None:
+        random_states = [training_state.random_state()]
+        if self.opt["dist"]:
+            random_states = [None] * self.opt["world_size"]
+            torch.distributed.all_gather_object(random_states, training_state.random_state())
+        if self.opt["rank"]:
+            return
+        folder, models = self.opt["path"]["training_states"], self.opt["path"]["models"]
+        state = {
+            "epoch": epoch, "iter": current_iter, "draws": self.opt.get("draws"), "random": random_states,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "scaler": self.precision.scaler.state_dict(),
+            "best": _plain(getattr(self, "best_metric_results", {})), "validated": dict(self._validated),
+        }  # fmt: skip
+        training_state.write(state, folder, models)
+        count = (self.opt.get("logger") or {}).get("keep_last")
+        if count:
+            training_state.keep_last(count, folder, models)
+
+    def resume_training(self, resume_state: dict) -> None:
+        super().resume_training(resume_state)
+        if "random" not in resume_state:  # a state that the framework wrote
+            return
+        if self.opt["rank"] < len(resume_state["random"]):
+            training_state.set_random_state(resume_state["random"][self.opt["rank"]])
+        self.precision.scaler.load_state_dict(resume_state["scaler"])
+        self._validated = dict(resume_state["validated"])
+        if resume_state["best"]:
+            self.best_metric_results = resume_state["best"]
+
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         load_into(self.get_bare_model(net), load_path, param_key, strict)
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} [{param_key}] from {load_path}")
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
         known = {
-            name: cls for name, cls in vars(torch.optim).items()
-            if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)
+            name: cls for name, cls in vars(torch.optim).items() if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)
         }
         if optim_type not in known:
             raise UsageError(f"train: no optimizer is called '{optim_type}'{did_you_mean(optim_type, known)}")
         return known[optim_type](params, lr=lr, **kwargs)
+
+
+def _plain(results: dict) -> dict:
+    """Best metrics with Python's numbers: NumPy's cannot be loaded without unpickling code."""
+    return {
+        name: {metric: {**best, "val": float(best["val"])} for metric, best in metrics.items()} for name, metrics in results.items()
+    }

@@ -32,7 +32,8 @@ class WNetModel(FaceSRModel):
     def compute_losses(self) -> OrderedDict:
         if self.label is None:
             raise UsageError("datasets.train: WNetModel needs samples with 'parsing'; use type: PairedFaceParsingDataset")
-        out = self.net_g(self.lq, return_aux=True)
+        out = self.run(self.net_g, self.lq, return_aux=True)
+        self.output = out.sr
         return self.cri_wnet(out.sr, out.parsing, self.gt, self.label)
 
     def predict(self, net: nn.Module) -> None:

@@ -17,7 +17,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["wnet_arch", "wnet_arch.*"]),
-    package_data={"wnet_arch.weights": ["*.toml", "*.safetensors", "*.md"]},
+    package_data={
+        "wnet_arch.weights": ["*.toml", "*.safetensors", "*.md"],
+        "wnet_arch.data.splits": ["*.txt"],
+        "wnet_arch.benchmark": ["report.*"],
+    },
     install_requires=[
         "torch>=2.4.1",
         "torchvision>=0.19.1",
@@ -31,12 +35,16 @@ setup(
         "numpy>=1.26.4",
         "pillow>=10.0.1",
         "safetensors>=0.4.3",
+        "scipy>=1.9",
         "tqdm>=4.65",
         "tomli>=2.5; python_version < '3.11'",
     ],
     extras_require={
         "landmarks": ["dlib-bin>=19.24.6"],
-        "test": ["pytest>=7.4.4", "pytest-xdist>=3.5", "scikit-image>=0.22", "ruff>=0.17"],
+        "fan": ["face-alignment>=1.5.0"],
+        "report": ["jinja2>=3.1", "vl-convert-python>=1.7", "matplotlib>=3.7"],
+        "onnx": ["onnxruntime>=1.16"],
+        "test": ["pytest>=7.4.4", "pytest-xdist>=3.5", "scikit-image>=0.22", "onnx>=1.16", "ruff>=0.17"],
     },
     entry_points={
         "console_scripts": [

@@ -23,7 +23,7 @@ install_all() {
     # BasicSR's setup imports torch and numpy, so they come first, and its build must see them: no isolation.
     .venv/bin/python -m pip install -q torch torchvision numpy cython setuptools wheel &&
         .venv/bin/python -m pip install -q --no-build-isolation "basicsr==1.4.2" &&
-        .venv/bin/python -m pip install -q --no-build-isolation -e ".[landmarks,test]"
+        .venv/bin/python -m pip install -q --no-build-isolation -e ".[landmarks,report,onnx,test]"
 }
 
 if [ -x .venv/bin/python ]; then

@@ -1,0 +1,139 @@
+"""All that ``wnet benchmark`` does, callable from Python."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from wnet_arch.benchmark import measures, networks, runner, sets, tables
+from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate, save, write_text
+from wnet_arch.benchmark.sources import Source
+from wnet_arch.benchmark.work import Job
+from wnet_arch.errors import UsageError, did_you_mean
+
+
+@dataclass
+class BenchmarkOptions:
+    """Options of ``wnet benchmark``, under the names of its arguments.
+
+    Attributes:
+        networks: entries ``[LABEL=]WHAT[@OPTIONS.yml]``, see ``networks.py``.
+        sets: entries ``[NAME=]PATH``.
+        out: folder for everything.
+        scales: ``None`` takes those of the networks.
+        metric_options: of metrics by name.
+        baseline: the network that the others are compared with; ``None``: the first.
+        limit: only the first faces of each set.
+    """
+
+    networks: Sequence[str]
+    sets: Sequence[str]
+    out: str
+    scales: Sequence[int] | None = None
+    protocols: Sequence[str] = ("dic",)
+    metrics: Sequence[str] = ("lpips",)
+    metric_options: dict[str, dict] = field(default_factory=dict)
+    baseline: str | None = None
+    limit: int | None = None
+    workers: int | None = None
+    device: str = "cpu"
+    batch: int | None = None
+    paper: bool = False
+    report_faces: int = 48
+
+
+def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, runner.Run]:
+    """Runs a benchmark and writes ``results.json``, ``results.csv``, ``per_image.csv`` and ``table.md``.
+
+    Raises:
+        UsageError, DataError, WeightsError: what the options name is missing or does not fit; nothing has been computed then.
+    """
+    _check(options)
+    sources, scales = networks.read(list(options.networks), list(options.scales) if options.scales else None, options.device)
+    wanted = measures.read(list(options.metrics), list(options.protocols), options.metric_options, options.device)
+    baseline = options.baseline or sources[0].name
+    if baseline not in (source.name for source in sources):
+        raise UsageError(f"--baseline: no network is called '{baseline}'{did_you_mean(baseline, {s.name for s in sources})}")
+    test_sets = sets.open_sets(list(options.sets), scales, options.limit)
+    columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
+    job = Job(test_sets, sources, wanted, options.device, options.batch or (1 if options.device == "cpu" else 16))
+    workers = options.workers or (len(os.sched_getaffinity(0)) if options.device == "cpu" else 1)
+    found = runner.run(job, scales, options.out, workers)
+    results = Results(
+        baseline,
+        [_record(source) for source in sources],
+        [SetRecord(s.name, os.path.abspath(s.path), s.size, s.lq_note, s.keys) for s in test_sets],
+        wanted,
+        columns,
+        found.values,
+        about=_about(command, options, found, workers),
+    )
+    evaluate(results)
+    save(results, options.out)
+    write_text(Path(options.out) / "table.md", tables.markdown(results, options.paper))
+    return results, found
+
+
+def _check(options: BenchmarkOptions) -> None:
+    for name in ("limit", "workers", "batch"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name}: at least 1, not {value}")
+    if options.report_faces < 0:
+        raise UsageError(f"--report-faces: 0 or more, not {options.report_faces}")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device: there is no CUDA device here; use cpu")
+    if os.path.exists(options.out) and not os.path.isdir(options.out):
+        raise UsageError(f"--out: {options.out} is a file; name a folder")
+
+
+def _record(source: Source) -> NetworkRecord:
+    known = source.provenance
+    block = dict(getattr(source, "block", {}))
+    path = os.path.abspath(source.path) if source.path and source.kind != "pretrained" else source.path
+    record = NetworkRecord(
+        source.name, source.scale, source.kind, path, source.fingerprint, block, known.training_set, known.iterations, known.seed
+    )
+    if block:
+        record.parameters, record.macs = _cost(block, source.scale)
+    return record
+
+
+def _cost(block: dict, scale: int) -> tuple[int | None, float | None]:
+    """Parameters that get a gradient, and multiply-accumulates of one 128x128 face, for networks of this package."""
+    from wnet_arch import profiling
+    from wnet_arch.archs.base import NETWORKS
+
+    options = {key: value for key, value in block.items() if key not in ("type", "scale")}
+    name = block["type"] if block["type"] in NETWORKS else block["type"].removesuffix("_face")
+    if name not in NETWORKS:
+        return None, None
+    if name == "Bicubic":
+        return 0, 0.0
+    cost = profiling.cost(name, scale, **options)
+    return cost.used, cost.macs
+
+
+def _about(command: str, options: BenchmarkOptions, found: runner.Run, workers: int) -> dict:
+    from wnet_arch import __version__
+
+    return {
+        "command": command,
+        "created": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "wnet_fsr": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": options.device if options.device == "cpu" else torch.cuda.get_device_name(options.device),
+        "workers": workers,
+        "wall_seconds": round(found.wall, 1),
+        "processor_seconds": {what: round(seconds, 1) for what, seconds in found.seconds.items()},
+        "faces_computed": found.computed,
+        "faces_reused": found.reused,
+        "paper": options.paper,
+    }

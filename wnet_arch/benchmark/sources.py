@@ -1,0 +1,302 @@
+"""What makes SR faces: networks with weights, folders of images made elsewhere, ONNX files.
+
+Each kind is a :class:`Source`: light, sent to worker processes as it is, and turned into something that computes by
+:meth:`Source.load` in each of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from wnet_arch.archs import create_network
+from wnet_arch.benchmark.cache import digest
+from wnet_arch.benchmark.provenance import Provenance
+from wnet_arch.benchmark.sets import TestSet, named
+from wnet_arch.checkpoint import load_into
+from wnet_arch.compat import quiet_logger
+from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
+from wnet_arch.errors import DataError, UsageError, WeightsError
+
+#: Takes LR faces, uint8 (h, w, 3), of one size and their keys; gives SR faces, uint8 (H, W, 3).
+Restorer = Callable[[Sequence[np.ndarray], Sequence[str]], "list[np.ndarray]"]
+
+
+@cache
+def code_digest(folder: str) -> str:
+    """Hash of the Python files of one of our packages: results made by other code are not reused."""
+    root = Path(__file__).parent.parent / folder
+    return digest(*(file.read_bytes() for file in sorted(root.glob("*.py"))))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One network at one scale.
+
+    Attributes:
+        name: what tables call it.
+        scale: its factor.
+        fingerprint: hash of all that decides about its SR images.
+        provenance: of its weights.
+        path: of its file or folder, for the record.
+    """
+
+    name: str
+    scale: int
+    fingerprint: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+    path: str = ""
+    kind = "source"
+
+    def check(self, test_set: TestSet) -> None:
+        """Raises :class:`DataError` if it cannot serve a test set, before anything is computed."""
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        """Builds what computes, for one process."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Network(Source):
+    """A registered network; ``weights`` is empty for Bicubic. ``block`` is ``network_g`` of an option file."""
+
+    weights: str = ""
+    block: dict = field(default_factory=dict)
+    kind = "network"
+
+    def build(self) -> nn.Module:
+        """The network with its weights, in eval mode, on the CPU.
+
+        Raises:
+            NetworkError: the options are wrong.
+            WeightsError: the weights are missing, or those of another configuration.
+        """
+        from basicsr.archs import build_network
+
+        with quiet_logger():
+            net = build_network(copy.deepcopy(self.block))
+        if self.weights:
+            load_into(net, self.weights, "params_ema")
+        return net.eval()
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        return tensor_restorer(self, _built(self, device), device, batch)
+
+
+def _built(source, device: str) -> nn.Module:
+    """The network of a source, built once a process."""
+    if (source.fingerprint, device) not in _NETWORKS:
+        _NETWORKS[source.fingerprint, device] = source.build().to(device)
+    return _NETWORKS[source.fingerprint, device]
+
+
+_NETWORKS: dict[tuple[str, str], nn.Module] = {}
+
+
+def tensor_restorer(source: Source, net: Callable[[torch.Tensor], torch.Tensor], device: str, batch: int) -> Restorer:
+    """Runs a network over LR faces and rounds to 8 bit.
+
+    Raises, when called:
+        DataError: values that are no numbers, or images of another size than the scale demands; the faces are named.
+    """
+
+    def restore(lqs: Sequence[np.ndarray], keys: Sequence[str]) -> list[np.ndarray]:
+        faces = []
+        for start in range(0, len(lqs), batch):
+            part = slice(start, start + batch)
+            with torch.inference_mode():
+                out = net(torch.stack([image_tensor(lq) for lq in lqs[part]]).to(device)).float().cpu()
+            _check_output(source, out, lqs[start].shape, keys[part])
+            faces += [np.ascontiguousarray(face) for face in (out.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()]
+        return faces
+
+    return restore
+
+
+def _check_output(source: Source, out: torch.Tensor, shape: tuple, keys: Sequence[str]) -> None:
+    wanted = (len(keys), 3, shape[0] * source.scale, shape[1] * source.scale)
+    if tuple(out.shape) != wanted:
+        raise DataError(f"{source.name} x{source.scale} makes {tuple(out.shape)} of {keys[0]}; {wanted} was expected")
+    broken = [key for key, finite in zip(keys, torch.isfinite(out).flatten(1).all(1)) if not finite]
+    if broken:
+        raise DataError(f"{source.name} x{source.scale} makes values that are no numbers (NaN or infinite) of {named(broken)}")
+
+
+def bicubic(scale: int) -> Network:
+    """PIL's bicubic filter, which needs no weights."""
+    create_network("Bicubic", scale)  # tells which scales there are
+    block = {"type": "Bicubic", "scale": scale}
+    provenance = Provenance()
+    return Network("Bicubic", scale, digest("Bicubic", str(scale), code_digest("archs")), provenance, block=block)
+
+
+def weights_network(name: str, weights: str, block: dict, scale: int, provenance: Provenance, device: str) -> Network:
+    """A network with a weights file. Builds it once, so that a wrong file is found before the run.
+
+    Raises:
+        WeightsError, UsageError: the file or the options are wrong.
+    """
+    from wnet_arch.weights.hashing import sha256_file
+
+    if not os.path.isfile(weights):
+        raise WeightsError(f"there is no weights file {weights}")
+    parts = (sha256_file(Path(weights)), json.dumps(block, sort_keys=True), str(scale), device, code_digest("archs"))
+    source = Network(name, scale, digest(*parts), provenance, weights, weights, block)
+    try:
+        source.build()
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{name}: the network of {weights} cannot be built: {error}") from error
+    return source
+
+
+@dataclass(frozen=True)
+class Pretrained(Source):
+    """A network of ``wnet_arch.load_pretrained``."""
+
+    kind = "pretrained"
+
+    def build(self) -> nn.Module:
+        import wnet_arch
+
+        return wnet_arch.load_pretrained(self.path)
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        return tensor_restorer(self, _built(self, device), device, batch)
+
+
+def pretrained_names() -> list[str]:
+    """Names of shipped networks; none while the package ships none."""
+    import wnet_arch
+
+    return list(getattr(wnet_arch, "list_pretrained", list)())
+
+
+def pretrained(name: str, pretrained_name: str, device: str) -> Pretrained:
+    """A shipped network by its name; the fingerprint is that of its tensors."""
+    net = Pretrained(name, 0, path=pretrained_name).build()
+    state = [part for key, value in sorted(net.state_dict().items()) for part in (key, value.cpu().numpy())]
+    fingerprint = digest(pretrained_name, device, code_digest("archs"), *state)
+    known = getattr(net, "provenance", None)
+    provenance = known if isinstance(known, Provenance) else Provenance()
+    return Pretrained(name, net.scale, fingerprint, provenance, pretrained_name)
+
+
+@dataclass(frozen=True)
+class Onnx(Source):
+    """An ONNX file: float32 (B, 3, h, w) RGB in [0, 1] to (B, 3, H, W)."""
+
+    kind = "onnx"
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        session = onnx_session(self.path, device)
+        entry = session.get_inputs()[0]
+        batch = entry.shape[0] if isinstance(entry.shape[0], int) else batch
+
+        def net(lq: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(session.run(None, {entry.name: lq.cpu().numpy()})[0])
+
+        return tensor_restorer(self, net, "cpu", batch)
+
+
+def onnx_session(path: str, device: str):
+    """Opens an ONNX file on one thread, so that results do not depend on the number of processes.
+
+    Raises:
+        UsageError: onnxruntime is not installed.
+        WeightsError: the file is missing or damaged.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError("ONNX files need onnxruntime: pip install 'wnet-fsr[onnx]'") from error
+    if not os.path.isfile(path):
+        raise WeightsError(f"there is no ONNX file {path}")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    wanted = ["CUDAExecutionProvider"] * (device != "cpu") + ["CPUExecutionProvider"]
+    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    try:
+        return onnxruntime.InferenceSession(path, settings, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no base class but this one
+        raise WeightsError(f"{path} is not a readable ONNX file ({str(error).splitlines()[0]})") from error
+
+
+def onnx(name: str, path: str, device: str, side: int = 16) -> Onnx:
+    """An ONNX file; its scale is found by running it once on a face of ``side`` pixels, or of the size it is fixed to."""
+    from wnet_arch.weights.hashing import sha256_file
+
+    session = onnx_session(path, device)
+    entry = session.get_inputs()[0]
+    if len(entry.shape) != 4 or entry.type != "tensor(float)":
+        raise WeightsError(f"{path} takes {entry.type} {entry.shape}; float32 (B, 3, h, w) is wanted")
+    shape = [fixed if isinstance(fixed, int) else usual for fixed, usual in zip(entry.shape, (1, 3, side, side))]
+    try:
+        out = session.run(None, {entry.name: np.zeros(shape, np.float32)})[0]
+    except Exception as error:
+        raise WeightsError(f"{path} cannot be run on a batch of shape {shape} ({str(error).splitlines()[0]})") from error
+    scale, rest = divmod(out.shape[-1], shape[-1])
+    if out.ndim != 4 or rest or out.shape[-2] != scale * shape[-2]:
+        raise WeightsError(f"{path} makes {out.shape} of {tuple(shape)}; that is no whole scale")
+    return Onnx(name, scale, digest(sha256_file(Path(path)), device), path=path)
+
+
+@dataclass(frozen=True)
+class Folder(Source):
+    """SR images made by any other program, named as the HR images. ``path`` may hold ``{set}``, ``{scale}`` and ``{name}``."""
+
+    kind = "folder"
+
+    def check(self, test_set: TestSet) -> None:
+        """All images are there, and have the size of the HR images."""
+        files = self._files(test_set)
+        missing = [key for key in test_set.keys if key not in files]
+        if missing:
+            hint = "" if "{name}" in self.path else "; if its names have an ending of their own, write FOLDER/{name}_ending.png"
+            where = self._place(test_set)
+            raise DataError(f"{self.name}: {where} lacks {len(missing)} of the faces of {test_set.name}: {named(missing)}{hint}")
+        odd = []
+        for key in test_set.keys:
+            size = _size(files[key])
+            if size != test_set.size:
+                odd.append(f"{os.path.basename(files[key])} is {size[1]}x{size[0]}")
+        if odd:
+            height, width = test_set.size
+            raise DataError(f"{self.name}: the HR faces of {test_set.name} are {width}x{height}, but {named(odd)}")
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        files = self._files(test_set)
+
+        def restore(lqs: Sequence[np.ndarray], keys: Sequence[str]) -> list[np.ndarray]:
+            return [decode_rgb(Path(files[key]).read_bytes(), files[key]) for key in keys]
+
+        return restore
+
+    def _place(self, test_set: TestSet) -> str:
+        return self.path.replace("{set}", test_set.name).replace("{scale}", str(self.scale))
+
+    def _files(self, test_set: TestSet) -> dict[str, str]:
+        place = self._place(test_set)
+        if "{name}" in place:
+            files = {key: place.replace("{name}", key) for key in test_set.keys}
+            return {key: path for key, path in files.items() if os.path.isfile(path)}
+        reader = FolderReader(place)
+        return {key: os.path.join(place, file) for key, file in reader.files.items()}
+
+
+def _size(path: str) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is not a readable image") from error

@@ -64,6 +64,13 @@ def save(opt: dict, path: str) -> None:
         yaml.safe_dump(opt, file, sort_keys=False, allow_unicode=True)
 
 
+#: Options of FaceSRModel that no option file needs to have, and that may be given on the command line all the same.
+_OPTIONAL = (
+    "train:precision", "train:channels_last", "train:compile", "train:grad_clip", "train:nonfinite",
+    "logger:keep_last", "val:keep_best",
+)  # fmt: skip
+
+
 def override(opt: dict, entries: Iterable[str]) -> dict:
     """Returns a copy of the options with ``KEY:KEY=VALUE`` entries applied; values follow YAML's rules.
 
@@ -78,7 +85,7 @@ def override(opt: dict, entries: Iterable[str]) -> dict:
         *parents, last = name.strip().split(":")
         block = opt
         for key in [*parents, last]:
-            if not isinstance(block, dict) or key not in block:
+            if not isinstance(block, dict) or (key not in block and name.strip() not in _OPTIONAL):
                 known = block if isinstance(block, dict) else ()
                 raise UsageError(f"--force_yml: the options have no '{name}'{did_you_mean(key, known)}")
             if key is not last:
@@ -250,6 +257,26 @@ def _check_model(opt: dict) -> None:
         raise UsageError(f"network_d is missing from the options: {opt['model_type']} trains against a discriminator")
     if hasattr(cls, "check_options"):
         cls.check_options(opt)
+    from wnet_arch.models.face_sr_model import FaceSRModel
+
+    if issubclass(cls, FaceSRModel):
+        _check_engine(opt)
+
+
+def _check_engine(opt: dict) -> None:
+    """What FaceSRModel reads beyond the framework's options."""
+    from wnet_arch.models.precision import Precision
+
+    Precision(opt["train"], "cpu")
+    what = opt["train"].get("nonfinite", "stop")
+    if what not in ("stop", "skip"):
+        raise UsageError(f"train.nonfinite must be stop or skip, not {what!r}")
+    count = opt["logger"].get("keep_last")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise UsageError(f"logger.keep_last must be a whole number above 0, not {count!r}")
+    best, metrics = (opt.get("val") or {}).get("keep_best"), (opt.get("val") or {}).get("metrics") or {}
+    if best is not None and best not in metrics:
+        raise UsageError(f"val.keep_best: no metric is called '{best}'{did_you_mean(str(best), metrics)}")
 
 
 def _check_optimizers(opt: dict) -> None:

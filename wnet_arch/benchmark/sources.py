@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,7 +41,7 @@ def code_digest(folder: str) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(ABC):
     """One network at one scale.
 
     Attributes:
@@ -58,12 +59,12 @@ class Source:
     path: str = ""
     kind = "source"
 
-    def check(self, test_set: TestSet) -> None:
+    def check(self, test_set: TestSet) -> None:  # noqa: B027 - most sources serve every set
         """Raises :class:`DataError` if it cannot serve a test set, before anything is computed."""
 
+    @abstractmethod
     def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
         """Builds what computes, for one process."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ once, however many networks are compared on it, and a report has what it draws.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -39,7 +40,7 @@ class Pictures(Description):
     images: list
 
 
-class Metric:
+class Metric(ABC):
     """A measure of how well super-resolved faces (SR) agree with the true ones (GT).
 
     Attributes:
@@ -80,9 +81,9 @@ class Metric:
         """First step: what of each image is compared. ``reference`` is the description of its GT, where it is an SR image."""
         return Pictures(check_images(images))
 
+    @abstractmethod
     def compare(self, sr: Description, gt: Description) -> dict[str, np.ndarray]:
         """Second step: the values as :meth:`measure` returns them."""
-        raise NotImplementedError
 
 
 def check_images(images: Images, what: str = "images") -> list[np.ndarray]:

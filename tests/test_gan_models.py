@@ -394,12 +394,12 @@ def test_option_files_are_fine_and_differ_from_wnets_only_in_the_method(name, fa
         ("network_d", None, "network_d is missing"),
         ("path.pretrain_network_d", "gone.pth", "path.pretrain_network_d: there is no file gone.pth"),
         ("train.optim_d", None, "train.optim_d is missing"),
-        ("train.optim_d.lr", "fast", "train.optim_d.lr must be float"),
+        ("train.optim_d.lr", "fast", "train.optim_d.lr must be a number above 0, not 'fast'"),
         ("train.optim_d.type", "Adma", "train.optim_d.type: no optimizer is called 'Adma'; did you mean"),
         ("train.gan_opt.gan_tpye", "hinge", "train.gan_opt.gan_tpye: GANLoss has no such option; did you mean 'gan_type'"),
         ("train.gan_opt.gan_type", "none", "train.gan_opt: GANLoss cannot be built"),
         ("train.perceptual_opt.criterion", "l3", "train.perceptual_opt: VGGPerceptualLoss: criterion"),
-        ("train.start_iters", {"gna": 2}, "train.start_iters.gna is not a part of the training; did you mean 'gan'"),
+        ("train.start_iters", {"gna": 2}, "train.start_iters.gna is not an option; did you mean 'gan'"),
     ],
 )
 def test_broken_options_are_named(key, value, said, face_set, vgg_file):

@@ -62,13 +62,13 @@ def _main(argv: Sequence[str]) -> int:
 
     plugins = ["wnet_arch", *load_plugins()]
     print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")
-    written = options.load(args.opt)
-    opt = options.override(written, args.force_yml)
-    options.check(opt, is_train=args.pipeline == "train", plugins=plugins)
+    opt = options.override(options.load(args.opt), args.force_yml)
+    opt = options.check(opt, is_train=args.pipeline == "train", plugins=plugins)
 
     with tempfile.TemporaryDirectory() as folder:
         path = args.opt
-        if opt != options.load_as_framework(args.opt):  # overrides, or numbers such as 1e-4 which YAML 1.1 takes for text
+        # Overrides, or what the framework reads otherwise: 1e-4 is text to it, and 1e5 not the integer 100000.
+        if repr(opt) != repr(options.load_as_framework(args.opt)):
             path = os.path.join(folder, os.path.basename(args.opt))
             options.save(opt, path)
         run_pipeline(args, path)

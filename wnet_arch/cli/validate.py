@@ -62,7 +62,7 @@ def validate(file: str, changes: list[str], plugins: list[str]) -> bool:
     except WNetError as error:
         problems = [str(error)]
     for problem in problems:
-        print(problem if problem.startswith(file) else f"{file}: {problem}", file=sys.stderr)
+        print(problem if file in problem else f"{file}: {problem}", file=sys.stderr)
     if not problems:
         print(f"{file}: fine")
     return not problems

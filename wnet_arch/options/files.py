@@ -12,7 +12,21 @@ from wnet_arch.errors import UsageError
 MAX_BYTES, MAX_VALUES, MAX_DEPTH = 1_000_000, 20_000, 40
 
 
-class _Loader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
+    """Safe YAML which says where a value cannot be read; PyYAML lets out whatever int(), date() and the like raise."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False):
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:60]
+            problem = f"{node.value[:20]!r} does not fit its form or its tag ({reason})"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+
+class _Loader(_SafeLoader):
     """Safe YAML in which ``1e-4`` is a number, as in YAML 1.2; PyYAML demands ``1.0e-4``."""
 
 
@@ -21,7 +35,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-class _FrameworkLoader(yaml.SafeLoader):
+class _FrameworkLoader(_SafeLoader):
     """What BasicSR's own reader makes of a file: ``1e-4`` is text, and ``<<`` a key like any other."""
 
 
@@ -98,19 +112,17 @@ def _parse(text: str, where: str, loader: type):
         _measure(node, where, {}, set())
         _check_keys(node, where, "", set())
         return reader.construct_document(node)
-    except UsageError:
-        raise
     except yaml.YAMLError as error:
         raise UsageError(f"{where} is not valid YAML: {_reason(error, text)}") from error
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply: options have at most {MAX_DEPTH} levels") from error
-    except Exception as error:  # PyYAML's constructors let out whatever int(), date() and the like raise
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise UsageError(f"{where} is not valid YAML: a value does not fit its form or its tag ({reason})") from error
 
 
 def _reason(error: yaml.YAMLError, text: str) -> str:
     """Line and problem of a YAML error, in one line."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f"line {line}: the character {chr(error.character)!r} cannot stand in a text; remove it"
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
         return " ".join(str(error).split())[:200]

@@ -31,7 +31,9 @@ def find_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> tup
     try:
         valid = schema.model_validate(opt)
     except ValidationError as error:
-        return found + [_line(entry, schema) for entry in error.errors(include_url=False)], opt
+        # A misspelt key comes before the key that is missing for it.
+        entries = sorted(error.errors(include_url=False), key=lambda entry: entry["type"] == "missing")
+        return found + [_line(entry, schema) for entry in entries], opt
     return found, _with_integers(opt, valid.model_dump(by_alias=True, exclude_unset=True, warnings=False))
 
 
@@ -144,7 +146,9 @@ def _unknown(key: str, name: Any, block: type[Block]) -> str:
 
 def _wanted(info: Any) -> str:
     kind = kinds.find(info.annotation, info.metadata) if info is not None else None
-    return kind.phrase if kind else "a block of options" if info is not None and inner_block(info.annotation) else ""
+    if kind or info is None:
+        return kind.phrase if kind else ""
+    return "a block of options" if inner_block(info.annotation) else "a list" if "list" in str(info.annotation) else ""
 
 
 def _near(value: Any, info: Any) -> str:

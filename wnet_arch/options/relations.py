@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 import torch
 from basicsr.models.base_model import BaseModel
+from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils import registry
 
 from wnet_arch.archs.base import FaceSRNetwork
 from wnet_arch.errors import UsageError, did_you_mean
-from wnet_arch.models import FaceSRModel, WNetModel
-from wnet_arch.options.schema import has_own, optimizers, registered
+from wnet_arch.models import WNetModel
+from wnet_arch.options.schema import has_own, optimizers, registered, train_block
+from wnet_arch.options.training import FaceSRTrain
 
 #: Data sets whose samples are known to have no parsing map.
 _WITHOUT_PARSING = ("PairedImageDataset", "SingleImageDataset", "FFHQDataset")
@@ -162,7 +164,7 @@ def _model(opt: dict) -> Iterator[str]:
         needed = {"network_d": opt.get("network_d"), "train.optim_d": train.get("optim_d"), "train.gan_opt": train.get("gan_opt")}
         lacking = [key for key, block in needed.items() if not block]
         yield from (f"{key} is missing from the options: {opt['model_type']} trains against a discriminator" for key in lacking)
-    if getattr(cls, "init_losses", None) is FaceSRModel.init_losses and not (train.get("pixel_opt") or train.get("perceptual_opt")):
+    if _needs_image_loss(cls) and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield "train.pixel_opt is missing from the options, and perceptual_opt too: there is no loss to train with"
     data = opt["datasets"]["train"]["type"]
     if issubclass(cls, WNetModel) and data in _WITHOUT_PARSING:
@@ -172,3 +174,8 @@ def _model(opt: dict) -> Iterator[str]:
             cls.check_options(opt)
         except UsageError as error:
             yield str(error)
+
+
+def _needs_image_loss(cls: type) -> bool:
+    ours = issubclass(train_block(cls)[0], FaceSRTrain) and not has_own(cls, "init_losses")
+    return ours or getattr(cls, "init_training_settings", None) is SRModel.init_training_settings

@@ -70,7 +70,7 @@ def schema_of(opt: dict, training_run: bool) -> type[Block]:
         training_run: demand what ``basicsr train`` needs, not what ``basicsr test`` needs.
     """
     model = registered(registry.MODEL_REGISTRY, opt.get("model_type"))
-    train, open_ = _train_block(model)
+    train, open_ = train_block(model)
     base = blocks.AdversarialOptions if train.adversarial or model is None else blocks.Options
     val, logger = (blocks.EngineVal, blocks.EngineLogger) if train.engine or model is None else (blocks.Val, blocks.Logger)
     own = _own_options(model)
@@ -148,7 +148,7 @@ def _described(cls: Any, table: dict[str, type[Block]]) -> tuple[type[Block] | N
     return None, "OWN_OPTIONS" in vars(cls) if isinstance(cls, type) else False
 
 
-def _train_block(model: Any) -> tuple[type[training.AnyTrain], bool]:
+def train_block(model: Any) -> tuple[type[training.AnyTrain], bool]:
     """The block ``train`` of a model, and whether the model may read more than is known."""
     block, complete = _described(model, training.OF_MODEL)
     return block or (training.AnyTrain if complete else training.OpenTrain), not complete
@@ -179,7 +179,8 @@ def signature_block(target: Any, base: type[Block], given: tuple[str, ...] = ())
             kind = kinds.of_annotation(parameter.annotation)
         else:
             kind = kinds.of_default(parameter.default) if infer else Any
-        default = ... if parameter.default is parameter.empty else parameter.default
+        needed = parameter.default is parameter.empty or (name in hints and base.model_fields[name].is_required())
+        default = ... if needed else parameter.default
         new[f"argument_{index}"] = (Optional[kind] if default is None else kind, Field(default, alias=name))
     closed = not swallows or target.__module__.startswith("basicsr.metrics")  # there, **kwargs only swallows `better`
     made = create_model(base.__name__, __base__=Block if closed else OpenBlock, **new)
@@ -295,9 +296,9 @@ def find(opt: dict, path: tuple[str, ...]) -> tuple[type[Block] | None, dict[str
             return None, {}
         around = None if cls.model_config.get("extra") == "allow" else fields(cls)
         info = fields(cls).get(key)
+        if around is None and info is None:
+            return None, None
         cls = inner_block(info.annotation) if info else None
-        if around is not None and info is None:
-            break
     return cls, around
 
 

@@ -9,7 +9,8 @@ from basicsr.utils import registry
 
 from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import NetworkError, UsageError, WNetError
-from wnet_arch.options.schema import loss_blocks, registered
+from wnet_arch.options.schema import loss_blocks
+from wnet_arch.options.signatures import registered
 
 
 def check_building(opt: dict, is_train: bool) -> None:

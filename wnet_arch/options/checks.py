@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wnet_arch.errors import UsageError
+from wnet_arch.errors import UsageError, WNetError
 
 
 def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> dict:
@@ -26,8 +26,12 @@ def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> dict:
         more = f" (and {len(problems) - 1} more; `wnet validate` lists them)" if len(problems) > 1 else ""
         raise UsageError(problems[0] + more)
     from wnet_arch.options.building import check_building
+    from wnet_arch.options.problems import printable
 
-    check_building(settled, is_train)
+    try:
+        check_building(settled, is_train)
+    except WNetError as error:
+        raise type(error)(printable(str(error))) from error
     return settled
 
 
@@ -38,8 +42,8 @@ def list_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> lis
 
 def _problems(opt: dict, is_train: bool, plugins: Sequence[str]) -> tuple[list[str], dict]:
     # Imported here: pydantic is not needed by commands that only read option files.
-    from wnet_arch.options.problems import find_problems
+    from wnet_arch.options.problems import find_problems, printable
     from wnet_arch.options.relations import find_contradictions
 
     problems, settled = find_problems(opt, is_train, plugins)
-    return problems or find_contradictions(settled, is_train), settled
+    return list(map(printable, problems or find_contradictions(settled, is_train))), settled

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from wnet_arch.errors import did_you_mean
 from wnet_arch.options import kinds, training
 from wnet_arch.options.blocks import Block
-from wnet_arch.options.schema import fields, has_own, inner_block, loss_blocks, optimizers, registered, schema_of
+from wnet_arch.options.schema import fields, has_own, inner_block, loss_blocks, schema_of
+from wnet_arch.options.signatures import optimizers, registered
 
 
 def find_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> tuple[list[str], dict]:
@@ -85,6 +86,11 @@ def shown_key(key: Any) -> str:
     """A key as it can stand in a line."""
     text = key if isinstance(key, str) and key.isprintable() else repr(key)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def printable(text: str) -> str:
+    """A text as one line: what cannot be printed, line breaks among it, is written as in Python."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def shown(value: Any) -> str:

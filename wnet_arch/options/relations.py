@@ -17,7 +17,8 @@ from basicsr.utils import registry
 from wnet_arch.archs.base import FaceSRNetwork
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.models import WNetModel
-from wnet_arch.options.schema import has_own, optimizers, registered, train_block
+from wnet_arch.options.schema import has_own, train_block
+from wnet_arch.options.signatures import optimizers, registered
 from wnet_arch.options.training import FaceSRTrain
 
 #: Data sets whose samples are known to have no parsing map.

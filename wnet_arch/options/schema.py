@@ -7,17 +7,15 @@ has no such attribute, keys that are not known pass, and only those that are kno
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
 from typing import Any, Optional, get_args, get_type_hints
 
-import torch
 from basicsr.utils import registry
 from pydantic import Field, create_model
 
-from wnet_arch.options import blocks, kinds, training
+from wnet_arch.options import blocks, training
 from wnet_arch.options.blocks import Block, OpenBlock
+from wnet_arch.options.signatures import block_of_optimizer, block_of_scheduler, block_of_type, registered
 
 PHASE = re.compile(r"train|(val|test)(_\w+)?")
 _PATH_OF_NETWORK = re.compile(r"(pretrain_network|strict_load|param_key)_(\w+)")
@@ -28,21 +26,6 @@ DATASETS = {
     "SingleImageDataset": blocks.LQDataset,
 }
 _TRAINING_NEEDS = ("batch_size_per_gpu", "num_worker_per_gpu", "gt_size", "use_hflip", "use_rot")
-
-
-def registered(known: registry.Registry, name: Any) -> Any:
-    """What is registered under a name, as the framework finds it; ``None`` where nothing is."""
-    if not isinstance(name, str):
-        return None
-    return next((known.get(full) for full in (name, f"{name}_basicsr") if full in known), None)
-
-
-def optimizers() -> dict[str, type]:
-    """The optimizers that a training can step, by name."""
-    found = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
-    found.pop("Optimizer", None)
-    closure = {n: inspect.signature(c.step).parameters.get("closure") for n, c in found.items()}
-    return {n: c for n, c in found.items() if closure[n] is None or closure[n].default is not inspect.Parameter.empty}
 
 
 def fields(cls: type[Block]) -> dict[str, Any]:
@@ -76,14 +59,14 @@ def schema_of(opt: dict, training_run: bool) -> type[Block]:
     own = _own_options(model)
     refined = {
         "datasets": _datasets(_block(opt, "datasets"), training_run),
-        "network_g": _named(blocks.Named, registry.ARCH_REGISTRY, opt.get("network_g")),
+        "network_g": block_of_type(blocks.Named, registry.ARCH_REGISTRY, opt.get("network_g")),
         "path": _paths(opt),
         "train": _train(train, _block(opt, "train"), model, open_),
         "val": _val(val, _block(opt, "val"), own, open_, training_run),
         "logger": _open(_with_own(logger, "logger.", own), open_),
     }
     if base is blocks.AdversarialOptions:
-        refined["network_d"] = _named(blocks.Named, registry.ARCH_REGISTRY, opt.get("network_d"))
+        refined["network_d"] = block_of_type(blocks.Named, registry.ARCH_REGISTRY, opt.get("network_d"))
     required = ("train", "logger") if training_run else ("val",)
     return refine(_open(_with_own(base, "", own), open_), refined, required)
 
@@ -154,56 +137,6 @@ def train_block(model: Any) -> tuple[type[training.AnyTrain], bool]:
     return block or (training.AnyTrain if complete else training.OpenTrain), not complete
 
 
-@functools.cache
-def signature_block(target: Any, base: type[Block], given: tuple[str, ...] = ()) -> type[Block]:
-    """A block whose keys are the arguments of a class or function.
-
-    Args:
-        target: takes the entries of the block as keyword arguments.
-        base: describes some of the keys; ``type`` is always one.
-        given: arguments that the caller gives.
-    """
-    hints = get_type_hints(base, include_extras=True)
-    parameters = inspect.signature(target).parameters
-    swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    infer = target.__module__.startswith("basicsr.losses")
-    new = {"type": (hints["type"], base.model_fields["type"])}
-    if "better" in hints and (swallows or hasattr(target, "check_options")):
-        new["better"] = (hints["better"], base.model_fields["better"])
-    for index, (name, parameter) in enumerate(parameters.items()):
-        if name in given or name in new or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            continue
-        if name in hints:
-            kind = hints[name]
-        elif parameter.annotation is not parameter.empty:
-            kind = kinds.of_annotation(parameter.annotation)
-        else:
-            kind = kinds.of_default(parameter.default) if infer else Any
-        needed = parameter.default is parameter.empty or (name in hints and base.model_fields[name].is_required())
-        default = ... if needed else parameter.default
-        new[f"argument_{index}"] = (Optional[kind] if default is None else kind, Field(default, alias=name))
-    closed = not swallows or target.__module__.startswith("basicsr.metrics")  # there, **kwargs only swallows `better`
-    made = create_model(base.__name__, __base__=Block if closed else OpenBlock, **new)
-    made.owner = target.__name__
-    return made
-
-
-def _named(base: type[Block], known: registry.Registry, value: Any, given: tuple[str, ...] = ()) -> type[Block]:
-    target = registered(known, value.get("type")) if isinstance(value, dict) else None
-    return base if target is None else signature_block(target, base, given)
-
-
-def _optimizer(value: Any) -> type[Block]:
-    name = value.get("type") if isinstance(value, dict) else None
-    target = optimizers().get(name) if isinstance(name, str) else None
-    return training.Optimizer if target is None else signature_block(target, training.Optimizer, ("params",))
-
-
-def _scheduler(value: Any) -> type[Block]:
-    name = value.get("type") if isinstance(value, dict) else None
-    return training.SCHEDULERS.get(name, training.Scheduler) if isinstance(name, str) else training.Scheduler
-
-
 def has_own(model: Any, method: str) -> bool:
     """Whether a model of another package replaces one of the framework's methods, and with it the options it reads."""
     return getattr(getattr(model, method, None), "__module__", "basicsr").split(".")[0] not in _PACKAGES
@@ -215,15 +148,15 @@ def _train(cls: type[training.AnyTrain], value: dict, model: Any, open_: bool) -
     for name, annotation in get_type_hints(cls, include_extras=True).items():
         block, entry = inner_block(annotation), value.get(name)
         if block is training.Loss:
-            found[name] = _named(training.Loss, registry.LOSS_REGISTRY, entry)
+            found[name] = block_of_type(training.Loss, registry.LOSS_REGISTRY, entry)
         elif block is training.Optimizer:
-            found[name] = _optimizer(entry)
+            found[name] = block_of_optimizer(entry)
         elif block is training.Scheduler:
-            found[name] = blocks.Named if has_own(model, "setup_schedulers") else _scheduler(entry)
+            found[name] = blocks.Named if has_own(model, "setup_schedulers") else block_of_scheduler(entry)
     cls = refine(_open(cls, open_), found, owner=getattr(model, "__name__", ""))
     more = [name for name in loss_blocks(value) if name not in cls.model_fields and (open_ or name in fields(cls))]
     losses = {
-        f"loss_{i}": (_named(training.Loss, registry.LOSS_REGISTRY, value[name]), Field(None, alias=name))
+        f"loss_{i}": (block_of_type(training.Loss, registry.LOSS_REGISTRY, value[name]), Field(None, alias=name))
         for i, name in enumerate(more)
     }
     return create_model(cls.__name__, __base__=cls, **losses) if losses else cls
@@ -258,7 +191,7 @@ def _dataset(phase: str, value: Any, training_run: bool) -> type[Block]:
 
 def _val(cls: type[blocks.Val], value: dict, own: tuple[str, ...], open_: bool, training_run: bool) -> type[Block]:
     metrics = {
-        f"metric_{index}": (_named(blocks.Metric, registry.METRIC_REGISTRY, block, ("img", "img2")), Field(alias=name))
+        f"metric_{index}": (block_of_type(blocks.Metric, registry.METRIC_REGISTRY, block, ("img", "img2")), Field(alias=name))
         for index, (name, block) in enumerate(_block(value, "metrics").items())
         if isinstance(name, str)
     }

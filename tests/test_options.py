@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import get_type_hints
 
@@ -325,6 +326,15 @@ def test_blocks_on_the_way_are_made(face_set):
     assert opt["train"]["start_iters"] == {"gan": 5}
     assert opt["val"] == {"val_freq": 2, "save_img": False}
     assert options.check(opt, is_train=True)["train"]["scheduler_d"] == {"type": "MultiStepLR", "milestones": [1000]}
+
+
+def test_commands_of_the_readme_change_what_exists():
+    text = (OPTIONS.parent / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"basicsr train -opt (options/\S+\.yml) --force_yml ([^`\n]+)", text)
+    assert len(commands) >= 4
+    for file, entries in commands:
+        opt = options.override(options.load(str(OPTIONS.parent / file)), shlex.split(entries))
+        assert options.list_problems(opt, is_train=True) == [], entries
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

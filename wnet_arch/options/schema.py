@@ -35,8 +35,8 @@ def fields(cls: type[Block]) -> dict[str, Any]:
 
 def inner_block(annotation: Any) -> type[Block] | None:
     """The block inside an annotation, ``Optional[Logger]`` for instance."""
-    if isinstance(annotation, type) and issubclass(annotation, Block):
-        return annotation
+    if not hasattr(annotation, "__origin__") and isinstance(annotation, type):  # list[int] is a type to Python 3.9
+        return annotation if issubclass(annotation, Block) else None
     found = [inner_block(argument) for argument in get_args(annotation) if argument is not type(None)]
     return found[0] if len(found) == 1 and not _is_dict(annotation) else None
 

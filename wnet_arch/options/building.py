@@ -6,6 +6,7 @@ import copy
 import os
 
 from basicsr.utils import registry
+from torch import nn
 
 from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import NetworkError, UsageError, WNetError
@@ -14,7 +15,7 @@ from wnet_arch.options.signatures import registered
 
 
 def check_building(opt: dict, is_train: bool) -> None:
-    """Builds networks, data sets and losses.
+    """Builds networks, data sets and losses. A model may check its network: a static method ``check_network(opt, net)``.
 
     Args:
         opt: options in which no problem and no contradiction was found.
@@ -24,7 +25,10 @@ def check_building(opt: dict, is_train: bool) -> None:
         UsageError: the first that cannot be built.
     """
     with quiet_logger():
-        _build_network(opt, "network_g")
+        net = _build_network(opt, "network_g")
+        model = registered(registry.MODEL_REGISTRY, opt["model_type"])
+        if is_train and hasattr(model, "check_network"):
+            model.check_network(opt, net)
         _build_datasets(opt, is_train)
         if is_train:
             _build_losses(opt)
@@ -32,7 +36,7 @@ def check_building(opt: dict, is_train: bool) -> None:
                 _build_network(opt, "network_d")
 
 
-def _build_network(opt: dict, key: str) -> None:
+def _build_network(opt: dict, key: str) -> nn.Module:
     """``key`` is network_g or network_d."""
     from basicsr.archs import build_network
 
@@ -51,6 +55,7 @@ def _build_network(opt: dict, key: str) -> None:
         which = key.removeprefix("network_")
         param_key = opt["path"].get(f"param_key_{which}", "params")
         load_into(net, os.path.expanduser(path), param_key, opt["path"].get(f"strict_load_{which}", True))
+    return net
 
 
 def _build_datasets(opt: dict, is_train: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,8 +15,9 @@ from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils import registry
 
-from wnet_arch.archs.base import FaceSRNetwork
+from wnet_arch.archs.base import NETWORKS, FaceSRNetwork
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.losses.prior_losses import PriorLoss
 from wnet_arch.models import WNetModel
 from wnet_arch.options.schema import has_own, train_block
 from wnet_arch.options.signatures import optimizers, registered
@@ -170,11 +172,46 @@ def _model(opt: dict) -> Iterator[str]:
     data = opt["datasets"]["train"]["type"]
     if issubclass(cls, WNetModel) and data in _WITHOUT_PARSING:
         yield f"datasets.train.type: {data} gives no parsing maps, which {opt['model_type']} needs; use PairedFaceParsingDataset"
+    yield from _outputs(opt, cls)
     if hasattr(cls, "check_options"):
         try:
             cls.check_options(opt)
         except UsageError as error:
             yield str(error)
+
+
+def _outputs(opt: dict, cls: type) -> Iterator[str]:
+    """Whether the network gives what a loss reads of it, as far as networks say it in the annotation of ``restore``."""
+    train, block = opt["train"], opt["network_g"]
+    network = registered(registry.ARCH_REGISTRY, block["type"])
+    wanted = {"wavelet_opt": ("wavelets",)} if train.get("wavelet_opt") else {}
+    if issubclass(cls, WNetModel):
+        wanted["wnet_opt"] = ("parsing",)
+    if train.get("prior_opt"):
+        loss = registered(registry.LOSS_REGISTRY, train["prior_opt"]["type"])
+        wanted["prior_opt"] = loss.fields if issubclass(loss, PriorLoss) else ()
+    for key, fields in wanted.items():
+        given = _output_fields(network)
+        lacking = [field for field in fields if given is not None and field not in given]
+        if lacking:
+            able = [name for name, other in sorted(NETWORKS.items()) if set(fields) <= (_output_fields(other) or set())]
+            what = " and no ".join(lacking)
+            yield f"network_g.type: {block['type']} gives no {what}, which train.{key} needs; use {' or '.join(able)}"
+        elif key == "wavelet_opt" and block.get("wavelet") is False:
+            yield "network_g.wavelet is false, so there is nothing for train.wavelet_opt; set it to true, or remove that loss"
+
+
+def _output_fields(network: type) -> set[str] | None:
+    """What a network gives with ``return_aux=True``; ``None`` where it does not say."""
+    restore = getattr(network, "restore", None)
+    annotation = getattr(restore, "__annotations__", {}).get("return")
+    if not isinstance(annotation, str):
+        return None
+    known = vars(sys.modules[restore.__module__])
+    kinds = [known.get(name.strip()) for name in annotation.split("|") if name.strip() != "torch.Tensor"]
+    if not all(hasattr(kind, "_fields") for kind in kinds):
+        return None
+    return {"sr"}.union(*(kind._fields for kind in kinds))
 
 
 def _needs_image_loss(cls: type) -> bool:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
+from basicsr.utils.options import ordered_yaml
 from broken_options import GONE, TABLE, TEXTS
 from conftest import write_folders
 from pydantic import TypeAdapter
@@ -345,10 +346,38 @@ def test_anchors_and_merges_are_written_out_for_the_framework(tmp_path):
     file.write_text("a: &a {x: 1, y: [2]}\nb: {<<: *a, x: 3}\nc: *a\n")
     opt = options.load(str(file))
     assert opt == {"a": {"x": 1, "y": [2]}, "b": {"x": 3, "y": [2]}, "c": {"x": 1, "y": [2]}}
-    assert repr(opt) != repr(options.load_as_framework(str(file)))  # it does not know merges
+    assert not options.framework_reads(opt, str(file))
+    opt["a"]["y"].append(3)
+    assert opt["b"]["y"] == opt["c"]["y"] == [2]  # no two places of one list
     options.save(opt, str(tmp_path / "saved.yml"))
     assert "&" not in (tmp_path / "saved.yml").read_text()
     assert yaml.safe_load((tmp_path / "saved.yml").read_text()) == opt
+    assert options.framework_reads(opt, str(tmp_path / "saved.yml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "opt"),
+    [
+        ("a: 1e-4\n", {"a": 1e-4}),
+        ("a: 1e5\n", {"a": 100000}),
+        ("a: 1.0\n", {"a": 1}),
+        ("a: &x [1]\nb: *x\n", {"a": [1], "b": [1]}),
+        ("a: &x {b: 1}\nc: {<<: *x}\n", {"a": {"b": 1}, "c": {"b": 1}}),
+    ],
+)
+def test_what_the_framework_would_read_otherwise_is_written_anew(tmp_path, text, opt):
+    file = tmp_path / "opt.yml"
+    file.write_text(text)
+    assert options.load(str(file)) == opt
+    assert not options.framework_reads(opt, str(file))
+    options.save(opt, str(file))
+    assert options.framework_reads(opt, str(file))
+    assert read_by_the_framework(file) == opt
+
+
+def read_by_the_framework(file: Path) -> dict:
+    with open(file) as text:
+        return json.loads(json.dumps(yaml.load(text, Loader=ordered_yaml()[0])))
 
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path):

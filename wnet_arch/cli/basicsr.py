@@ -67,8 +67,7 @@ def _main(argv: Sequence[str]) -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         path = args.opt
-        # Overrides, or what the framework reads otherwise: 1e-4 is text to it, and 1e5 not the integer 100000.
-        if repr(opt) != repr(options.load_as_framework(args.opt)):
+        if not options.framework_reads(opt, args.opt):  # overrides; 1e-4, which is text to it; aliases
             path = os.path.join(folder, os.path.basename(args.opt))
             options.save(opt, path)
         run_pipeline(args, path)

@@ -5,7 +5,7 @@ An error names the key as ``datasets.train.dataroot``, says what is wrong and wh
 """
 
 from wnet_arch.options.checks import check, list_problems
-from wnet_arch.options.files import load, load_as_framework, save
+from wnet_arch.options.files import framework_reads, load, load_as_framework, save
 from wnet_arch.options.overrides import override
 
-__all__ = ["check", "list_problems", "load", "load_as_framework", "override", "save"]
+__all__ = ["check", "framework_reads", "list_problems", "load", "load_as_framework", "override", "save"]

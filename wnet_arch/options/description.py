@@ -63,10 +63,7 @@ def _sentence(block: type[Block]) -> str:
 
 def _table(block: type[Block]) -> str:
     """Only what the block adds to those it derives from."""
-    inherited = {name for base in block.__mro__[1:] for name in getattr(base, "model_fields", {}) if base.__mro__[0] is not block}
-    own = {
-        name: info for name, info in block.model_fields.items() if name not in inherited or name in vars(block)["__annotations__"]
-    }
+    own = {name: info for name, info in block.model_fields.items() if name in vars(block).get("__annotations__", {})}
     if not own:
         return ""
     hints = get_type_hints(block, include_extras=True)

@@ -57,6 +57,13 @@ def load_as_framework(path: str) -> dict:
     return _options(path, _FrameworkLoader)
 
 
+def framework_reads(opt: dict, path: str) -> bool:
+    """Whether the framework reads just these options from a file: the same values, none of them in two places (aliases)."""
+    aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(_text(path), Loader=yaml.SafeLoader))
+    # repr: 100000.0 is not the integer.
+    return repr(opt) == repr(load_as_framework(path)) and not aliases
+
+
 def save(opt: dict, path: str) -> None:
     """Writes options as a file that the framework reads back with the same values."""
     with open(path, "w", encoding="utf-8") as file:
@@ -64,7 +71,7 @@ def save(opt: dict, path: str) -> None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Without anchors: the framework changes what it has read, and a shared block would change in two places."""
+    """Without aliases: the framework changes what it has read, and a block would change wherever it stands."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -111,11 +118,18 @@ def _parse(text: str, where: str, loader: type):
             return None
         _measure(node, where, {}, set())
         _check_keys(node, where, "", set())
-        return reader.construct_document(node)
+        return _apart(reader.construct_document(node))
     except yaml.YAMLError as error:
         raise UsageError(f"{where} is not valid YAML: {_reason(error, text)}") from error
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply: options have at most {MAX_DEPTH} levels") from error
+
+
+def _apart(value):
+    """A copy in which no block or list stands in two places, so that a change of one is not a change of both."""
+    if isinstance(value, dict):
+        return {key: _apart(child) for key, child in value.items()}
+    return [_apart(child) for child in value] if isinstance(value, list) else value
 
 
 def _reason(error: yaml.YAMLError, text: str) -> str:

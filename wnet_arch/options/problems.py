@@ -97,12 +97,10 @@ def shown(value: Any) -> str:
     """A value as it can stand in a line."""
     if isinstance(value, dict):
         return "a block of options"
-    if isinstance(value, list):
-        return f"a list of {len(value)}" if len(value) > 8 else "[" + ", ".join(map(shown, value)) + "]"
     if value is None:
         return "empty (~)"
     try:
-        text = repr(value)
+        text = "[" + ", ".join(map(shown, value)) + "]" if isinstance(value, list) else repr(value)
     except ValueError:  # Python writes no integer of thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -171,7 +171,7 @@ def _datasets(value: dict, training_run: bool) -> type[Block]:
     new = {}
     for index, (phase, block) in enumerate(value.items()):
         if isinstance(phase, str) and PHASE.fullmatch(phase):
-            new[f"phase_{index}"] = (_dataset(phase, block, training_run), Field(alias=phase))
+            new[f"phase_{index}"] = (_dataset(phase, block), Field(alias=phase))
     if training_run and "train" not in value:
         new["train"] = (blocks.Dataset, Field(description="the images to train with"))
     made = create_model("Datasets", __base__=Block, **new)
@@ -179,11 +179,11 @@ def _datasets(value: dict, training_run: bool) -> type[Block]:
     return made
 
 
-def _dataset(phase: str, value: Any, training_run: bool) -> type[Block]:
+def _dataset(phase: str, value: Any) -> type[Block]:
     cls = registered(registry.DATASET_REGISTRY, value.get("type")) if isinstance(value, dict) else None
     block, complete = _described(cls, DATASETS)
     block = _open(_with_own(block or blocks.Dataset, "", _own_options(cls)), not complete)
-    needed = tuple(name for name in _TRAINING_NEEDS if name in block.model_fields) if phase == "train" and training_run else ()
+    needed = tuple(name for name in _TRAINING_NEEDS if name in block.model_fields) if phase == "train" else ()
     if issubclass(block, blocks.FaceDataset):
         needed = needed[:2]
     return refine(block, {}, needed, owner=getattr(cls, "__name__", ""))

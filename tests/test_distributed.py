@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -239,3 +240,21 @@ def test_other_processes_say_nothing_of_an_error_that_one_has_told(capsys):
 
     assert run_command("basicsr", fail, []) == 2
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batchnorm_is_synchronised_by_nccl(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).cuda()
+    with distributed.joined("pytorch", None, on_cpu=False):
+        assert torch.distributed.get_backend() == "nccl"
+        wrapped = distributed.wrap(copy.deepcopy(plain), sync_bn=True, find_unused_parameters=False)
+        assert isinstance(wrapped.module[1], torch.nn.SyncBatchNorm)
+        x = torch.rand(2, 3, 8, 8, device="cuda")
+        for net in (plain, wrapped):
+            net(x).square().mean().backward()
+        torch.testing.assert_close(wrapped.module[0].weight.grad, plain[0].weight.grad, atol=1e-5, rtol=1e-4)

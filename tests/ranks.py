@@ -84,6 +84,20 @@ def accumulate(face_set: str, out: Path) -> dict:
     return {name: value.tolist() for name, value in bare_weights(model.net_g).items()}
 
 
+def parse(face_set: str, out: Path) -> dict:
+    """W-Net and its loss, whose networks and terms are several."""
+    network = {"type": "WNet", "num_feat": 8, "peak": 1}
+    model, loader, _ = build(options(face_set, out, "WNetModel", network, wnet_opt={"type": "WNetLoss", "vgg": None}, total_iter=2))
+    before = bare_weights(model.net_g)
+    train(model, loader)
+    parameters = dict(model.get_bare_model(model.net_g).named_parameters())
+    sums = sum(value.double().sum().item() for value in parameters.values())
+    return {
+        "moved": all(not torch.equal(before[name], value) for name, value in parameters.items()),
+        "alike": distributed.share(sums) == [sums] * model.opt["world_size"],
+    }
+
+
 def compete(face_set: str, out: Path) -> dict:
     """Networks with BatchNorm against discriminators with BatchNorm, each in two parts; all processes end with the same weights."""
     same = {}

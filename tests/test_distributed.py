@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,8 @@ from test_resume import iteration_of, reported
 from test_train_command import basicsr, run_options
 
 from wnet_arch import create_network, distributed
-from wnet_arch.errors import PeerError, UsageError
+from wnet_arch.errors import PeerError, UsageError, WNetError
+from wnet_arch.handshake import agree_on_name
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
@@ -78,8 +81,9 @@ def test_accumulated_gradients_adversaries_and_broken_images(tmp_path, seven_fac
     torch.manual_seed(3)
     net = create_network("EDSR", scale=8, num_feat=8, num_blocks=2)
     torch.save({"params": net.state_dict()}, tmp_path / "edsr.pth")
-    assert in_processes(2, eight, tmp_path, "compete", "skip", "accumulate")
+    assert in_processes(2, eight, tmp_path, "parse", "compete", "skip", "accumulate")
     for rank in range(2):
+        assert json.loads((tmp_path / f"parse_{rank}_of_2.json").read_text()) == {"moved": True, "alike": True}
         assert json.loads((tmp_path / f"compete_{rank}_of_2.json").read_text()) == {"MRRNet": True, "SRGAN": True}
         assert json.loads((tmp_path / f"skip_{rank}_of_2.json").read_text()) == {"left out": True, "taken": True, "alike": True}
     ranks.run(str(eight), tmp_path, ["accumulate"])
@@ -93,13 +97,12 @@ def test_accumulated_gradients_adversaries_and_broken_images(tmp_path, seven_fac
         torch.testing.assert_close(torch.tensor(first[name]), torch.tensor(value), atol=1e-5, rtol=1e-5)
 
 
-def twenty_steps(path: Path, train: Path, val: Path, batch: int) -> Path:
+def twenty_steps(path: Path, train: Path, val: Path, batch: int, workers: int = 0) -> Path:
     opt = run_options(train)
     opt.update(model_type="FaceSRModel", network_g={"type": "EDSR_face", "scale": 8, "num_feat": 8, "num_blocks": 2}, num_gpu=0)
     opt["train"].update(total_iter=20, ema_decay=0.9, pixel_opt={"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"})
-    del opt["train"]["wnet_opt"], opt["manual_seed"]
-    opt["manual_seed"] = 5
-    opt["datasets"]["train"]["batch_size_per_gpu"] = batch
+    del opt["train"]["wnet_opt"]
+    opt["datasets"]["train"].update(batch_size_per_gpu=batch, num_worker_per_gpu=workers, persistent_workers=bool(workers))
     opt["datasets"]["val"]["dataroot"] = str(val)
     opt["logger"].update(print_freq=1, save_checkpoint_freq=5)
     opt["val"].update(val_freq=10, keep_best="psnr")
@@ -137,7 +140,7 @@ def test_two_processes_are_one_and_two_machines_survive_a_killed_process(tmp_pat
     assert run.returncode == 0, run.stderr
 
     command = ["-m", "wnet_arch.cli.basicsr", "train", "-opt"]
-    file = twenty_steps(tmp_path / "two" / "run.yml", train, seven_faces, 4)
+    file = twenty_steps(tmp_path / "two" / "run.yml", train, seven_faces, 4, workers=1)
     wait(launch(["--nproc_per_node", 2, "--master_port", free_port(), *command, file], tmp_path / "two"), tmp_path / "two")
     one, two, killed = (tmp_path / name / "experiments" / "tiny" for name in ("one", "two", "killed"))
     for key in ("params", "params_ema"):
@@ -212,9 +215,32 @@ def test_torchrun_is_noticed_and_its_restarts_resume():
     assert distributed.launcher(None, {}) == "none"
     assert distributed.launcher(None, {"TORCHELASTIC_RUN_ID": "none"}) == "pytorch"
     assert distributed.launcher("slurm", {"TORCHELASTIC_RUN_ID": "none"}) == "slurm"
-    assert distributed.was_restarted({"TORCHELASTIC_RESTART_COUNT": "1"})
-    assert not distributed.was_restarted({"TORCHELASTIC_RESTART_COUNT": "0"})
-    assert not distributed.was_restarted({})
+    assert distributed.may_be_restarted({"TORCHELASTIC_MAX_RESTARTS": "3"})
+    assert not distributed.may_be_restarted({"TORCHELASTIC_MAX_RESTARTS": "0"})
+    assert not distributed.may_be_restarted({})
+
+
+def test_each_start_agrees_on_a_name_of_its_own():
+    """Also where the store holds words of dead processes, and whoever comes first or last."""
+    server = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    names = []
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0), (0, 2, 1)):
+
+        def come(rank: int, order=order) -> str:
+            store = torch.distributed.TCPStore("127.0.0.1", server.port, is_master=False)
+            time.sleep(0.1 * order.index(rank))
+            return agree_on_name(store, rank, 3, timedelta(seconds=20))
+
+        with ThreadPoolExecutor(3) as threads:
+            agreed = set(threads.map(come, range(3)))
+        assert len(agreed) == 1
+        names += agreed
+        server.set("greeting/1", "of a process that died before it was answered")
+    assert len(set(names)) == 4
+    with pytest.raises(WNetError, match="process 1 of the run has not come in time"):
+        agree_on_name(server, 0, 2, timedelta(seconds=0.1))
+    with pytest.raises(WNetError, match="the first process of the run has not come in time"):
+        agree_on_name(server, 1, 2, timedelta(seconds=0.1))
 
 
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch):

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from wnet_arch.errors import PeerError, UsageError, WNetError
+from wnet_arch.handshake import agree_on_name
 
 #: Minutes that a process waits for the others, where ``dist_params.timeout`` does not say.
 TIMEOUT = 10
@@ -33,9 +34,12 @@ def launcher(asked: str | None, environment: Mapping[str, str]) -> str:
     return asked or ("pytorch" if "TORCHELASTIC_RUN_ID" in environment else "none")
 
 
-def was_restarted(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun has started these processes anew because one of them failed."""
-    return int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+def may_be_restarted(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun was asked to start the processes anew where one fails (``--max_restarts``).
+
+    A process cannot tell a restart from a first start: agents of other machines count only the failures of their own.
+    """
+    return int(environment.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
 
 
 @contextmanager
@@ -62,8 +66,9 @@ def joined(launcher: str, settings: Mapping | None, on_cpu: bool) -> Iterator[No
     if on_gpu:
         _take_gpu(int(environment["LOCAL_RANK"]))
     os.environ.update(environment)
+    timeout = timedelta(minutes=settings.get("timeout") or TIMEOUT)
     try:
-        dist.init_process_group(backend, timeout=timedelta(minutes=settings.get("timeout") or TIMEOUT))
+        dist.init_process_group(backend, timeout=timeout, **_store(environment, timeout))
     except (RuntimeError, ValueError) as error:  # torch's errors of the connection are RuntimeErrors
         where = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
         reason = str(error).strip().splitlines()[0]
@@ -78,6 +83,16 @@ def _backend(wanted: str | None, on_gpu: bool) -> str:
     if not dist.is_nccl_available():
         raise UsageError("dist_params.backend: this PyTorch has no NCCL; use gloo")
     return "nccl"
+
+
+def _store(environment: Mapping[str, str], timeout: timedelta) -> dict:
+    """Where the processes meet, as ``init_process_group`` takes it: in the agents' store, or as the environment says."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    rank, world_size, port = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    store = dist.TCPStore(environment["MASTER_ADDR"], port, is_master=False, timeout=timeout)
+    name = agree_on_name(store, rank, world_size, timeout)
+    return {"store": dist.PrefixStore(name, store), "rank": rank, "world_size": world_size}
 
 
 def _torchrun_environment() -> dict[str, str]:

@@ -40,7 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--launcher", choices=("none", "pytorch", "slurm"), help="how processes are started (default: pytorch under torchrun)"
     )
-    parser.add_argument("--auto_resume", action="store_true", help="continue from the newest state of this experiment")
+    parser.add_argument(
+        "--auto_resume",
+        action="store_true",
+        help="continue from the newest state of this experiment; always so under torchrun --max_restarts N",
+    )
     parser.add_argument("--debug", action="store_true", help="short run that validates early; errors show their traceback")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
@@ -68,7 +72,7 @@ def _main(argv: Sequence[str]) -> int:
     written = options.load(args.opt)
     opt = options.override(written, args.force_yml)
     args.launcher = distributed.launcher(args.launcher, os.environ)
-    args.auto_resume |= distributed.was_restarted(os.environ)
+    args.auto_resume |= distributed.may_be_restarted(os.environ)
     with distributed.joined(args.launcher, opt.get("dist_params"), on_cpu=opt.get("num_gpu") == 0):
         if distributed.is_first():
             print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")

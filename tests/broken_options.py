@@ -164,6 +164,8 @@ TABLE = {
     "content loss alone first": Broken({"train.start_iters": {"content": 5}, "train.pixel_opt": GONE,
                                         "train.perceptual_opt": {"type": "VGGPerceptualLoss", "layer_weights": {"conv5_4": 1}}},
                                        "train.start_iters.content", "there is only pixel_opt", "gan"),
+    "more images than there are, in parts": Broken({"train.accumulation": 4}, "batch_size_per_gpu is 2, times train.accumulation 4",
+                                                   "lower it, or raise dataset_enlarge_ratio"),
     "more images than there are": Broken({"datasets.train.batch_size_per_gpu": 7}, "datasets.train.batch_size_per_gpu is 7",
                                          "lower it, or raise dataset_enlarge_ratio"),
 }

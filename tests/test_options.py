@@ -22,7 +22,8 @@ from wnet_arch import options
 from wnet_arch.cli import basicsr as command
 from wnet_arch.cli.common import run_command
 from wnet_arch.data.face_parsing_dataset import OWN_OPTIONS
-from wnet_arch.errors import UsageError
+from wnet_arch.distributed import first_one_speaks
+from wnet_arch.errors import PeerError, UsageError
 from wnet_arch.models import FaceSRModel
 from wnet_arch.options import blocks, description, kinds, training
 from wnet_arch.options.schema import fields, schema_of
@@ -167,6 +168,15 @@ def test_training_says_how_many_more_there_are(face_set):
     opt["num_gpu"], opt["logger"]["keep_last"] = "all", 0
     with pytest.raises(UsageError, match=r"num_gpu must be .*, not 'all' \(and 1 more; `wnet validate` lists them\)"):
         options.check(opt, is_train=True)
+
+
+def test_of_several_processes_the_first_says_what_is_wrong():
+    for launcher, rank in (("pytorch", "RANK"), ("slurm", "SLURM_PROCID")):
+        for environment, expected in (({}, UsageError), ({rank: "0"}, UsageError), ({rank: "3"}, PeerError)):
+            with pytest.raises(expected), first_one_speaks(launcher, environment):
+                raise UsageError("x")
+    with pytest.raises(UsageError), first_one_speaks("none", {"RANK": "3"}):
+        raise UsageError("x")
 
 
 # --- the shipped files, and what is made from the schema -------------------------------------------------------------

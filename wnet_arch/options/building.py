@@ -70,12 +70,19 @@ def _build_datasets(opt: dict, is_train: bool) -> None:
         except Exception as error:  # data sets of others raise what they like
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise UsageError(f"datasets.{phase}: {block['type']} cannot be built: {reason}") from error
-        batch = block.get("batch_size_per_gpu")
-        if is_train and phase == "train" and images * (block.get("dataset_enlarge_ratio") or 1) < batch:
-            raise UsageError(
-                f"datasets.train.batch_size_per_gpu is {batch}, but there are {images} images: "
-                "lower it, or raise dataset_enlarge_ratio"
-            )
+        if is_train and phase == "train":
+            _check_count(block, images, opt["train"].get("accumulation", 1))
+
+
+def _check_count(block: dict, images: int, parts: int) -> None:
+    """There are images for one iteration of one process at least; ``parts`` batches are drawn for it."""
+    batch = block["batch_size_per_gpu"]
+    if images * (block.get("dataset_enlarge_ratio") or 1) < batch * parts:
+        times = f", times train.accumulation {parts}" if parts > 1 else ""
+        raise UsageError(
+            f"datasets.train.batch_size_per_gpu is {batch}{times}, but there are {images} images: "
+            "lower it, or raise dataset_enlarge_ratio"
+        )
 
 
 def _build_losses(opt: dict) -> None:

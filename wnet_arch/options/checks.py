@@ -22,9 +22,7 @@ def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> dict:
         UsageError: the first thing found wrong, and how many more there are.
     """
     problems, settled = _problems(opt, is_train, plugins)
-    if problems:
-        more = f" (and {len(problems) - 1} more; `wnet validate` lists them)" if len(problems) > 1 else ""
-        raise UsageError(problems[0] + more)
+    _raise_first(problems)
     from wnet_arch.options.building import check_building
     from wnet_arch.options.problems import printable
 
@@ -33,6 +31,28 @@ def check(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> dict:
     except WNetError as error:
         raise type(error)(printable(str(error))) from error
     return settled
+
+
+def check_schema(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> dict:
+    """The first part of :func:`check`: keys, types, ranges and registered names. Reads no file, and is quick.
+
+    Returns:
+        The options with whole numbers such as 1e5 as integers.
+
+    Raises:
+        UsageError: the first thing found wrong, and how many more there are.
+    """
+    from wnet_arch.options.problems import find_problems, printable
+
+    problems, settled = find_problems(opt, is_train, plugins)
+    _raise_first(list(map(printable, problems)))
+    return settled
+
+
+def _raise_first(problems: list[str]) -> None:
+    if problems:
+        more = f" (and {len(problems) - 1} more; `wnet validate` lists them)" if len(problems) > 1 else ""
+        raise UsageError(problems[0] + more)
 
 
 def list_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> list[str]:

@@ -16,6 +16,7 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils import registry
 
 from wnet_arch.archs.base import NETWORKS, FaceSRNetwork
+from wnet_arch.distributed import is_joined
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.prior_losses import PriorLoss
 from wnet_arch.models import WNetModel
@@ -44,6 +45,9 @@ def _devices(opt: dict) -> Iterator[str]:
     gpus, there = opt["num_gpu"], torch.cuda.device_count()
     if gpus != "auto" and gpus > there:
         yield f"num_gpu is {gpus}, but this machine has {there}; use auto"
+
+    if (opt.get("train") or {}).get("sync_bn") and is_joined() and (gpus == 0 or not there):
+        yield "train.sync_bn: PyTorch synchronises batch normalisation on GPUs only; set it to false on CPUs"
 
 
 def _networks(opt: dict) -> Iterator[str]:

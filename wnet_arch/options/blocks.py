@@ -187,7 +187,7 @@ class Distributed(Block):
     """Several processes."""
 
     backend: choice("auto", "nccl", "gloo") = Field("auto", description="`auto`: nccl on GPUs, gloo on CPUs")
-    port: whole(1, 65535) = Field(29500, description="of the first process, under Slurm")
+    port: whole(1, 65535) = Field(29500, description="where the processes meet, under Slurm; for torchrun, see its `--master-port`")
     timeout: Positive = Field(10, description="minutes a process waits for the others")
 
 

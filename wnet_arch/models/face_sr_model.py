@@ -18,7 +18,7 @@ from wnet_arch import checkpoint, run_log
 from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses import build_loss
-from wnet_arch.models import training_state
+from wnet_arch.models import grad_checkpointing, training_state
 from wnet_arch.models.precision import Precision
 
 
@@ -41,6 +41,7 @@ class FaceSRModel(SRModel):
 
     * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
       :class:`wnet_arch.models.precision.Precision`.
+    * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.models.grad_checkpointing`.
     * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
       the images, or ``skip`` the step.
     * ``logger.keep_last``: how many checkpoints stay; all where not given.
@@ -61,6 +62,8 @@ class FaceSRModel(SRModel):
 
     def init_training_settings(self) -> None:
         self.net_g.train()
+        if self.opt["train"].get("grad_checkpointing"):
+            grad_checkpointing.switch_on(self.get_bare_model(self.net_g), self.precision.compile)
         self.ema_decay = self.opt["train"].get("ema_decay", 0)
         if self.ema_decay > 0:
             self.init_ema()

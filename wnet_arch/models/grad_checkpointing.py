@@ -1,7 +1,7 @@
 """Less memory in training, for every network: blocks keep only their inputs, and are computed again in the backward pass.
 
-What is kept for the backward pass of one face x8, float32, without and with it, in MiB (weights apart), and the arithmetic of a
-training step that comes on top, are in the README; ``scripts/measure_checkpointing.py`` measures them.
+A training step then computes the blocks three times instead of twice, in the sense that a backward pass costs two forward
+ones: about a third more time. ``wnet profile --memory`` counts what is kept; the README has a table.
 """
 
 from __future__ import annotations
@@ -26,15 +26,25 @@ _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def switch_on(net: nn.Module) -> None:
+def switch_on(net: nn.Module, compiled: bool = False) -> None:
     """Makes the blocks of a network that is going to be trained keep only their inputs, and says how many do.
 
+    Args:
+        net: the bare network.
+        compiled: it is going to be run through ``torch.compile``.
+
     Raises:
-        UsageError: the network has no such blocks.
+        UsageError: the network has no such blocks; or its running statistics cannot be kept right with ``torch.compile``.
     """
     name, count = type(net).__name__, checkpoint_blocks(net)
     if not count:
         raise UsageError(f"train.grad_checkpointing: {name} has no repeated blocks to compute again; set it to false")
+    blocks = (module for module in net.modules() if isinstance(module, (_Checkpointed, _CheckpointedChain)))
+    if compiled and any(map(_moving_norms, blocks)):
+        raise UsageError(
+            f"train.grad_checkpointing: not with train.compile for {name}: compiled blocks would move the running statistics of "
+            "BatchNorm twice; set one of the two to false"
+        )
     get_root_logger().info(f"Gradient checkpointing: {count} blocks of {name} keep only their inputs for the backward pass")
 
 
@@ -127,8 +137,14 @@ def _run(block: nn.Module, forward, *inputs, **options):
     """Runs a block; when it is being trained, so that it is computed again in the backward pass."""
     if not (block.training and torch.is_grad_enabled()):
         return forward(*inputs, **options)
-    contexts = lambda: (nullcontext(), _statistics_left_alone(block))  # noqa: E731
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **options)
+    if _moving_norms(block):
+        options["context_fn"] = lambda: (nullcontext(), _statistics_left_alone(block))
+    return checkpoint(forward, *inputs, use_reentrant=False, **options)
+
+
+def _moving_norms(module: nn.Module) -> list[_NormBase]:
+    """The normalisation inside that moves its running statistics in every forward pass in training."""
+    return [norm for norm in module.modules() if isinstance(norm, _NormBase) and norm.track_running_stats]
 
 
 @contextmanager
@@ -137,7 +153,7 @@ def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
 
     It still writes them, with weight 0: the autograd engine compares what both passes save.
     """
-    norms = [module for module in block.modules() if isinstance(module, _NormBase) and module.track_running_stats]
+    norms = _moving_norms(block)
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

@@ -128,14 +128,17 @@ def _named_state(path: Path, models: str) -> dict:
 
 
 def replace_training_parts() -> None:
-    """Gives ``basicsr.train`` (every version) this package's resume, loaders and message log, for the reasons they state."""
+    """Gives ``basicsr.train`` (every version) this package's resume, loaders and logs, for the reasons they state."""
     import basicsr.train
 
     from wnet_arch.data.loaders import create_train_val_dataloader
-    from wnet_arch.run_log import JsonMessageLogger
+    from wnet_arch.run_log import IterationTimer, JsonMessageLogger
+    from wnet_arch.tensorboard_log import init_tb_loggers
 
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.MessageLogger = JsonMessageLogger
+    basicsr.train.AvgTimer = IterationTimer
+    basicsr.train.init_tb_loggers = init_tb_loggers
 
 
 def check_framework() -> str:

@@ -58,13 +58,15 @@ def _main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
 
     import wnet_arch
-    from wnet_arch import options
+    from wnet_arch import options, tensorboard_log
 
     plugins = ["wnet_arch", *load_plugins()]
     print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")
     written = options.load(args.opt)
     opt = options.override(written, args.force_yml)
     options.check(opt, is_train=args.pipeline == "train", plugins=plugins)
+    if args.pipeline == "train":
+        tensorboard_log.check(opt)
 
     with tempfile.TemporaryDirectory() as folder:
         path = args.opt
@@ -77,13 +79,16 @@ def _main(argv: Sequence[str]) -> int:
 
 def run_pipeline(args: argparse.Namespace, path: str) -> None:
     """Runs BasicSR's pipeline, which reads ``sys.argv`` by itself, with the current folder as root."""
+    from wnet_arch import progress
+
     sys.argv = [f"basicsr {args.pipeline}", "-opt", path, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     sys.argv += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
     if args.pipeline == "train":
         from basicsr.train import train_pipeline as pipeline
     else:
         from basicsr.test import test_pipeline as pipeline
-    pipeline(os.getcwd())
+    with progress.closed_afterwards():
+        pipeline(os.getcwd())
 
 
 def main() -> None:

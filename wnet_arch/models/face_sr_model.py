@@ -14,7 +14,7 @@ from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from wnet_arch import checkpoint, run_log
+from wnet_arch import checkpoint, progress, run_log
 from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses import build_loss
@@ -95,6 +95,11 @@ class FaceSRModel(SRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         return super().model_to_device(self.precision.arrange(net))
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Called by the trainer at the beginning of each iteration."""
+        progress.begin(self.opt, current_iter, getattr(self, "log_dict", {}))
+        super().update_learning_rate(current_iter, warmup_iter)
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -99,7 +101,10 @@ class FaceSRModel(SRModel):
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Called by the trainer at the beginning of each iteration."""
         progress.begin(self.opt, current_iter, getattr(self, "log_dict", {}))
-        super().update_learning_rate(current_iter, warmup_iter)
+        with warnings.catch_warnings() if current_iter == 2 else nullcontext():  # when schedules take their first step
+            if current_iter == 2:  # they count iterations, whether an optimizer has stepped (not a late discriminator's) or not
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            super().update_learning_rate(current_iter, warmup_iter)
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)

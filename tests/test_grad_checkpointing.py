@@ -143,6 +143,36 @@ def test_weights_that_every_pass_changes_are_left_alone():
     assert checkpoint_blocks(Normed()) == 0
 
 
+def test_distributed_wrappers_change_nothing(tmp_path):
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        plain, thrifty = (create_network("SPARNet", 8, num_feat=8, num_blocks=1).train() for _ in range(2))
+        thrifty.load_state_dict(plain.state_dict())
+        wrapped = DistributedDataParallel(thrifty)
+        assert checkpoint_blocks(thrifty) == 7  # as a model does it: behind the wrapper's back
+        for net in (plain, wrapped):
+            for seed in range(2):
+                net(faces(plain, batch=2, seed=seed)).square().mean().backward()
+        assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), thrifty.parameters()))
+        assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), thrifty.buffers()))
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_network_may_have_a_way_of_its_own():
+    class Own(Net):
+        def set_grad_checkpointing(self, enable):
+            self.enabled = enable
+
+    net = Own().train()
+    assert checkpoint_blocks(net) == 1
+    assert net.enabled
+    assert computed_in_a_step(net) == [1, 1]
+
+
 def test_bf16_gradients_are_the_same():
     gradients = []
     for thrifty in (False, True):

@@ -196,10 +196,13 @@ class Writer:
     """Stands for TensorBoard's."""
 
     def __init__(self):
-        self.scalars = {}
+        self.scalars, self.flushed = {}, 0
 
     def add_scalar(self, tag, value, step):
         self.scalars[tag, step] = value
+
+    def flush(self):
+        self.flushed = len(self.scalars)
 
 
 def reporter(tmp_path, start: int, total: int):
@@ -227,6 +230,7 @@ def test_time_left_counts_from_where_the_run_was_continued(tmp_path, clock, monk
         ("train/epoch", 1010): 1, ("speed/images_per_second", 1010): 16.0, ("speed/seconds_per_iteration", 1010): 0.5,
         ("speed/share_waiting_for_data", 1010): 0.2,
     }  # fmt: skip
+    assert report.tb_logger.flushed == len(report.tb_logger.scalars)
 
 
 def test_time_left_leaves_the_slow_first_iteration_out(tmp_path, clock):

@@ -123,3 +123,4 @@ class JsonMessageLogger:
         values["speed/share_waiting_for_data"] = known["data_time"] / max(known["time"], 1e-9)
         for name, value in values.items():
             self.tb_logger.add_scalar(name, value, known["iter"])
+        self.tb_logger.flush()  # a run that is killed goes on from a checkpoint, before which nothing may be missing

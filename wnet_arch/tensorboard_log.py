@@ -68,7 +68,7 @@ def init_tb_loggers(opt: dict):
     if _project(opt):  # first: it watches what TensorBoard's writer does from then on
         _init_wandb(opt, bool(resume))
     folder = os.path.join(opt["root_path"], "tb_logger", opt["name"])
-    return SummaryWriter(folder, purge_step=resume["iter"] + 1 if resume else None)
+    return SummaryWriter(folder, purge_step=resume["iter"] + 1 if resume else None, flush_secs=10)
 
 
 def _init_wandb(opt: dict, is_resumed: bool) -> None:

@@ -54,13 +54,14 @@ def checkpoint_blocks(net: nn.Module) -> int:
     Blocks are the outermost modules with layers inside of a class that the network has more than once, and segments of long
     plain chains of convolutions. Outputs, gradients, running statistics of normalisation and random numbers are the same as
     without. Evaluation, names in the state dict, and copies of the network are not affected. A network that has a method
-    ``set_grad_checkpointing`` knows better: it is called, and returns the number.
+    ``set_grad_checkpointing`` knows better: that is called, and may return the number.
 
     Blocks whose weights are normalised anew in every forward pass (spectral norm) stay as they are: a second pass would
     change them.
     """
     if hasattr(net, "set_grad_checkpointing"):
-        return net.set_grad_checkpointing(True)
+        count = net.set_grad_checkpointing(True)
+        return 1 if count is None else count
     counts = Counter(type(module) for module in _outermost_of_their_class(net))
     return _wrap(net, {cls for cls, count in counts.items() if count > 1})
 
@@ -155,8 +156,9 @@ def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
     """
     norms = _moving_norms(block)
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, (_, batches) in zip(norms, before):
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if batches is None else batches.clone()
     try:
         yield
     finally:

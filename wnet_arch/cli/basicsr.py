@@ -59,6 +59,7 @@ def _main(argv: Sequence[str]) -> int:
 
     import wnet_arch
     from wnet_arch import options, tensorboard_log
+    from wnet_arch.models import grad_checkpointing
 
     plugins = ["wnet_arch", *load_plugins()]
     print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")
@@ -67,6 +68,7 @@ def _main(argv: Sequence[str]) -> int:
     options.check(opt, is_train=args.pipeline == "train", plugins=plugins)
     if args.pipeline == "train":
         tensorboard_log.check(opt)
+        grad_checkpointing.check(opt)
 
     with tempfile.TemporaryDirectory() as folder:
         path = args.opt

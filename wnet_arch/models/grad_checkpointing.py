@@ -1,29 +1,43 @@
 """Less memory in training, for every network: blocks keep only their inputs, and are computed again in the backward pass.
 
-A training step then computes the blocks three times instead of twice, in the sense that a backward pass costs two forward
-ones: about a third more time. ``wnet profile --memory`` counts what is kept; the README has a table.
+That is one more forward pass of the blocks a training step, about a third more time. ``wnet profile --memory`` counts what is
+kept; the README has a table.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
+from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import UsageError
 
 #: Convolutions in a row from which on a plain Sequential is computed again in segments.
 LONG_CHAIN = 8
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def check(opt: dict) -> None:
+    """Checks ``train.grad_checkpointing`` by building the network of the options.
+
+    Raises:
+        UsageError: see :func:`switch_on`.
+    """
+    if opt["train"].get("grad_checkpointing"):
+        with quiet_logger():
+            switch_on(build_network(copy.deepcopy(opt["network_g"])), bool(opt["train"].get("compile")))
 
 
 def switch_on(net: nn.Module, compiled: bool = False) -> None:

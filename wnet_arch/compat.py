@@ -102,6 +102,7 @@ def load_resume_state(opt: dict) -> dict | None:
     models = paths.get("models", paths["experiments_root"])
     if opt["auto_resume"]:
         found = training_state.newest(os.path.join(paths["experiments_root"], "training_states"), models)
+        _agree(found[1]["iter"] if found else None)
         if not found:
             return None
         paths["resume_state"], state = str(found[0]), found[1]
@@ -116,6 +117,18 @@ def load_resume_state(opt: dict) -> dict | None:
     return state
 
 
+def _agree(iteration: int | None) -> None:
+    """All processes have found the same state."""
+    from wnet_arch.distributed import share
+
+    found = share(iteration)
+    if any(other != found[0] for other in found):
+        raise UsageError(
+            "--auto_resume: the processes of the run find different training states "
+            f"({', '.join(map(str, found))}): experiments/ must be on a disk that all machines share"
+        )
+
+
 def _named_state(path: Path, models: str) -> dict:
     from wnet_arch.models import training_state
 
@@ -128,13 +141,16 @@ def _named_state(path: Path, models: str) -> dict:
 
 
 def replace_training_parts() -> None:
-    """Gives ``basicsr.train`` (every version) this package's resume, loaders and logs, for the reasons they state."""
+    """Gives ``basicsr.train`` (every version) this package's loaders, logs and launcher, for the reasons they state."""
     import basicsr.train
+    import basicsr.utils.options
 
     from wnet_arch.data.loaders import create_train_val_dataloader
+    from wnet_arch.distributed import init_dist
     from wnet_arch.run_log import IterationTimer, JsonMessageLogger
     from wnet_arch.tensorboard_log import init_tb_loggers
 
+    basicsr.utils.options.init_dist = init_dist
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.MessageLogger = JsonMessageLogger
     basicsr.train.AvgTimer = IterationTimer

@@ -36,6 +36,12 @@ class NothingToDoError(WNetError):
     exit_code = 3
 
 
+class PeerError(WNetError):
+    """Another process of the run has said why it cannot go on. This one ends without a word, exit code 2."""
+
+    exit_code = 2
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'X'?"`` for the nearest known name, or the list of known names when none is near."""
     known = sorted(known)

@@ -59,9 +59,9 @@ def init_tb_loggers(opt: dict):
     Raises:
         UsageError: see :func:`check`.
     """
-    check(opt)
     if opt.get("rank", 0) or "debug" in opt["name"] or not opt["logger"].get("use_tb_logger"):
         return None
+    check(opt)
     from torch.utils.tensorboard import SummaryWriter
 
     resume = opt.get("resume")

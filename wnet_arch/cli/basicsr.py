@@ -22,6 +22,8 @@ EXAMPLES = """examples:
   basicsr train -opt options/wnet_x8.yml
   basicsr train -opt options/wnet_x8.yml --auto_resume
   basicsr train -opt options/wnet_x8.yml --force_yml train:total_iter=1000 network_g:peak=1
+  torchrun --nproc_per_node 8 --no-python basicsr train -opt options/wnet_x8.yml --auto_resume
+  srun basicsr train -opt options/wnet_x8.yml --auto_resume --launcher slurm
   basicsr test -opt options/test_wnet_x8.yml
 """
 
@@ -35,8 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("pipeline", choices=("train", "test"))
     parser.add_argument("-opt", required=True, metavar="FILE", help="YAML option file")
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="how processes are started")
-    parser.add_argument("--auto_resume", action="store_true", help="continue from the newest state of this experiment")
+    parser.add_argument(
+        "--launcher", choices=("none", "pytorch", "slurm"), help="how processes are started (default: pytorch under torchrun)"
+    )
+    parser.add_argument(
+        "--auto_resume",
+        action="store_true",
+        help="continue from the newest state of this experiment; always so under torchrun --max_restarts N",
+    )
     parser.add_argument("--debug", action="store_true", help="short run that validates early; errors show their traceback")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
@@ -58,25 +66,48 @@ def _main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
 
     import wnet_arch
+    from wnet_arch import distributed, options
+
+    plugins = ["wnet_arch", *load_plugins()]
+    written = options.load(args.opt)
+    opt = options.override(written, args.force_yml)
+    args.launcher = distributed.launcher(args.launcher, os.environ)
+    args.auto_resume |= distributed.may_be_restarted(os.environ)
+    with distributed.joined(args.launcher, opt.get("dist_params"), on_cpu=opt.get("num_gpu") == 0):
+        if distributed.is_first():
+            print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")
+        distributed.first_of_machine_checks(lambda: check(opt, args.pipeline == "train", plugins))
+        if opt.get("manual_seed") is None and distributed.is_joined():
+            opt["manual_seed"] = distributed.common_seed()
+        with tempfile.TemporaryDirectory() as folder:
+            run_pipeline(args, options_for_framework(opt, args.opt, folder))
+    return 0
+
+
+def check(opt: dict, is_train: bool, plugins: Sequence[str]) -> None:
+    """Checks everything that can be checked before a run creates anything.
+
+    Raises:
+        UsageError: the first thing found wrong.
+    """
     from wnet_arch import options, tensorboard_log
     from wnet_arch.models import grad_checkpointing
 
-    plugins = ["wnet_arch", *load_plugins()]
-    print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")
-    written = options.load(args.opt)
-    opt = options.override(written, args.force_yml)
-    options.check(opt, is_train=args.pipeline == "train", plugins=plugins)
-    if args.pipeline == "train":
+    options.check(opt, is_train=is_train, plugins=plugins)
+    if is_train:
         tensorboard_log.check(opt)
         grad_checkpointing.check(opt)
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = args.opt
-        if opt != options.load_as_framework(args.opt):  # overrides, or numbers such as 1e-4 which YAML 1.1 takes for text
-            path = os.path.join(folder, os.path.basename(args.opt))
-            options.save(opt, path)
-        run_pipeline(args, path)
-    return 0
+
+def options_for_framework(opt: dict, path: str, folder: str) -> str:
+    """The option file; or one in ``folder`` where the framework would read others: overrides, or ``1e-4``, text in YAML 1.1."""
+    from wnet_arch import options
+
+    if opt == options.load_as_framework(path):
+        return path
+    path = os.path.join(folder, os.path.basename(path))
+    options.save(opt, path)
+    return path
 
 
 def run_pipeline(args: argparse.Namespace, path: str) -> None:
@@ -95,7 +126,8 @@ def run_pipeline(args: argparse.Namespace, path: str) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run_command("basicsr", _main))
+    rank = int(os.environ.get("RANK", 0))
+    sys.exit(run_command(f"basicsr (process {rank})" if rank else "basicsr", _main))
 
 
 if __name__ == "__main__":

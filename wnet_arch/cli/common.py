@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from wnet_arch.errors import WNetError
+from wnet_arch.errors import PeerError, WNetError
 
 
 def one_line(error: BaseException) -> str:
@@ -31,6 +31,8 @@ def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequen
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, PeerError):
+            return error.exit_code
         if "--debug" in argv or os.environ.get("WNET_DEBUG"):
             raise
         hint = "" if isinstance(error, WNetError) else " (--debug shows where)"

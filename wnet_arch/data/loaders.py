@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from wnet_arch.data.draws import DrawSampler, SeededDataset
 from wnet_arch.errors import UsageError
+from wnet_arch.models import accumulation
 
 
 def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
@@ -42,6 +43,7 @@ def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
 
 def _train_loader(opt: dict, block: dict) -> tuple[DataLoader, DrawSampler]:
     seed, world_size = opt["manual_seed"], opt["world_size"]
+    block = {**block, "batch_size_per_gpu": block["batch_size_per_gpu"] * accumulation.count(opt["train"])}
     batch = block["batch_size_per_gpu"] * (1 if opt["dist"] else max(1, opt["num_gpu"]))
     dataset = SeededDataset(build_dataset(block), seed)
     ratio = block.get("dataset_enlarge_ratio") or 1

@@ -11,6 +11,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.gan_loss import RelativisticHingeGANLoss
+from wnet_arch.models import accumulation
 from wnet_arch.models.face_sr_model import FaceSRModel
 
 #: Parts of the training that may start late, and what ``train.start_iters`` calls them.
@@ -114,19 +115,27 @@ class FaceGANModel(FaceSRModel):
         return self.current_iter >= self.start_iters[stage]
 
     def optimize_generator(self) -> OrderedDict:
-        """Sets ``self.output``; updates the generator, if it is its turn. Returns its loss terms."""
+        """Sets ``self.pairs``, true and predicted images; updates the generator, if it is its turn. Returns its loss terms."""
         self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad(set_to_none=True)
-        losses = self.compute_losses()
-        if self.current_iter % self.net_d_iters or self.current_iter <= self.net_d_init_iters:
-            return OrderedDict()
-        if self.started("gan"):
-            losses["l_g_gan"] = self.generator_gan_loss()
-        if self.all_finite(losses, self.current_iter):
-            self.precision.backward(sum(losses.values()))
+        learns = self.current_iter % self.net_d_iters == 0 and self.current_iter > self.net_d_init_iters
+        self.pairs, terms, finite = [], [], True
+        for last in self.each_part():
+            with self.exchange(self.net_g, last):
+                losses = self.compute_losses()
+                self.pairs.append((self.gt, self.output.detach()))
+                if not learns:
+                    continue
+                if self.started("gan"):
+                    losses["l_g_gan"] = self.generator_gan_loss()
+                terms.append(losses)
+                finite = finite and self.all_finite(losses, self.current_iter)
+                if finite:
+                    self.precision.backward(sum(losses.values()) / self.parts)
+        if learns and finite:
             self.before_step(self.current_iter)
             self.precision.step(self.optimizer_g)
-        return losses
+        return accumulation.mean(terms)
 
     def compute_losses(self) -> OrderedDict:
         """Runs the generator on ``self.lq``; returns its weighted loss terms apart from the adversarial one."""
@@ -168,25 +177,35 @@ class FaceGANModel(FaceSRModel):
         return self.cri_gan.generator(real, fake)
 
     def optimize_discriminator(self) -> OrderedDict:
-        """Updates the discriminator on ``self.gt`` and ``self.output``. Returns its loss terms and mean answers."""
+        """Updates the discriminator on ``self.pairs``. Returns its loss terms and mean answers."""
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad(set_to_none=True)
-        images = {"real": self.gt, "fake": self.output.detach()}
-        losses, answers = OrderedDict(), {}
-        if isinstance(self.cri_gan, RelativisticHingeGANLoss):
-            answers = {side: self.run(self.net_d, image) for side, image in images.items()}
-            losses["l_d_real"], losses["l_d_fake"] = self.cri_gan.discriminator(**answers)
-            self.precision.backward(sum(losses.values()))
-        else:
-            # One side after the other: a distributed wrapper writes BatchNorm's buffers in every forward pass, and the
-            # backward pass of an earlier one would find them changed.
-            for side, image in images.items():
-                answers[side] = self.run(self.net_d, image)
-                losses[f"l_d_{side}"] = self.cri_gan(answers[side], side == "real", is_disc=True)
-                self.precision.backward(losses[f"l_d_{side}"])
+        add_gradients = self.relativistic_gradients if isinstance(self.cri_gan, RelativisticHingeGANLoss) else self.gan_gradients
+        terms = [add_gradients(*pair, last=number == self.parts) for number, pair in enumerate(self.pairs, start=1)]
+        losses = accumulation.mean(terms)
         if self.all_finite(losses, self.current_iter):
             self.precision.step(self.optimizer_d)
-        losses.update({f"out_d_{side}": answer.detach().mean() for side, answer in answers.items()})
+        return losses
+
+    def relativistic_gradients(self, real: torch.Tensor, fake: torch.Tensor, last: bool) -> OrderedDict:
+        """Adds the discriminator's gradients for true and predicted images judged together. Returns terms and mean answers."""
+        with self.exchange(self.net_d, last):
+            answers = {side: self.run(self.net_d, image) for side, image in (("real", real), ("fake", fake))}
+            losses = OrderedDict(zip(("l_d_real", "l_d_fake"), self.cri_gan.discriminator(**answers)))
+            self.precision.backward(sum(losses.values()) / self.parts)
+        losses.update({f"out_d_{side}": answer.mean() for side, answer in answers.items()})
+        return losses
+
+    def gan_gradients(self, real: torch.Tensor, fake: torch.Tensor, last: bool) -> OrderedDict:
+        """The same for losses that judge one image; one side after the other, as in the framework, to spare memory."""
+        losses, means = OrderedDict(), OrderedDict()
+        for side, image in (("real", real), ("fake", fake)):
+            with self.exchange(self.net_d, last and side == "fake"):
+                answer = self.run(self.net_d, image)
+                losses[f"l_d_{side}"] = self.cri_gan(answer, side == "real", is_disc=True)
+                self.precision.backward(losses[f"l_d_{side}"] / self.parts)
+            means[f"out_d_{side}"] = answer.mean()
+        losses.update(means)
         return losses
 
     def save(self, epoch: int, current_iter: int) -> None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from basicsr.archs import build_network
+from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
+from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
+from tqdm import tqdm
 
-from wnet_arch import checkpoint, progress, run_log
+from wnet_arch import checkpoint, distributed, progress, run_log
 from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses import build_loss
-from wnet_arch.models import grad_checkpointing, training_state
+from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
 from wnet_arch.models.precision import Precision
 
 
@@ -32,8 +37,9 @@ class FaceSRModel(SRModel):
 
     * The moving average (``ema_decay``) copies buffers too. SRModel averages parameters only, so the averaged network keeps
       BatchNorm's initial statistics for ever and is validated, and saved, with them.
-    * Testing runs the bare network, not its distributed wrapper: rank 0 alone validates, and a wrapper would wait for the
-      other ranks to exchange BatchNorm buffers.
+    * Testing runs the bare network, not its distributed wrapper, which would wait for the other processes. SRModel lets the first
+      process validate alone; here each takes a share of the images, and the numbers are those of one process, to the last bit.
+    * Processes on CPUs are joined, too; see :mod:`wnet_arch.distributed`.
     * Weights are read without unpickling code, from ``.pth`` or ``.safetensors``; a mismatch names the first differences.
     * Every optimizer of ``torch.optim`` can be named. The option dictionaries are left as they were.
     * A continued run is the run that was not interrupted: see :mod:`wnet_arch.models.training_state`. Checkpoints are written
@@ -44,6 +50,8 @@ class FaceSRModel(SRModel):
     * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
       :class:`wnet_arch.models.precision.Precision`.
     * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.models.grad_checkpointing`.
+    * ``train.accumulation``: an iteration draws so many batches, and takes one step with the mean of their gradients.
+    * ``train.sync_bn``: batch normalisation over the images of all processes together (GPUs).
     * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
       the images, or ``skip`` the step.
     * ``logger.keep_last``: how many checkpoints stay; all where not given.
@@ -58,6 +66,7 @@ class FaceSRModel(SRModel):
         if opt.get("val"):
             opt["val"].setdefault("suffix", None)
         self.precision = Precision(opt.get("train") or {}, "cuda" if opt["num_gpu"] != 0 else "cpu")
+        self.parts = accumulation.count(opt.get("train") or {})
         self._validated: dict[str, int] = {}
         self._pending_state: tuple[int, int] | None = None
         super().__init__(opt)
@@ -96,7 +105,14 @@ class FaceSRModel(SRModel):
         return build_loss(options, self.opt.get("scale")).to(self.device) if options else None
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        return super().model_to_device(self.precision.arrange(net))
+        net = self.precision.arrange(net)
+        if not self.opt["dist"]:
+            return super().model_to_device(net)
+        net = net.to(self.device)
+        if not self.is_train:
+            return net
+        sync_bn = self.opt["train"].get("sync_bn", False)
+        return distributed.wrap(net, sync_bn, self.opt.get("find_unused_parameters", False))
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Called by the trainer at the beginning of each iteration."""
@@ -108,7 +124,7 @@ class FaceSRModel(SRModel):
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)
-        self.names = data.get("lq_path", ())
+        self.batch, self.names = data, data.get("lq_path", ())
 
     def run(self, net: nn.Module, *inputs: torch.Tensor, **options):
         """Runs a network that is being trained, in the precision asked for; its output is float32."""
@@ -127,14 +143,33 @@ class FaceSRModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.optimizer_g.zero_grad(set_to_none=True)
-        losses = self.compute_losses()
-        if self.all_finite(losses, current_iter):
-            self.precision.backward(sum(losses.values()))
+        terms = []
+        for last in self.each_part():
+            with self.exchange(self.net_g, last):
+                terms.append(self.compute_losses())
+                if not self.all_finite(terms[-1], current_iter):
+                    break
+                self.precision.backward(sum(terms[-1].values()) / self.parts)
+        else:
             self.before_step(current_iter)
             self.precision.step(self.optimizer_g)
-        self.log_dict = self.reduce_loss_dict(losses)
+        self.log_dict = self.reduce_loss_dict(accumulation.mean(terms))
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def each_part(self) -> Iterator[bool]:
+        """Feeds the parts of the batch (``train.accumulation``) one after the other; says of each whether it is the last."""
+        if self.parts == 1:
+            yield True
+            return
+        for number, part in enumerate(accumulation.split(self.batch, self.parts), start=1):
+            self.feed_data(part)
+            yield number == self.parts
+
+    def exchange(self, net: nn.Module, now: bool):
+        """Context of a forward and backward pass whose gradients the processes exchange ``now``, or with a later one."""
+        is_wrapped = isinstance(net, nn.parallel.DistributedDataParallel)
+        return net.no_sync() if is_wrapped and not now else nullcontext()
 
     def all_finite(self, losses: dict[str, torch.Tensor], current_iter: int) -> bool:
         """Whether all terms, on all processes, are finite numbers.
@@ -203,6 +238,45 @@ class FaceSRModel(SRModel):
             self._pending_state = None
             self._write_state(epoch, iteration)
 
+    def dist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
+        for net in (self.get_bare_model(self.net_g), getattr(self, "net_g_ema", None)):
+            if net is not None:
+                distributed.copy_buffers(net)
+        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+
+    def nondist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
+        """Predicts, measures and, if asked to, saves the images that fall to this process; logs the means over all."""
+        dataset, metrics = dataloader.dataset.opt["name"], self.opt["val"].get("metrics") or {}
+        rows = []
+        hidden = not self.opt["val"].get("pbar", False) or self.opt["rank"] != 0
+        images = validation.own_share(dataloader, self.opt["rank"], self.opt["world_size"])
+        total = -(-len(dataloader.dataset) // self.opt["world_size"])
+        for index, sample in tqdm(images, f"Validation {dataset}", total, unit="image", leave=False, disable=hidden):
+            data = self.test_one(sample)
+            if save_img:
+                name = os.path.splitext(os.path.basename(sample["lq_path"][0]))[0]
+                imwrite(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
+            rows.append((index, {name: float(calculate_metric(data, options)) for name, options in metrics.items()}))
+        if not metrics:
+            return
+        self.metric_results = validation.mean_of_all(rows)
+        self._initialize_best_metric_results(dataset)
+        for name, value in self.metric_results.items():
+            self._update_best_metric_result(dataset, name, value, current_iter)
+        self._log_validation_metric_values(current_iter, dataset, tb_logger)
+
+    def test_one(self, sample: dict) -> dict[str, np.ndarray]:
+        """Predicts a batch of one; returns ``img`` (SR) and, if known, ``img2`` (GT) as metrics take them: uint8 BGR (H, W, 3)."""
+        self.feed_data(sample)
+        self.test()
+        visuals = self.get_current_visuals()
+        images = {"img": tensor2img([visuals["result"]])}
+        if "gt" in visuals:
+            images["img2"] = tensor2img([visuals["gt"]])
+            del self.gt
+        del self.lq, self.output
+        return images
+
     def _validation_sets(self) -> int:
         return sum(phase.split("_")[0] == "val" for phase in self.opt.get("datasets") or {})
 
@@ -255,10 +329,7 @@ class FaceSRModel(SRModel):
             self._write_state(epoch, current_iter)
 
     def _write_state(self, epoch: int, current_iter: int) -> None:
-        random_states = [training_state.random_state()]
-        if self.opt["dist"]:
-            random_states = [None] * self.opt["world_size"]
-            torch.distributed.all_gather_object(random_states, training_state.random_state())
+        random_states = distributed.share(training_state.random_state())
         if self.opt["rank"]:
             return
         folder, models = self.opt["path"]["training_states"], self.opt["path"]["models"]

@@ -145,7 +145,7 @@ def test_the_bar_tells_pace_loss_and_time_left(monkeypatch, clock):
     assert bar_text[3] == "4.0 images/s, loss 0.5, 0:00:14 left"  # 2 s an iteration, 7 to go
     assert bar_text[4] == "1.6 images/s, loss 0.5, 0:00:24 left"
     progress.close(finished=True)
-    assert "5/10" in sys.stderr.getvalue().splitlines()[-1]
+    assert sys.stderr.getvalue().rstrip().endswith("5/10, 1.6 images/s, loss 0.75")
     assert "loss 0.75" in sys.stderr.getvalue()
     assert progress._bar is None
 

@@ -121,6 +121,7 @@ class ProgressBar:
 
     def close(self, finished: bool) -> None:
         if finished:
+            self.tqdm.set_postfix_str(", ".join(part for part in self.tqdm.postfix.split(", ") if not part.endswith(" left")))
             self.tqdm.update(self.last - self.tqdm.n)
         self.tqdm.close()
         self.stack.close()

@@ -9,7 +9,10 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import drawn_face
+from PIL import Image
 from terminal import run_on_terminal, screen
 from test_train_command import basicsr, run_options, write_options
 
@@ -36,6 +39,14 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
     found = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert all(len(dict(values)) == len(values) for values in found.values())
     return {tag: dict(values) for tag, values in found.items()}
+
+
+def pictures(folder: Path, tag: str) -> dict[int, np.ndarray]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"images": 0})
+    events.Reload()
+    return {event.step: np.asarray(Image.open(io.BytesIO(event.encoded_image_string))) for event in events.Images(tag)}
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------
@@ -88,6 +99,11 @@ def test_elsewhere_there_are_log_lines_alone_and_tensorboard_goes_on_where_the_r
     validated = {line["iter"]: line["psnr"] for line in lines if "psnr" in line}
     assert list(validated) == [4, 6]
     assert shown["metrics/val/psnr"] == pytest.approx(validated, rel=1e-6)
+    sheets = pictures(tmp_path / "tb_logger" / "tiny", "validation/val")
+    assert list(sheets) == [4, 6]
+    gt, _ = drawn_face(0)
+    seen = np.lib.stride_tricks.sliding_window_view(sheets[6][..., 0], gt.shape[:2])
+    assert (seen == gt[..., 0]).all(axis=(2, 3)).any()  # the first HR face, pixel by pixel
 
 
 @pytest.mark.parametrize(

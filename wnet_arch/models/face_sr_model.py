@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_metric
@@ -27,6 +26,7 @@ from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses import build_loss
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
 from wnet_arch.models.precision import Precision
+from wnet_arch.models.sheets import ValidationSheet
 
 
 @MODEL_REGISTRY.register()
@@ -247,16 +247,21 @@ class FaceSRModel(SRModel):
     def nondist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
         """Predicts, measures and, if asked to, saves the images that fall to this process; logs the means over all."""
         dataset, metrics = dataloader.dataset.opt["name"], self.opt["val"].get("metrics") or {}
-        rows = []
-        hidden = not self.opt["val"].get("pbar", False) or self.opt["rank"] != 0
+        rows, sheet = [], ValidationSheet((self.opt.get("logger") or {}).get("sheet", 4) if self.is_train else 0)
+        hidden = True if not self.opt["val"].get("pbar", False) or self.opt["rank"] else None  # None: where there is no terminal
         images = validation.own_share(dataloader, self.opt["rank"], self.opt["world_size"])
         total = -(-len(dataloader.dataset) // self.opt["world_size"])
         for index, sample in tqdm(images, f"Validation {dataset}", total, unit="image", leave=False, disable=hidden):
-            data = self.test_one(sample)
+            visuals = self.test_one(sample)
+            name = os.path.splitext(os.path.basename(sample["lq_path"][0]))[0]
+            sheet.add(index, name, visuals)
+            data = {key: tensor2img([visuals[kind]]) for key, kind in (("img", "result"), ("img2", "gt")) if kind in visuals}
             if save_img:
-                name = os.path.splitext(os.path.basename(sample["lq_path"][0]))[0]
                 imwrite(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
             rows.append((index, {name: float(calculate_metric(data, options)) for name, options in metrics.items()}))
+        for others in distributed.share(sheet.rows):
+            sheet.update(others)
+        sheet.write(tb_logger, f"validation/{dataset}", current_iter)
         if not metrics:
             return
         self.metric_results = validation.mean_of_all(rows)
@@ -265,17 +270,15 @@ class FaceSRModel(SRModel):
             self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
 
-    def test_one(self, sample: dict) -> dict[str, np.ndarray]:
-        """Predicts a batch of one; returns ``img`` (SR) and, if known, ``img2`` (GT) as metrics take them: uint8 BGR (H, W, 3)."""
+    def test_one(self, sample: dict) -> dict[str, torch.Tensor]:
+        """Predicts a batch of one; returns its images on the CPU, see :meth:`get_current_visuals`."""
         self.feed_data(sample)
         self.test()
         visuals = self.get_current_visuals()
-        images = {"img": tensor2img([visuals["result"]])}
-        if "gt" in visuals:
-            images["img2"] = tensor2img([visuals["gt"]])
-            del self.gt
         del self.lq, self.output
-        return images
+        if "gt" in visuals:
+            del self.gt
+        return visuals
 
     def _validation_sets(self) -> int:
         return sum(phase.split("_")[0] == "val" for phase in self.opt.get("datasets") or {})

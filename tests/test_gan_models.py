@@ -267,6 +267,16 @@ def test_the_discriminator_may_have_a_schedule_of_its_own(tmp_path, batch):
     assert [group["lr"] for o in model.optimizers for group in o.param_groups] == [5e-4, 2e-3]
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_network_that_starts_late_keeps_its_schedule_and_nobody_warns(tmp_path, batch):
+    rates = []
+    for start in (1, 4):
+        model = build_model(gan_options(tmp_path, start_iters={"net_d": start, "gan": start}))
+        train(model, batch, 5)
+        rates.append([group["lr"] for o in model.optimizers for group in o.param_groups])
+    assert rates == [[5e-4, 1e-3]] * 2
+
+
 def same_optimizer(a, b) -> bool:
     a, b = a.state_dict(), b.state_dict()
     return a["param_groups"] == b["param_groups"] and all(equal(a["state"][k], b["state"][k]) for k in a["state"])

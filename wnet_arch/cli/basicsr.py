@@ -98,13 +98,16 @@ def options_for_framework(opt: dict, path: str, folder: str) -> str:
 
 def run_pipeline(args: argparse.Namespace, path: str) -> None:
     """Runs BasicSR's pipeline, which reads ``sys.argv`` by itself, with the current folder as root."""
+    from wnet_arch import progress
+
     sys.argv = [f"basicsr {args.pipeline}", "-opt", path, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     sys.argv += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
     if args.pipeline == "train":
         from basicsr.train import train_pipeline as pipeline
     else:
         from basicsr.test import test_pipeline as pipeline
-    pipeline(os.getcwd())
+    with progress.closed_afterwards():
+        pipeline(os.getcwd())
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ class Dataset(Block):
 class FaceDataset(Dataset):
     """`PairedFaceParsingDataset`: LR face, HR face, parsing map."""
 
-    dataroot: Optional[Text] = Field(None, description="a set made by `wnet prepare`; or give `dataroot_gt`")
+    dataroot: Optional[Names] = Field(None, description="a set made by `wnet prepare`, or several; or give `dataroot_gt`")
     dataroot_gt: Optional[Text] = Field(None, description="folder of HR images")
     dataroot_lq: Optional[Text] = Field(None, description="folder of LR images of the same names; made from HR if not given")
     dataroot_parsing: Optional[Text] = Field(None, description="folder of label maps of the same names; unknown if not given")

@@ -8,14 +8,18 @@ import os
 from basicsr.utils import registry
 from torch import nn
 
+from wnet_arch import tensorboard_log
 from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import NetworkError, UsageError, WNetError
+from wnet_arch.models import grad_checkpointing
 from wnet_arch.options.schema import loss_blocks
 from wnet_arch.options.signatures import registered
 
 
 def check_building(opt: dict, is_train: bool) -> None:
-    """Builds networks, data sets and losses. A model may check its network: a static method ``check_network(opt, net)``.
+    """Builds networks, data sets and losses; imports what the logs need.
+
+    A model may check its network: a static method ``check_network(opt, net)``, which raises UsageError.
 
     Args:
         opt: options in which no problem and no contradiction was found.
@@ -24,11 +28,15 @@ def check_building(opt: dict, is_train: bool) -> None:
     Raises:
         UsageError: the first that cannot be built.
     """
+    if is_train:
+        tensorboard_log.check(opt)
     with quiet_logger():
         net = _build_network(opt, "network_g")
         model = registered(registry.MODEL_REGISTRY, opt["model_type"])
         if is_train and hasattr(model, "check_network"):
             model.check_network(opt, net)
+        if is_train and opt["train"].get("grad_checkpointing"):
+            grad_checkpointing.switch_on(net, bool(opt["train"].get("compile")))
         _build_datasets(opt, is_train)
         if is_train:
             _build_losses(opt)

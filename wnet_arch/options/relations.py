@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
 import sys
@@ -37,7 +36,7 @@ def find_contradictions(opt: dict, is_train: bool) -> list[str]:
     """
     found = [*_devices(opt), *_networks(opt), *_datasets(opt, is_train), *_metrics(opt), *_paths(opt["path"], opt)]
     if is_train:
-        found += [*_optimizers(opt), *_schedules(opt["train"]), *_reports(opt), *_model(opt)]
+        found += [*_optimizers(opt), *_schedules(opt["train"]), *_model(opt)]
     return found
 
 
@@ -152,16 +151,6 @@ def _schedules(train: dict) -> Iterator[str]:
         elif weights != len(block.get("restarts", [0])):
             restarts = len(block.get("restarts", [0]))
             yield f"train.{key}.restart_weights has {weights} entries, restarts {restarts}; give one for each"
-
-
-def _reports(opt: dict) -> Iterator[str]:
-    logger = opt["logger"]
-    wandb = (logger.get("wandb") or {}).get("project") is not None
-    if wandb and not logger["use_tb_logger"]:
-        yield "logger.wandb.project needs use_tb_logger: true, which it is fed from"
-    for key, used, package in (("use_tb_logger", logger["use_tb_logger"], "tensorboard"), ("wandb.project", wandb, "wandb")):
-        if used and importlib.util.find_spec(package) is None:
-            yield f"logger.{key}: {package} is not installed; run `pip install {package}`, or switch it off"
 
 
 def _model(opt: dict) -> Iterator[str]:

@@ -159,6 +159,8 @@ TABLE = {
     "SGD, Nesterov without momentum": Broken({"train.optim_g": {"type": "SGD", "lr": 0.1, "nesterov": True}}, "train.optim_g",
                                              "requires a momentum"),
     "an optimizer that wants a closure": Broken({"train.optim_g.type": "LBFGS"}, "train.optim_g.type", "known: ASGD"),
+    "nothing to compute again": Broken({"train.grad_checkpointing": True}, "train.grad_checkpointing: SRCNN has no repeated blocks",
+                                       "set it to false", "gan"),
     "wandb alone": Broken({"logger.wandb": {"project": "x"}}, "logger.wandb.project", "logger.use_tb_logger must be true"),
     "lower is better": Broken({"val.metrics.l": {"type": "calculate_lpips"}}, "val.metrics.l", "add `better: lower`"),
     "content loss alone first": Broken({"train.start_iters": {"content": 5}, "train.pixel_opt": GONE,

@@ -195,8 +195,11 @@ def test_control_c_is_one_line_and_the_same_command_continues(images):
     while not ((folder / "shown").exists() and "0/1" in (folder / "shown").read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.2)
-    os.kill(child.pid, signal.SIGINT)
-    child.join(60)
+    for wait in (2, 2, 60):  # the interpreter drops an interruption that falls into a destructor; a user presses the keys again
+        os.kill(child.pid, signal.SIGINT)
+        child.join(wait)
+        if child.exitcode is not None:
+            break
     shown = (folder / "shown").read_text()
     assert child.exitcode == 130
     assert shown.splitlines()[-1] == "wnet: interrupted"

@@ -69,6 +69,8 @@ class LeanFusion(nn.Module):
         self.embed = conv1x1(PARSING_CHANNELS, num_feat)
         self.gate = PixelAttention(num_feat)
         self.fuse = conv1x1(num_feat, num_feat)
+        nn.init.zeros_(self.fuse.weight)  # training starts without the map, which says nothing yet
+        nn.init.zeros_(self.fuse.bias)
 
     def forward(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
         parsing = self.embed(F.interpolate(parsing, features.shape[-2:], mode="bilinear", align_corners=False))

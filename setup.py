@@ -34,6 +34,7 @@ setup(
         "lpips>=0.1.4",
         "numpy>=1.26.4",
         "pillow>=10.0.1",
+        "pydantic>=2.5.3",
         "safetensors>=0.4.3",
         "scipy>=1.9",
         "tqdm>=4.65",

@@ -36,8 +36,9 @@ def sets(tmp_path_factory) -> dict[int, Path]:
 
 
 def with_set(opt: dict, root: Path) -> dict:
-    """The options with a small set in place of CelebA."""
-    return options.override(opt, [f"datasets:{phase}:dataroot={root}" for phase in opt["datasets"]])
+    """The options with a small set in place of CelebA, and batches that it can fill."""
+    entries = [f"datasets:{phase}:dataroot={root}" for phase in opt["datasets"]]
+    return options.override(opt, [*entries, "datasets:train:batch_size_per_gpu=2"])
 
 
 def with_vgg(opt: dict, vgg_file: str) -> dict:

@@ -48,7 +48,8 @@ def wait(process: subprocess.Popen, cwd: Path) -> None:
         assert process.wait(timeout=300) == 0, (cwd / "out.txt").read_text()[-3000:]
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.terminate()  # the agent ends its processes, which are in groups of their own
+            process.wait(timeout=60)
 
 
 def free_port() -> int:

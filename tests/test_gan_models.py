@@ -267,6 +267,16 @@ def test_the_discriminator_may_have_a_schedule_of_its_own(tmp_path, batch):
     assert [group["lr"] for o in model.optimizers for group in o.param_groups] == [5e-4, 2e-3]
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_network_that_starts_late_keeps_its_schedule_and_nobody_warns(tmp_path, batch):
+    rates = []
+    for start in (1, 4):
+        model = build_model(gan_options(tmp_path, start_iters={"net_d": start, "gan": start}))
+        train(model, batch, 5)
+        rates.append([group["lr"] for o in model.optimizers for group in o.param_groups])
+    assert rates == [[5e-4, 1e-3]] * 2
+
+
 def same_optimizer(a, b) -> bool:
     a, b = a.state_dict(), b.state_dict()
     return a["param_groups"] == b["param_groups"] and all(equal(a["state"][k], b["state"][k]) for k in a["state"])
@@ -394,12 +404,12 @@ def test_option_files_are_fine_and_differ_from_wnets_only_in_the_method(name, fa
         ("network_d", None, "network_d is missing"),
         ("path.pretrain_network_d", "gone.pth", "path.pretrain_network_d: there is no file gone.pth"),
         ("train.optim_d", None, "train.optim_d is missing"),
-        ("train.optim_d.lr", "fast", "train.optim_d.lr must be float"),
+        ("train.optim_d.lr", "fast", "train.optim_d.lr must be a number above 0, not 'fast'"),
         ("train.optim_d.type", "Adma", "train.optim_d.type: no optimizer is called 'Adma'; did you mean"),
         ("train.gan_opt.gan_tpye", "hinge", "train.gan_opt.gan_tpye: GANLoss has no such option; did you mean 'gan_type'"),
         ("train.gan_opt.gan_type", "none", "train.gan_opt: GANLoss cannot be built"),
         ("train.perceptual_opt.criterion", "l3", "train.perceptual_opt: VGGPerceptualLoss: criterion"),
-        ("train.start_iters", {"gna": 2}, "train.start_iters.gna is not a part of the training; did you mean 'gan'"),
+        ("train.start_iters", {"gna": 2}, "train.start_iters.gna is not an option; did you mean 'gan'"),
     ],
 )
 def test_broken_options_are_named(key, value, said, face_set, vgg_file):

@@ -48,7 +48,8 @@ def finish(file: Path, cwd: Path) -> Path:
 def reported(experiment: Path) -> list[dict]:
     """The JSON lines without what a clock says."""
     lines = [json.loads(line) for line in (experiment / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("time", "data_time")} for line in lines]
+    clock = ("time", "data_time", "images_per_second")
+    return [{key: value for key, value in line.items() if key not in clock} for line in lines]
 
 
 def iteration_of(experiment: Path) -> int:

@@ -141,17 +141,20 @@ def _named_state(path: Path, models: str) -> dict:
 
 
 def replace_training_parts() -> None:
-    """Gives ``basicsr.train`` (every version) this package's loaders, message log and launcher, for the reasons they state."""
+    """Gives ``basicsr.train`` (every version) this package's loaders, logs and launcher, for the reasons they state."""
     import basicsr.train
     import basicsr.utils.options
 
     from wnet_arch.data.loaders import create_train_val_dataloader
     from wnet_arch.distributed import init_dist
-    from wnet_arch.run_log import JsonMessageLogger
+    from wnet_arch.run_log import IterationTimer, JsonMessageLogger
+    from wnet_arch.tensorboard_log import init_tb_loggers
 
     basicsr.utils.options.init_dist = init_dist
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.MessageLogger = JsonMessageLogger
+    basicsr.train.AvgTimer = IterationTimer
+    basicsr.train.init_tb_loggers = init_tb_loggers
 
 
 def check_framework() -> str:

@@ -43,6 +43,22 @@ def may_be_restarted(environment: Mapping[str, str]) -> bool:
 
 
 @contextmanager
+def first_one_speaks(launcher: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Before the processes are joined: what every one of them finds wrong, the first one says.
+
+    Raises:
+        PeerError: in the other processes, for a :class:`WNetError` inside.
+    """
+    rank = {"pytorch": environment.get("RANK"), "slurm": environment.get("SLURM_PROCID")}.get(launcher)
+    try:
+        yield
+    except WNetError as error:
+        if rank in (None, "", "0"):
+            raise
+        raise PeerError("process 0 says what is wrong") from error
+
+
+@contextmanager
 def joined(launcher: str, settings: Mapping | None, on_cpu: bool) -> Iterator[None]:
     """Joins the processes of a run, and lets go of them at the end.
 

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, and forward time beside SPARNet's in the same run."""
+"""What a network costs: parameters, multiply-accumulates, memory, and forward time beside SPARNet's in the same run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wnet_arch.archs import create_network
 from wnet_arch.archs.base import NETWORKS
+from wnet_arch.models.grad_checkpointing import checkpoint_blocks
 
 #: Side of the face every network of the paper's tables makes.
 FACE_SIZE = 128
@@ -21,7 +22,8 @@ REFERENCE = "SPARNet"
 @dataclass
 class Cost:
     """``total`` parameters, of which ``used`` get a gradient from the network's outputs; ``macs``: multiply-accumulates of one
-    face's forward pass; ``seconds``: median of its time, where it was measured.
+    face's forward pass; ``seconds``: median of its time, where it was measured; ``kept``: bytes kept of one face for the
+    backward pass, without and with gradient checkpointing, where they were counted.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Cost:
     used: int
     macs: float
     seconds: float | None = None
+    kept: tuple[int, int] | None = None
 
 
 def cost(name: str, scale: int, **options) -> Cost:
@@ -87,19 +90,47 @@ def measure_time(costs: list[Cost], options: dict, runs: int = 5, device: str = 
         c.seconds = statistics.median(taken)
 
 
+def count_memory(costs: list[Cost], options: dict) -> None:
+    """Fills in ``kept`` for float32, without computing anything. Parameters, their gradients and the optimizer come on top."""
+    for c in costs:
+        with torch.device("meta"):
+            plain, thrifty = (create_network(c.name, c.scale, **options.get(c.name, {})).train() for _ in range(2))
+            checkpoint_blocks(thrifty)
+            lq = torch.zeros(2, 3, FACE_SIZE // c.scale, FACE_SIZE // c.scale)  # two: SISN cannot train on one alone
+            c.kept = kept_for_backward(plain, lq) // 2, kept_for_backward(thrifty, lq) // 2
+
+
+def kept_for_backward(net: torch.nn.Module, lq: torch.Tensor) -> int:
+    """Bytes of everything but parameters and buffers that a forward pass leaves for the backward pass."""
+    own = {tensor.untyped_storage()._cdata for tensor in (*net.parameters(), *net.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(lq, return_aux=True)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
 def trainable_networks(scale: int) -> list[str]:
     """Registered networks that exist for this scale, those without parameters left out."""
     return sorted(name for name, cls in NETWORKS.items() if scale in cls.scales and name != "Bicubic")
 
 
 def table(costs: list[Cost]) -> str:
-    """Aligned text; times relative to SPARNet where both were measured."""
+    """Aligned text; times relative to SPARNet where both were measured; memory where it was counted."""
     reference = next((c.seconds for c in costs if c.name == REFERENCE), None)
     header = f"{'network':12}{'scale':>6}{'used':>12}{'total params':>14}{'GMACs':>9}{'time':>10}{'/ ' + REFERENCE:>11}"
-    lines = [header]
+    with_memory = any(c.kept for c in costs)
+    lines = [header + f"{'kept, MiB':>12}{'checkpointed':>14}" * with_memory]
     for c in costs:
         seconds = f"{c.seconds:.3f} s" if c.seconds else "-"
         ratio = f"{c.seconds / reference:.2f}" if c.seconds and reference else "-"
         counts = f"{c.used:>12,}{c.total:>14,}{c.macs / 1e9:>9.2f}"
-        lines.append(f"{c.name:12}{'x' + str(c.scale):>6}{counts}{seconds:>10}{ratio:>11}")
+        memory = f"{c.kept[0] / 2**20:>12.1f}{c.kept[1] / 2**20:>14.1f}" if c.kept else ""
+        lines.append(f"{c.name:12}{'x' + str(c.scale):>6}{counts}{seconds:>10}{ratio:>11}{memory}")
     return "\n".join(lines)

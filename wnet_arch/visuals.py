@@ -10,33 +10,42 @@ from PIL import Image, ImageDraw
 
 GAP = 4
 TITLE_HEIGHT = 20
+NOTE_WIDTH = 96
 BACKGROUND = (255, 255, 255)
 
 
-def sheet(columns: Sequence[str], rows: Sequence[Sequence[np.ndarray]], notes: Sequence[str] = (), tile: int = 128) -> Image.Image:
+def sheet(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[np.ndarray | None]],
+    notes: Sequence[str] = (),
+    tile: int | tuple[int, int] = 128,
+) -> Image.Image:
     """Lays out images under titles.
 
     Args:
         columns: a title for each column.
-        rows: for each row, a uint8 image (H, W, 3) or (H, W) for each column. Smaller ones are enlarged by pixel repetition,
-            so that one sees what they hold.
+        rows: for each row, a uint8 image (H, W, 3) or (H, W) for each column, or ``None``. Smaller ones are enlarged by pixel
+            repetition, so that one sees what they hold.
         notes: a line of text beside each row, for instance its PSNR.
-        tile: side of a picture in pixels.
+        tile: side, or width and height, of a picture in pixels.
     """
-    note_width = 96 if notes else 0
-    width = note_width + len(columns) * (tile + GAP) + GAP
-    page = Image.new("RGB", (width, TITLE_HEIGHT + len(rows) * (tile + GAP) + GAP), BACKGROUND)
+    wide, high = (tile, tile) if isinstance(tile, int) else tile
+    note_width = NOTE_WIDTH if notes else 0
+    width = note_width + len(columns) * (wide + GAP) + GAP
+    page = Image.new("RGB", (width, TITLE_HEIGHT + len(rows) * (high + GAP) + GAP), BACKGROUND)
     draw = ImageDraw.Draw(page)
     for index, title in enumerate(columns):
-        draw.text((note_width + GAP + index * (tile + GAP), 4), title, fill=(0, 0, 0))
+        draw.text((note_width + GAP + index * (wide + GAP), 4), title, fill=(0, 0, 0))
     for line, row in enumerate(rows):
-        top = TITLE_HEIGHT + line * (tile + GAP)
+        top = TITLE_HEIGHT + line * (high + GAP)
         if notes:
             draw.multiline_text((GAP, top + 4), notes[line], fill=(0, 0, 0))
         for index, image in enumerate(row):
+            if image is None:
+                continue
             picture = Image.fromarray(image).convert("RGB")
-            resample = Image.NEAREST if picture.width < tile else Image.LANCZOS
-            page.paste(picture.resize((tile, tile), resample), (note_width + GAP + index * (tile + GAP), top))
+            resample = Image.NEAREST if picture.width < wide else Image.LANCZOS
+            page.paste(picture.resize((wide, high), resample), (note_width + GAP + index * (wide + GAP), top))
     return page
 
 

@@ -301,12 +301,15 @@ class WNet(FaceSRNetwork):
         self.trunk = WNetTrunk(num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual)
         self.set_grad_checkpointing(grad_checkpointing)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
+    def set_grad_checkpointing(self, enable: bool = True) -> int:
         """Trades time for memory in training: fusions, SCABs and the Parsing Block keep only their inputs.
 
-        The result and the gradients are the same; a training step computes those blocks' forward pass twice.
+        The result and the gradients are the same; a training step computes those blocks' forward pass twice. Returns how
+        many blocks there are.
         """
-        self.trunk.grad_checkpointing = enable
+        trunk = self.trunk
+        trunk.grad_checkpointing = enable
+        return 1 + sum(map(len, (trunk.pyramid_fusions, trunk.encoder_blocks, trunk.encoder_fusions, trunk.decoder_blocks)))
 
     def restore(self, lq: torch.Tensor) -> WNetOutput:
         return self.trunk(enlarge(lq, self.scale))

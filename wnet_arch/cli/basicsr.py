@@ -69,14 +69,15 @@ def _main(argv: Sequence[str]) -> int:
     from wnet_arch import distributed, options
 
     plugins = ["wnet_arch", *load_plugins()]
-    written = options.load(args.opt)
-    opt = options.override(written, args.force_yml)
+    is_train = args.pipeline == "train"
     args.launcher = distributed.launcher(args.launcher, os.environ)
     args.auto_resume |= distributed.may_be_restarted(os.environ)
-    with distributed.joined(args.launcher, opt.get("dist_params"), on_cpu=opt.get("num_gpu") == 0):
+    with distributed.first_one_speaks(args.launcher, os.environ):
+        opt = options.check_schema(options.override(options.load(args.opt), args.force_yml), is_train, plugins)
+    with distributed.joined(args.launcher, opt.get("dist_params"), on_cpu=opt["num_gpu"] == 0):
         if distributed.is_first():
             print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")
-        distributed.first_of_machine_checks(lambda: options.check(opt, is_train=args.pipeline == "train", plugins=plugins))
+        distributed.first_of_machine_checks(lambda: options.check(opt, is_train, plugins))
         if opt.get("manual_seed") is None and distributed.is_joined():
             opt["manual_seed"] = distributed.common_seed()
         with tempfile.TemporaryDirectory() as folder:
@@ -85,10 +86,10 @@ def _main(argv: Sequence[str]) -> int:
 
 
 def options_for_framework(opt: dict, path: str, folder: str) -> str:
-    """The option file; or one in ``folder`` where the framework would read others: overrides, or ``1e-4``, text in YAML 1.1."""
+    """The option file; or one in ``folder`` where the framework would read others: overrides, aliases, ``1e-4`` (text to it)."""
     from wnet_arch import options
 
-    if opt == options.load_as_framework(path):
+    if options.framework_reads(opt, path):
         return path
     path = os.path.join(folder, os.path.basename(path))
     options.save(opt, path)
@@ -97,13 +98,16 @@ def options_for_framework(opt: dict, path: str, folder: str) -> str:
 
 def run_pipeline(args: argparse.Namespace, path: str) -> None:
     """Runs BasicSR's pipeline, which reads ``sys.argv`` by itself, with the current folder as root."""
+    from wnet_arch import progress
+
     sys.argv = [f"basicsr {args.pipeline}", "-opt", path, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     sys.argv += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
     if args.pipeline == "train":
         from basicsr.train import train_pipeline as pipeline
     else:
         from basicsr.test import test_pipeline as pipeline
-    pipeline(os.getcwd())
+    with progress.closed_afterwards():
+        pipeline(os.getcwd())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``wnet profile``: parameters, multiply-accumulates and time of networks, side by side."""
+"""``wnet profile``: parameters, multiply-accumulates, time and memory of networks, side by side."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ EXAMPLES = """examples:
   wnet profile WNet                       # at paper size
   wnet profile WNet --option peak=1 num_feat=32
   OMP_NUM_THREADS=1 wnet profile --all --time   # every network, forward time relative to SPARNet's in the same run
+  wnet profile SPARNet WNet --memory      # what training keeps, without and with gradient checkpointing
 """
 
 
@@ -27,6 +28,11 @@ def add_parser(subparsers) -> None:
         "--time",
         action="store_true",
         help="measure one face's forward pass, float32; processor time on one thread, else wall clock",
+    )
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="count what training keeps of one face for the backward pass, without and with train.grad_checkpointing",
     )
     parser.add_argument("--runs", type=int, default=5, help="timed passes of each network (default: 5)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for --time (default: cpu)")
@@ -59,5 +65,7 @@ def run(args: argparse.Namespace) -> int:
         place = f"CPU threads: {torch.get_num_threads()}" if args.device == "cpu" else torch.cuda.get_device_name(args.device)
         how = f"{profiling.clock(args.device)[1]}, median of {args.runs}"
         print(f"one 128x128 face, float32, eager, {how}, {place}, torch {torch.__version__}")
+    if args.memory:
+        profiling.count_memory(costs, dict.fromkeys(names, options))
     print(profiling.table(costs))
     return 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_metric
@@ -20,12 +20,13 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 from tqdm import tqdm
 
-from wnet_arch import checkpoint, distributed, run_log
+from wnet_arch import checkpoint, distributed, progress, run_log
 from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses import build_loss
-from wnet_arch.models import accumulation, training_state, validation
+from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
 from wnet_arch.models.precision import Precision
+from wnet_arch.models.sheets import ValidationSheet
 
 
 @MODEL_REGISTRY.register()
@@ -48,6 +49,7 @@ class FaceSRModel(SRModel):
 
     * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
       :class:`wnet_arch.models.precision.Precision`.
+    * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.models.grad_checkpointing`.
     * ``train.accumulation``: an iteration draws so many batches, and takes one step with the mean of their gradients.
     * ``train.sync_bn``: batch normalisation over the images of all processes together (GPUs).
     * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
@@ -71,6 +73,8 @@ class FaceSRModel(SRModel):
 
     def init_training_settings(self) -> None:
         self.net_g.train()
+        if self.opt["train"].get("grad_checkpointing"):
+            grad_checkpointing.switch_on(self.get_bare_model(self.net_g), self.precision.compile)
         self.ema_decay = self.opt["train"].get("ema_decay", 0)
         if self.ema_decay > 0:
             self.init_ema()
@@ -109,6 +113,14 @@ class FaceSRModel(SRModel):
             return net
         sync_bn = self.opt["train"].get("sync_bn", False)
         return distributed.wrap(net, sync_bn, self.opt.get("find_unused_parameters", False))
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Called by the trainer at the beginning of each iteration."""
+        progress.begin(self.opt, current_iter, getattr(self, "log_dict", {}))
+        with warnings.catch_warnings() if current_iter == 2 else nullcontext():  # when schedules take their first step
+            if current_iter == 2:  # they count iterations, whether an optimizer has stepped (not a late discriminator's) or not
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            super().update_learning_rate(current_iter, warmup_iter)
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)
@@ -235,16 +247,21 @@ class FaceSRModel(SRModel):
     def nondist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
         """Predicts, measures and, if asked to, saves the images that fall to this process; logs the means over all."""
         dataset, metrics = dataloader.dataset.opt["name"], self.opt["val"].get("metrics") or {}
-        rows = []
-        hidden = not self.opt["val"].get("pbar", False) or self.opt["rank"] != 0
+        rows, sheet = [], ValidationSheet((self.opt.get("logger") or {}).get("sheet", 4) if self.is_train else 0)
+        hidden = True if not self.opt["val"].get("pbar", False) or self.opt["rank"] else None  # None: where there is no terminal
         images = validation.own_share(dataloader, self.opt["rank"], self.opt["world_size"])
         total = -(-len(dataloader.dataset) // self.opt["world_size"])
         for index, sample in tqdm(images, f"Validation {dataset}", total, unit="image", leave=False, disable=hidden):
-            data = self.test_one(sample)
+            visuals = self.test_one(sample)
+            name = os.path.splitext(os.path.basename(sample["lq_path"][0]))[0]
+            sheet.add(index, name, visuals)
+            data = {key: tensor2img([visuals[kind]]) for key, kind in (("img", "result"), ("img2", "gt")) if kind in visuals}
             if save_img:
-                name = os.path.splitext(os.path.basename(sample["lq_path"][0]))[0]
                 imwrite(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
             rows.append((index, {name: float(calculate_metric(data, options)) for name, options in metrics.items()}))
+        for others in distributed.share(sheet.rows):
+            sheet.update(others)
+        sheet.write(tb_logger, f"validation/{dataset}", current_iter)
         if not metrics:
             return
         self.metric_results = validation.mean_of_all(rows)
@@ -253,17 +270,15 @@ class FaceSRModel(SRModel):
             self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
 
-    def test_one(self, sample: dict) -> dict[str, np.ndarray]:
-        """Predicts a batch of one; returns ``img`` (SR) and, if known, ``img2`` (GT) as metrics take them: uint8 BGR (H, W, 3)."""
+    def test_one(self, sample: dict) -> dict[str, torch.Tensor]:
+        """Predicts a batch of one; returns its images on the CPU, see :meth:`get_current_visuals`."""
         self.feed_data(sample)
         self.test()
         visuals = self.get_current_visuals()
-        images = {"img": tensor2img([visuals["result"]])}
-        if "gt" in visuals:
-            images["img2"] = tensor2img([visuals["gt"]])
-            del self.gt
         del self.lq, self.output
-        return images
+        if "gt" in visuals:
+            del self.gt
+        return visuals
 
     def _validation_sets(self) -> int:
         return sum(phase.split("_")[0] == "val" for phase in self.opt.get("datasets") or {})

@@ -40,11 +40,13 @@ class PriorFaceSRModel(FaceSRModel):
         self.check_options(self.opt)
         self.cri_prior = self._build_loss(self.opt["train"]["prior_opt"])
         self.freeze_iters = self.opt["train"].get("freeze_landmark_iters", 0)
-        if self.freeze_iters and self._landmark_net() is None:
-            raise UsageError(f"train.freeze_landmark_iters: {self.opt['network_g']['type']} has no landmark net")
+        self.check_network(self.opt, self.get_bare_model(self.net_g))
 
-    def _landmark_net(self) -> nn.Module | None:
-        return getattr(getattr(self.get_bare_model(self.net_g), "trunk", None), "landmarks", None)
+    @staticmethod
+    def check_network(opt: dict, net: nn.Module) -> None:
+        """Raises :class:`UsageError` where the network has no landmark net to be frozen."""
+        if opt["train"].get("freeze_landmark_iters") and _landmark_net(net) is None:
+            raise UsageError(f"train.freeze_landmark_iters: {opt['network_g']['type']} has no landmark net; set it to 0")
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)
@@ -58,5 +60,9 @@ class PriorFaceSRModel(FaceSRModel):
     def before_step(self, current_iter: int) -> None:
         if current_iter <= self.freeze_iters:
             # Without a gradient the optimizer passes a parameter by. Turning requires_grad off would stop a distributed run.
-            for parameter in self._landmark_net().parameters():
+            for parameter in _landmark_net(self.get_bare_model(self.net_g)).parameters():
                 parameter.grad = None
+
+
+def _landmark_net(net: nn.Module) -> nn.Module | None:
+    return getattr(getattr(net, "trunk", None), "landmarks", None)

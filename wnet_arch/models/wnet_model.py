@@ -19,11 +19,15 @@ class WNetModel(FaceSRModel):
     :class:`~wnet_arch.losses.wnet_loss.WNetLoss`.
     """
 
+    @staticmethod
+    def check_options(opt: dict) -> None:
+        """Raises :class:`UsageError` unless there is a loss to train with."""
+        if not opt["train"].get("wnet_opt"):
+            raise UsageError("train.wnet_opt is missing from the options: WNetModel needs it (type: WNetLoss)")
+
     def init_losses(self) -> None:
-        options = self.opt["train"].get("wnet_opt")
-        if not options:
-            raise UsageError("train: WNetModel needs wnet_opt (type: WNetLoss)")
-        self.cri_wnet = self._build_loss(options)
+        self.check_options(self.opt)
+        self.cri_wnet = self._build_loss(self.opt["train"]["wnet_opt"])
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)

@@ -1,0 +1,11 @@
+"""Option files: reading, overriding, and checking everything that can be checked before a run creates anything.
+
+An error names the key as ``datasets.train.dataroot``, says what is wrong and what to do. Every key is described in
+:mod:`wnet_arch.options.blocks` and :mod:`wnet_arch.options.training`; ``options/README.md`` is made from there.
+"""
+
+from wnet_arch.options.checks import check, check_schema, list_problems
+from wnet_arch.options.files import framework_reads, load, load_as_framework, save
+from wnet_arch.options.overrides import override
+
+__all__ = ["check", "check_schema", "framework_reads", "list_problems", "load", "load_as_framework", "override", "save"]

@@ -1,0 +1,222 @@
+"""The blocks of an option file and what each key means: the one source of checks, JSON schema and options/README.md.
+
+``default`` is what holds where a key is not given. What depends on ``type`` and ``model_type`` is joined in
+:mod:`wnet_arch.options.schema`; the blocks of ``train`` are in :mod:`wnet_arch.options.training`. Annotations are evaluated,
+by Python 3.9 too, and written for it.
+"""
+
+from typing import Any, ClassVar, Optional
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wnet_arch.options.kinds import (
+    Count,
+    CountOrZero,
+    Devices,
+    Flag,
+    FolderName,
+    Names,
+    Numbers,
+    Positive,
+    Text,
+    choice,
+    whole,
+)  # fmt: skip
+
+
+class Block(BaseModel):
+    """A block of keys; others are errors.
+
+    Class attributes:
+        owner: what reads it, for messages.
+        unknown_hint: what to say of keys that are not options.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), arbitrary_types_allowed=True)
+    owner: ClassVar[str] = ""
+    unknown_hint: ClassVar[str] = ""
+
+
+class OpenBlock(Block):
+    """A block that may have keys which nobody here knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Named(OpenBlock):
+    """What builds a class: `type` names it, the other keys are its arguments."""
+
+    type: Text = Field(description="name in the framework's registry")
+
+
+# --- data sets --------------------------------------------------------------------------------------------------------
+
+
+class Dataset(Block):
+    """What the framework reads of a data set, whatever its type."""
+
+    name: Text = Field(description="name in logs and folders")
+    type: Text = Field(description="a registered data set")
+    batch_size_per_gpu: Optional[Count] = Field(None, description="images of an iteration and process; training needs it")
+    num_worker_per_gpu: Optional[CountOrZero] = Field(
+        None, description="processes that load images, 0: the training's own; training needs it"
+    )
+    dataset_enlarge_ratio: Optional[Positive] = Field(1, description="an epoch is so many times as long as the data set")
+    prefetch_mode: Optional[choice("cpu", "cuda")] = Field(None, description="fetch batches ahead; `cuda` needs `pin_memory`")
+    num_prefetch_queue: Count = Field(1, description="batches ahead with `prefetch_mode: cpu`")
+    pin_memory: Flag = Field(False, description="batches in memory that a GPU copies faster")
+    persistent_workers: Flag = Field(False, description="keep the loading processes between epochs; needs some, in training only")
+    use_shuffle: Optional[Flag] = Field(None, description="not read: training always shuffles, validation never")
+
+
+class FaceDataset(Dataset):
+    """`PairedFaceParsingDataset`: LR face, HR face, parsing map."""
+
+    dataroot: Optional[Names] = Field(None, description="a set made by `wnet prepare`, or several; or give `dataroot_gt`")
+    dataroot_gt: Optional[Text] = Field(None, description="folder of HR images")
+    dataroot_lq: Optional[Text] = Field(None, description="folder of LR images of the same names; made from HR if not given")
+    dataroot_parsing: Optional[Text] = Field(None, description="folder of label maps of the same names; unknown if not given")
+    use_hflip: Optional[Flag] = Field(False, description="mirror at random in training")
+    landmarks: Optional[Flag] = Field(False, description="give the 68 landmarks, too; needs `wnet prepare --landmarks`")
+
+
+class ImageStore(Block):
+    """Where the framework's data sets read images from."""
+
+    type: choice("disk", "lmdb", "memcached") = Field(description="kind of store")
+    readonly: Flag = Field(True, description="lmdb: open for reading only")
+    lock: Flag = Field(False, description="lmdb: lock while reading")
+    readahead: Flag = Field(False, description="lmdb: let the system read ahead")
+    server_list_cfg: Optional[Text] = Field(None, description="memcached: file with the servers")
+    client_cfg: Optional[Text] = Field(None, description="memcached: file of the client")
+    sys_path: Optional[Text] = Field(None, description="memcached: folder of its Python module")
+
+
+class LQDataset(Dataset):
+    """`SingleImageDataset`: LR images alone, for `basicsr test`."""
+
+    dataroot_lq: Text = Field(description="folder or LMDB of LR images")
+    io_backend: ImageStore = Field(description="where images are read from")
+    meta_info_file: Optional[Text] = Field(None, description="text file that lists the images to use")
+    mean: Optional[Numbers] = Field(None, description="subtracted from R, G, B in [0, 1]")
+    std: Optional[Numbers] = Field(None, description="R, G, B are divided by")
+    color: Optional[choice("y", "rgb")] = Field(None, description="`y`: luminance alone")
+
+
+class PairedDataset(LQDataset):
+    """`PairedImageDataset`: HR and LR images."""
+
+    dataroot_gt: Text = Field(description="folder or LMDB of HR images")
+    filename_tmpl: Text = Field("{}", description="name of the LR image; `{}` is that of the HR image")
+    gt_size: Optional[Count] = Field(None, description="side of the HR patches; training needs it")
+    use_hflip: Optional[Flag] = Field(None, description="mirror at random; training needs it")
+    use_rot: Optional[Flag] = Field(None, description="turn by 90 degrees at random; training needs it")
+
+
+# --- validation, logs, paths ------------------------------------------------------------------------------------------
+
+
+class Metric(Named):
+    """A metric under a name of your own; its other keys are arguments of its function."""
+
+    type: Text = Field(description="a registered metric, such as `calculate_psnr`")
+    better: choice("higher", "lower") = Field("higher", description="which values are better")
+    crop_border: CountOrZero = Field(0, description="the framework's metrics need it: pixels left out at each border")
+    test_y_channel: Flag = Field(False, description="the framework's metrics: compare luminance alone")
+    input_order: choice("HWC", "CHW") = Field("HWC", description="the framework's metrics: how images lie in memory")
+
+
+class Val(Block):
+    """Validation, in training and by `basicsr test`."""
+
+    val_freq: Optional[Count] = Field(None, description="every so many iterations; training needs it")
+    save_img: Flag = Field(description="write the images, too")
+    pbar: Optional[Flag] = Field(False, description="show progress")
+    suffix: Optional[Text] = Field(None, description="in names of written images, for that of the run")
+    metrics: Optional[dict[str, Metric]] = Field(None, description="metrics by names of your own; `~`: none")
+
+
+class EngineVal(Val):
+    """`val`, models of this package."""
+
+    keep_best: Optional[Text] = Field(
+        None, description="name of a metric: the network best in it on the first set is kept as `net_g_best.pth`"
+    )
+
+
+class Wandb(Block):
+    """Weights & Biases, fed from TensorBoard."""
+
+    project: Optional[Text] = Field(None, description="name of the project; `~`: not used")
+    resume_id: Optional[Text] = Field(None, description="id of a run to be continued")
+
+
+class Logger(Block):
+    """What a training reports and saves."""
+
+    print_freq: Count = Field(description="a line every so many iterations")
+    save_checkpoint_freq: Count = Field(description="networks and training state every so many iterations")
+    use_tb_logger: Flag = Field(description="write for TensorBoard, into `tb_logger/NAME`")
+    wandb: Optional[Wandb] = Field(None, description="Weights & Biases")
+    progress: Flag = Field(True, description="a progress bar, where the output is a terminal")
+
+
+class EngineLogger(Logger):
+    """`logger`, models of this package."""
+
+    keep_last: Optional[Count] = Field(None, description="checkpoints that stay; all where not given")
+    sheet: CountOrZero = Field(4, description="faces on the validation sheet in TensorBoard; 0: none")
+
+
+class Paths(Block):
+    """Files that a run starts from. For other networks `network_X` there are `pretrain_network_X` and so on."""
+
+    unknown_hint = " is not an option: the framework would make a folder of that name"
+
+    pretrain_network_g: Optional[Text] = Field(None, description="weights to start from, `.pth` or `.safetensors`")
+    strict_load_g: Flag = Field(True, description="demand all weights; `false`: load what fits")
+    param_key_g: Optional[Text] = Field("params", description="which weights of the file: `params`, or `params_ema`, the average")
+    pretrain_network_d: Optional[Text] = Field(None, description="the same for the discriminator")
+    strict_load_d: Flag = Field(True, description="the same for the discriminator")
+    param_key_d: Optional[Text] = Field("params", description="the same for the discriminator")
+    resume_state: Optional[Text] = Field(None, description="state to continue from; `--auto_resume` finds the newest by itself")
+    ignore_resume_networks: Optional[Names] = Field(None, description="networks, as `network_d`, not to be loaded when continuing")
+
+
+class Distributed(Block):
+    """Several processes."""
+
+    backend: choice("auto", "nccl", "gloo") = Field("auto", description="`auto`: nccl on GPUs, gloo on CPUs")
+    port: whole(1, 65535) = Field(29500, description="where the processes meet, under Slurm; for torchrun, see its `--master-port`")
+    timeout: Positive = Field(10, description="minutes a process waits for the others")
+
+
+# --- the whole file ---------------------------------------------------------------------------------------------------
+
+
+class Options(Block):
+    """Every run."""
+
+    name: FolderName = Field(description="of the run: its folder in `experiments/` or `results/`")
+    model_type: Text = Field(description="a registered model: what is trained, with which losses")
+    scale: Count = Field(description="factor of enlargement; networks of this package: 4 or 8")
+    num_gpu: Devices = Field(description="GPUs of a process; `auto`: all there are, `0`: CPU")
+    manual_seed: Optional[whole(0, 2**32 - 1001)] = Field(None, description="of all random numbers; drawn where not given")
+    datasets: dict[str, Any] = Field(
+        description="blocks `train`, `val`, `val_1`, ...; for `basicsr test`: `test`, `test_1`, ... or `val`"
+    )
+    network_g: Named = Field(description="the network: `type`, and arguments of its class")
+    path: Paths = Field(description="files to start from")
+    train: Optional[Any] = Field(None, description="the training; needed by `basicsr train`")
+    val: Optional[Val] = Field(None, description="the validation; `~`: none in training")
+    logger: Optional[Logger] = Field(None, description="reports and checkpoints; needed by `basicsr train`")
+    dist_params: Distributed = Field(Distributed(), description="several processes")
+    find_unused_parameters: Flag = Field(
+        False, description="let DistributedDataParallel look for weights without a gradient; costs time"
+    )
+
+
+class AdversarialOptions(Options):
+    """Models with a discriminator, too."""
+
+    network_d: Optional[Named] = Field(None, description="the discriminator: `type`, and arguments of its class")

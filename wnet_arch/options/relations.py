@@ -1,0 +1,212 @@
+"""What must fit together in options whose keys and types are right."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from basicsr.models.base_model import BaseModel
+from basicsr.models.sr_model import SRModel
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils import registry
+
+from wnet_arch.archs.base import NETWORKS, FaceSRNetwork
+from wnet_arch.distributed import is_joined
+from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.losses.prior_losses import PriorLoss
+from wnet_arch.models import WNetModel
+from wnet_arch.options.schema import has_own, train_block
+from wnet_arch.options.signatures import optimizers, registered
+from wnet_arch.options.training import FaceSRTrain
+
+#: Data sets whose samples are known to have no parsing map.
+_WITHOUT_PARSING = ("PairedImageDataset", "SingleImageDataset", "FFHQDataset")
+
+
+def find_contradictions(opt: dict, is_train: bool) -> list[str]:
+    """Lines for combinations that cannot work.
+
+    Args:
+        opt: options in which the schema found nothing wrong.
+        is_train: for ``basicsr train``, else for ``basicsr test``.
+    """
+    found = [*_devices(opt), *_networks(opt), *_datasets(opt, is_train), *_metrics(opt), *_paths(opt["path"], opt)]
+    if is_train:
+        found += [*_optimizers(opt), *_schedules(opt["train"]), *_model(opt)]
+    return found
+
+
+def _devices(opt: dict) -> Iterator[str]:
+    gpus, there = opt["num_gpu"], torch.cuda.device_count()
+    if gpus != "auto" and gpus > there:
+        yield f"num_gpu is {gpus}, but this machine has {there}; use auto"
+
+    if (opt.get("train") or {}).get("sync_bn") and is_joined() and (gpus == 0 or not there):
+        yield "train.sync_bn: PyTorch synchronises batch normalisation on GPUs only; set it to false on CPUs"
+
+
+def _networks(opt: dict) -> Iterator[str]:
+    for key in ("network_g", "network_d"):
+        block = opt.get(key)
+        cls = registered(registry.ARCH_REGISTRY, block["type"]) if block else None
+        if not inspect.isclass(cls) or not issubclass(cls, FaceSRNetwork):
+            continue
+        if key == "network_d":
+            yield f"network_d: {cls.__name__} super-resolves; a discriminator is wanted"
+            continue
+        scale = block.get("scale", inspect.signature(cls).parameters["scale"].default)
+        if scale != opt["scale"]:
+            yield f"network_g.scale is {scale}, but scale is {opt['scale']}; give both the same"
+
+
+def _datasets(opt: dict, is_train: bool) -> Iterator[str]:
+    tested = Counter(block["name"] for phase, block in opt["datasets"].items() if phase != "train")
+    for name, count in tested.items():
+        if count > 1:
+            yield f"datasets: {count} sets to validate on are called '{name}'; give each a name of its own"
+    if not opt["datasets"]:
+        yield "datasets is empty: name at least one data set"
+    for phase, block in opt["datasets"].items():
+        workers = block.get("num_worker_per_gpu", 0) if phase == "train" else 0
+        if block.get("persistent_workers") and not workers:
+            fix = "raise that, or remove this" if phase == "train" else "remove it: validation loads by itself"
+            yield f"datasets.{phase}.persistent_workers needs num_worker_per_gpu above 0; {fix}"
+        if block.get("prefetch_mode") == "cuda" and is_train and phase == "train":
+            if block.get("pin_memory") is not True:
+                yield f"datasets.{phase}.prefetch_mode: cuda needs pin_memory: true beside it"
+            if not torch.cuda.is_available() or opt["num_gpu"] == 0:
+                yield f"datasets.{phase}.prefetch_mode: cuda needs a GPU; use cpu or ~"
+
+
+def _metrics(opt: dict) -> Iterator[str]:
+    """A metric may know its options: a function ``check_options`` of it which raises UsageError."""
+    val = opt.get("val") or {}
+    metrics = val.get("metrics") or {}
+    for name, block in metrics.items():
+        metric = registered(registry.METRIC_REGISTRY, block["type"])
+        try:
+            if hasattr(metric, "check_options"):
+                metric.check_options(block)
+        except UsageError as error:
+            yield f"val.metrics.{name}: {error}"
+        else:
+            if getattr(metric, "better", "higher") == "lower" and not block.get("better"):
+                yield f"val.metrics.{name}: add `better: lower`, the framework takes higher values for better ones"
+    best = val.get("keep_best")
+    if best is not None and best not in metrics:
+        yield f"val.keep_best: no metric is called '{best}'{did_you_mean(best, metrics) if metrics else '; val.metrics is empty'}"
+    elif best is not None and "train" in opt["datasets"] and not any(phase.startswith("val") for phase in opt["datasets"]):
+        yield "val.keep_best: there is nothing to validate on; add datasets.val"
+
+
+def _paths(paths: dict, opt: dict) -> Iterator[str]:
+    for key, value in paths.items():
+        network = key.replace("pretrain_", "")
+        if key.startswith("pretrain_network") and value and network not in opt:
+            yield f"path.{key}: there is no {network} to load it into; remove one or add the other"
+        elif (key.startswith("pretrain_network") or key == "resume_state") and value and not _is_file(value):
+            yield f"path.{key}: there is no file {value}"
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isfile(os.path.expanduser(path))
+    except ValueError:  # a character that no name can have
+        return False
+
+
+def _optimizers(opt: dict) -> Iterator[str]:
+    """Every optimizer can be made; the framework's own models take Adam alone."""
+    cls = registered(registry.MODEL_REGISTRY, opt["model_type"])
+    for key in ("optim_g", "optim_d"):
+        block = dict(opt["train"].get(key) or {})
+        if not block or has_own(cls, "get_optimizer"):
+            continue
+        name = block.pop("type")
+        if getattr(cls, "get_optimizer", None) is BaseModel.get_optimizer and name != "Adam":
+            yield f"train.{key}.type: {opt['model_type']} takes Adam alone, not {name}; the models of wnet_arch take any"
+            continue
+        try:
+            optimizers()[name]([torch.nn.Parameter(torch.zeros(1))], **block)
+        except (TypeError, ValueError, RuntimeError) as error:
+            yield f"train.{key}: {name} cannot be built: {error}"
+
+
+def _schedules(train: dict) -> Iterator[str]:
+    for key in ("scheduler", "scheduler_d"):
+        block = train.get(key) or {}
+        weights = len(block.get("restart_weights", [1]))
+        if "periods" in block:
+            if weights != len(block["periods"]):
+                yield f"train.{key}.restart_weights has {weights} entries, periods {len(block['periods'])}; give one for each"
+            if sum(block["periods"]) < train["total_iter"]:
+                yield (
+                    f"train.{key}.periods add up to {sum(block['periods'])}, less than total_iter ({train['total_iter']}); "
+                    "behind them there would be no learning rate: make them longer"
+                )
+        elif weights != len(block.get("restarts", [0])):
+            restarts = len(block.get("restarts", [0]))
+            yield f"train.{key}.restart_weights has {weights} entries, restarts {restarts}; give one for each"
+
+
+def _model(opt: dict) -> Iterator[str]:
+    """What a model needs; it may know more: a static method ``check_options`` of it which raises UsageError."""
+    cls, train = registered(registry.MODEL_REGISTRY, opt["model_type"]), opt["train"]
+    if issubclass(cls, SRGANModel):
+        needed = {"network_d": opt.get("network_d"), "train.optim_d": train.get("optim_d"), "train.gan_opt": train.get("gan_opt")}
+        lacking = [key for key, block in needed.items() if not block]
+        yield from (f"{key} is missing from the options: {opt['model_type']} trains against a discriminator" for key in lacking)
+    if _needs_image_loss(cls) and not (train.get("pixel_opt") or train.get("perceptual_opt")):
+        yield "train.pixel_opt is missing from the options, and perceptual_opt too: there is no loss to train with"
+    data = opt["datasets"]["train"]["type"]
+    if issubclass(cls, WNetModel) and data in _WITHOUT_PARSING:
+        yield f"datasets.train.type: {data} gives no parsing maps, which {opt['model_type']} needs; use PairedFaceParsingDataset"
+    yield from _outputs(opt, cls)
+    if hasattr(cls, "check_options"):
+        try:
+            cls.check_options(opt)
+        except UsageError as error:
+            yield str(error)
+
+
+def _outputs(opt: dict, cls: type) -> Iterator[str]:
+    """Whether the network gives what a loss reads of it, as far as networks say it in the annotation of ``restore``."""
+    train, block = opt["train"], opt["network_g"]
+    network = registered(registry.ARCH_REGISTRY, block["type"])
+    wanted = {"wavelet_opt": ("wavelets",)} if train.get("wavelet_opt") else {}
+    if issubclass(cls, WNetModel):
+        wanted["wnet_opt"] = ("parsing",)
+    if train.get("prior_opt"):
+        loss = registered(registry.LOSS_REGISTRY, train["prior_opt"]["type"])
+        wanted["prior_opt"] = loss.fields if issubclass(loss, PriorLoss) else ()
+    for key, fields in wanted.items():
+        given = _output_fields(network)
+        lacking = [field for field in fields if given is not None and field not in given]
+        if lacking:
+            able = [name for name, other in sorted(NETWORKS.items()) if set(fields) <= (_output_fields(other) or set())]
+            what = " and no ".join(lacking)
+            yield f"network_g.type: {block['type']} gives no {what}, which train.{key} needs; use {' or '.join(able)}"
+        elif key == "wavelet_opt" and block.get("wavelet") is False:
+            yield "network_g.wavelet is false, so there is nothing for train.wavelet_opt; set it to true, or remove that loss"
+
+
+def _output_fields(network: type) -> set[str] | None:
+    """What a network gives with ``return_aux=True``; ``None`` where it does not say."""
+    restore = getattr(network, "restore", None)
+    annotation = getattr(restore, "__annotations__", {}).get("return")
+    if not isinstance(annotation, str):
+        return None
+    known = vars(sys.modules[restore.__module__])
+    kinds = [known.get(name.strip()) for name in annotation.split("|") if name.strip() != "torch.Tensor"]
+    if not all(hasattr(kind, "_fields") for kind in kinds):
+        return None
+    return {"sr"}.union(*(kind._fields for kind in kinds))
+
+
+def _needs_image_loss(cls: type) -> bool:
+    ours = issubclass(train_block(cls)[0], FaceSRTrain) and not has_own(cls, "init_losses")
+    return ours or getattr(cls, "init_training_settings", None) is SRModel.init_training_settings

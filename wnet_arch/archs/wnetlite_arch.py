@@ -79,10 +79,13 @@ class LeanFusion(nn.Module):
 
 
 class Enlarge(nn.Sequential):
-    """Doubles the size by pixel shuffle: (B, C, H, W) -> (B, C', 2H, 2W)."""
+    """Doubles the size by pixel shuffle: (B, C, H, W) -> (B, C', 2H, 2W). The four pixels of one start with equal weights."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(conv1x1(in_channels, 4 * out_channels), nn.PixelShuffle(2))
+        with torch.no_grad():
+            for parameter in self[0].parameters():
+                parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
 
 
 class WNetLiteTrunk(nn.Module):
@@ -166,10 +169,12 @@ class WNetLite(FaceSRNetwork):
         position: bool = True,
     ):
         super().__init__(scale)
-        if num_feat % 8 or num_feat < 16 or num_feat % num_heads:
-            raise NetworkError(f"WNetLite: num_feat is a multiple of 8 and of num_heads ({num_heads}), not {num_feat!r}")
-        if len(depths) != 4 or min(depths) < 0:
-            raise NetworkError(f"WNetLite: depths are four numbers of blocks, not {depths!r}")
+        if not isinstance(num_feat, int) or num_heads < 1 or num_feat % 8 or num_feat < 16 or num_feat % num_heads:
+            raise NetworkError(
+                f"WNetLite takes a multiple of 8 and of num_heads ({num_heads}), at least 16, for num_feat, not {num_feat!r}"
+            )
+        if len(depths) != 4 or not all(isinstance(depth, int) and depth >= 0 for depth in depths):
+            raise NetworkError(f"WNetLite takes four numbers of blocks for depths, not {depths!r}")
         self.trunk = WNetLiteTrunk(scale, num_feat, tuple(depths), num_heads, attention, parsing, position)
 
     def restore(self, lq: torch.Tensor) -> WNetOutput:

@@ -42,6 +42,24 @@ def test_a_sample_is_what_was_stored(face_set):
     assert sample["lq_path"] == sample["gt_path"] == "face002.png"
 
 
+def test_several_sets_are_drawn_from_together(tmp_path, face_set):
+    other = write_set(tmp_path / "other", count=2, seed=50)
+    joined, first, second = (
+        dataset(dataroot=[str(face_set), str(other)]),
+        dataset(dataroot=str(face_set)),
+        dataset(dataroot=str(other)),
+    )
+    assert len(joined) == len(first) + len(second)
+    for index, (one, sample) in enumerate(((first[3], joined[3]), (second[1], joined[len(first) + 1]))):
+        assert sample["lq_path"] == f"{index}_{one['lq_path']}"
+        assert all(torch.equal(sample[name], one[name]) for name in ("lq", "gt", "parsing"))
+    assert torch.equal(pickle.loads(pickle.dumps(joined))[7]["gt"], second[1]["gt"])
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
+        dataset(dataroot=[str(face_set), str(tmp_path / "nowhere")])
+    with pytest.raises(DataError, match="prepared for x4"):
+        dataset(dataroot=[str(face_set), str(write_set(tmp_path / "x4", count=1, scales=(4,)))])
+
+
 def test_folders_give_the_same_samples_as_the_set(face_set, folders):
     from_set = dataset(dataroot=str(face_set))
     from_folders = dataset(dataroot_gt=str(folders / "gt"), dataroot_parsing=str(folders / "labels"))

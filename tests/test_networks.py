@@ -12,9 +12,10 @@ from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 from safetensors.torch import load, save
 from torch.nn.utils import parameters_to_vector
+from torch.utils.flop_counter import FlopCounterMode
 
 from wnet_arch import create_network, list_networks
-from wnet_arch.archs.base import NETWORKS
+from wnet_arch.archs.base import NETWORKS, enlarge
 from wnet_arch.errors import NetworkError
 
 #: Options that make a network quick. One that is not named here is tested with its defaults.
@@ -36,10 +37,15 @@ SMALL = {
     "WFEN": {"num_feat": 8},
     "WIPA": {"num_feat": 8},
     "WNet": {"num_feat": 16, "peak": 1},
+    "WNetLite": {"num_feat": 32, "depths": (1, 1, 1, 1)},
 }
 
 #: Values that must be refused, as (network, option, value).
 WRONG = [
+    ("WNetLite", "num_feat", 20),
+    ("WNetLite", "num_heads", 3),
+    ("WNetLite", "depths", (1, 2, 3)),
+    ("WNetLite", "depths", (1, 2, 3, -1)),
     ("CTCNet", "num_refinements", 0),
     ("DIC", "num_steps", 1),
     ("DIC", "num_prior_feat", 12),
@@ -305,3 +311,48 @@ def test_priors_have_the_shapes_they_are_documented_with():
         "SFMNet": {"frequency": [(3, 128, 128)]},
     }
     assert small("FishFSRNet", 8)(lq, return_aux=True).parsing.shape == (1, 3, 16, 16)
+
+
+# --- WNetLite -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [4, 8])
+def test_wnetlite_costs_less_than_half_of_sparnet(scale):
+    costs = {}
+    for name in ("WNetLite", "SPARNet"):
+        network = create_network(name, scale).to("meta")
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.rand(1, 3, 128 // scale, 128 // scale, device="meta"))
+        costs[name] = counter.get_total_flops()
+    assert costs["WNetLite"] < costs["SPARNet"] / 2
+
+
+@pytest.mark.parametrize("parsing", [True, False])
+def test_wnetlite_starts_from_the_enlarged_face_and_uses_its_map(parsing):
+    torch.manual_seed(0)
+    network = create_network("WNetLite", 8, num_feat=32, depths=(1, 1, 1, 1), parsing=parsing).eval()
+    lq = torch.rand(1, 3, 8, 8)
+    out = network(lq, return_aux=True)
+    assert (out.sr - enlarge(lq, 8)).abs().max() < 0.05
+    assert out.parsing.shape == out.sr.shape
+    assert bool(out.parsing.abs().max() > 0) is parsing
+    if parsing:
+        for fusion in network.trunk.fusions:
+            torch.nn.init.normal_(fusion.fuse.weight)
+        torch.nn.init.normal_(network.trunk.to_rgb.weight)
+        before = network(lq)
+        torch.nn.init.constant_(network.trunk.to_map[-1].bias, 1.0)
+        assert not torch.equal(network(lq), before)
+
+
+def test_wnetlite_knows_places_of_the_face():
+    """What is learned of a place moves with the size of the face, and is the only thing that tells one grey pixel from another."""
+    torch.manual_seed(0)
+    network = create_network("WNetLite", 4, num_feat=32, depths=(0, 0, 0, 0), attention=False).eval()
+    torch.nn.init.normal_(network.trunk.to_rgb.weight)
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    inside = network(grey)[..., 32:96, 32:96]
+    assert (inside - inside.mean((2, 3), keepdim=True)).abs().max() < 1e-5
+    network.trunk.position.data[..., 8, 8] = 1
+    assert network(grey)[..., 64:72, 64:72].std() > 1e-3
+    assert network(torch.full((1, 3, 48, 48), 0.5)).shape == (1, 3, 192, 192)

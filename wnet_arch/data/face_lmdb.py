@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -177,6 +177,26 @@ class LMDBReader:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_environment": None}
+
+
+class JoinedReader:
+    """Several LMDBs as one, with the interface of :class:`LMDBReader`; ``1/face`` is the key ``face`` of the second.
+
+    Args:
+        paths: folders of the LMDBs.
+
+    Raises:
+        DataError: one of them is not an image LMDB.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        self.readers = [LMDBReader(path) for path in paths]
+        self.path = " + ".join(paths)
+        self.keys = [f"{number}/{key}" for number, reader in enumerate(self.readers) for key in reader.keys]
+
+    def get(self, key: str) -> bytes:
+        number, _, rest = key.partition("/")
+        return self.readers[int(number)].get(rest)
 
 
 class GrowingLMDB:

@@ -13,7 +13,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from PIL import Image
 from torch.utils.data import Dataset
 
-from wnet_arch.data.face_lmdb import LANDMARKS, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
+from wnet_arch.data.face_lmdb import LANDMARKS, JoinedReader, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
 from wnet_arch.errors import DataError, UsageError, did_you_mean
 from wnet_arch.faces import labels, landmarks
 
@@ -98,7 +98,8 @@ class PairedFaceParsingDataset(Dataset):
 
     Options (a block of ``datasets`` in an option file):
 
-    * ``dataroot``: a set made by ``wnet prepare`` (``gt.lmdb``, ``lq_x4.lmdb`` or ``lq_x8.lmdb``, ``parsing.lmdb``); or
+    * ``dataroot``: a set made by ``wnet prepare`` (``gt.lmdb``, ``lq_x4.lmdb`` or ``lq_x8.lmdb``, ``parsing.lmdb``), or a list of
+      sets, drawn from together; or
     * ``dataroot_gt``: a folder of HR images; ``dataroot_lq``: a folder of LR images of the same stems (without it they are
       made from the HR ones by PIL's bicubic filter); ``dataroot_parsing``: a folder of label maps of the same stems (without
       it every map is unknown).
@@ -136,23 +137,33 @@ class PairedFaceParsingDataset(Dataset):
         mixed = [option for option in ("dataroot_gt", "dataroot_lq", "dataroot_parsing") if self.opt.get(option)]
         if mixed:
             raise UsageError(f"give dataroot (a set) or {mixed[0]} (a folder), not both")
-        root = os.path.expanduser(self.opt["dataroot"])
+        for root in self._roots():
+            self._check_set(root)
+        return tuple(self._reader(kind) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
+
+    def _roots(self) -> list[str]:
+        roots = self.opt["dataroot"]
+        return [os.path.expanduser(root) for root in (roots if isinstance(roots, (list, tuple)) else [roots])]
+
+    def _check_set(self, root: str) -> None:
         if not os.path.isdir(root):
             raise DataError(f"dataroot: there is no folder {root}; `wnet prepare --out {root} ...` makes one")
         scales = read_manifest(root)["scales"]
         if self.scale not in scales:
             have = " and ".join(f"x{scale}" for scale in scales)
             raise DataError(f"the set {root} was prepared for {have}, not x{self.scale}: prepare it again with --scales")
-        return tuple(LMDBReader(os.path.join(root, f"{kind}.lmdb")) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
 
-    def _open_landmarks(self) -> LMDBReader:
+    def _reader(self, kind: str) -> LMDBReader | JoinedReader:
+        paths = [os.path.join(root, f"{kind}.lmdb") for root in self._roots()]
+        return LMDBReader(paths[0]) if len(paths) == 1 else JoinedReader(paths)
+
+    def _open_landmarks(self) -> LMDBReader | JoinedReader:
         if not self.opt.get("dataroot"):
             raise UsageError("landmarks: true needs dataroot, a set made by `wnet prepare --landmarks`")
-        root = os.path.expanduser(self.opt["dataroot"])
-        path = os.path.join(root, f"{LANDMARKS}.lmdb")
-        if not os.path.isdir(path):
-            raise DataError(f"the set {root} has no landmarks: prepare it again with --landmarks")
-        return LMDBReader(path)
+        for root in self._roots():
+            if not os.path.isdir(os.path.join(root, f"{LANDMARKS}.lmdb")):
+                raise DataError(f"the set {root} has no landmarks: prepare it again with --landmarks")
+        return self._reader(LANDMARKS)
 
     def _open_folders(self) -> tuple:
         if not self.opt.get("dataroot_gt"):
@@ -203,8 +214,8 @@ class PairedFaceParsingDataset(Dataset):
             "lq": image_tensor(lq),
             "gt": image_tensor(gt),
             "parsing": torch.from_numpy(np.array(parsing)),
-            "lq_path": f"{key}.png",
-            "gt_path": f"{key}.png",
+            "lq_path": f"{key.replace('/', '_')}.png",
+            "gt_path": f"{key.replace('/', '_')}.png",
         }
         if points is not None:
             sample["landmarks"] = torch.from_numpy(points)

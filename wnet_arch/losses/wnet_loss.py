@@ -75,6 +75,7 @@ class WNetLoss(nn.Module):
         layer_weights: weight of each VGG layer. The paper says "the k-th"; conv5_4 before ReLU is the framework's habit, and
             1 the weight equation 26 prints. The deepest features are large: see the option files for a balanced weight.
         perceptual_weight: weight of the perceptual part inside each component (1 in equation 27).
+        pixel_criterion: ``"mse"`` as in equation 24, or ``"l1"``, which most networks of the field train with.
 
     Raises:
         UsageError: a value outside the ones named above.
@@ -91,8 +92,12 @@ class WNetLoss(nn.Module):
         vgg: str | None = "vgg19-normalised",
         layer_weights: dict[str, float] | None = None,
         perceptual_weight: float = 1.0,
+        pixel_criterion: str = "mse",
     ):
         super().__init__()
+        if pixel_criterion not in ("mse", "l1"):
+            raise UsageError(f"WNetLoss: pixel_criterion is 'mse' or 'l1', not {pixel_criterion!r}")
+        self.pixel_criterion = F.mse_loss if pixel_criterion == "mse" else F.l1_loss
         if parsing_target not in ("hr", "lr"):
             raise UsageError(f"WNetLoss: parsing_target is 'hr' or 'lr', not {parsing_target!r}")
         if parsing_target == "lr" and not scale:
@@ -118,7 +123,7 @@ class WNetLoss(nn.Module):
         with full_precision(sr.device):
             sr, parsing, gt = sr.float(), parsing.float(), gt.float()
             terms = OrderedDict(
-                l_pix=self.pixel_weight * F.mse_loss(sr, gt),
+                l_pix=self.pixel_weight * self.pixel_criterion(sr, gt),
                 l_parsing=self.parsing_weight * self.parsing_loss(parsing, label),
             )
             if self.key_weight:

@@ -1,0 +1,148 @@
+"""Trains one network by the recipe that all networks of the model zoo share, within a time or for a number of images.
+
+    python scripts/train_zoo.py WNetLite 8 --minutes 60
+    python scripts/train_zoo.py SPARNet 8 --images 64000
+
+The recipe: the option file of the network (its loss, its start), and for all alike the data (--data, several sets are drawn from
+together), mirroring, Adam 5e-4 falling to 1e-6 along a cosine, a moving average of 0.999, bf16, one seed. With --minutes the pace
+of the first iterations decides how many there will be, so that the learning rate ends at its end; that number is kept in
+OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Adversarial terms are left to the option
+files: networks whose files need a discriminator are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from wnet_arch import options
+
+OPTIONS = Path(__file__).resolve().parents[1] / "options"
+#: Iterations that measure the pace, and those of them that do not count.
+PACE, WARM_UP = 30, 10
+#: Of the time, what validation, checkpoints and start-up take.
+SPARE = 0.1
+
+
+def option_file(network: str, scale: int) -> Path:
+    """The option file of a network, whatever its letters' case."""
+    files = {file.stem.lower(): file for file in (*OPTIONS.glob("*.yml"), *(OPTIONS / "baselines").glob("*.yml"))}
+    file = files.get(f"{network}_x{scale}".lower())
+    if file is None:
+        known = sorted(name.rpartition("_x")[0] for name in files if name.endswith(f"_x{scale}"))
+        sys.exit(f"there is no option file for {network} x{scale}; networks: {', '.join(known)}")
+    if options.load(str(file)).get("network_d"):
+        sys.exit(f"{file.name} trains against a discriminator; this recipe does not")
+    return file
+
+
+def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
+    """The option file with what all networks share."""
+    train, data = opt["train"], opt["datasets"]
+    data["train"].update(
+        dataroot=[str(Path(path).resolve()) for path in args.data], batch_size_per_gpu=args.batch,
+        num_worker_per_gpu=args.workers, persistent_workers=args.workers > 0, use_hflip=True,
+    )  # fmt: skip
+    data["val"]["dataroot"] = str(Path(args.val).resolve())
+    train.update(
+        ema_decay=0.999, total_iter=iterations, precision="bf16", channels_last=True, grad_clip=1.0,
+        warmup_iter=min(200, iterations // 10),
+        optim_g={"type": "Adam", "lr": args.lr, "betas": [0.9, 0.99]},
+        scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
+    )  # fmt: skip
+    opt["network_g"].update(args.network_option)
+    opt["val"].update(val_freq=max(1, iterations // args.validations), pbar=False, keep_best="psnr")
+    opt["logger"].update(print_freq=10, save_checkpoint_freq=max(1, min(500, iterations // 20)), keep_last=2, use_tb_logger=False)
+    opt["manual_seed"] = args.seed
+    return opt
+
+
+def run(opt: dict, folder: Path, label: str) -> Path:
+    """Trains, or goes on; returns the run's JSON log."""
+    opt = {**opt, "name": label}
+    file = folder / f"{label}.yml"
+    options.save(opt, str(file))
+    code = subprocess.run(
+        [sys.executable, "-m", "wnet_arch.cli.basicsr", "train", "-opt", file.name, "--auto_resume"], cwd=folder
+    ).returncode
+    if code:
+        sys.exit(code)
+    return folder / "experiments" / label / "log.jsonl"
+
+
+def lines(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def plan(args: argparse.Namespace, file: Path, folder: Path) -> dict:
+    """How many iterations: asked for, or as many as the time allows at the pace of the first."""
+    path = folder / "plan.json"
+    asked = {"network": args.network, "scale": args.scale, "minutes": args.minutes, "images": args.images, "batch": args.batch}
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["asked"] != asked:
+            sys.exit(f"{path} is of a run with {kept['asked']}; give the same, or another --out")
+        return kept
+    result = {"asked": asked, "iterations": args.images // args.batch if args.images else None, "seconds": None}
+    if args.minutes:
+        opt = recipe(args, options.load(str(file)), PACE)
+        opt["val"], opt["logger"]["print_freq"] = None, 1
+        times = [line["time"] for line in lines(run(opt, folder, "pace")) if "time" in line][WARM_UP:]
+        result["seconds"] = statistics.median(times)
+        result["iterations"] = int(args.minutes * 60 * (1 - SPARE) / result["seconds"])
+    if result["iterations"] < 10:
+        sys.exit(f"that is time for {result['iterations']} iterations at {result['seconds']:.1f} s each: give more --minutes")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return result
+
+
+def key_value(text: str) -> tuple[str, object]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
+    return key, yaml.safe_load(value)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", help="as its option file is called: WNetLite, WNet, SPARNet, EDSR, ...")
+    parser.add_argument("scale", type=int, choices=(4, 8))
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--minutes", type=float, help="time for all of it, roughly")
+    amount.add_argument("--images", type=int, help="images to see, so that networks are compared at equal data")
+    parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
+    parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="loader processes")
+    parser.add_argument("--validations", type=int, default=4, help="how often to validate (default: 4 times)")
+    parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
+    parser.add_argument("--out", type=Path, default=Path("zoo"))
+    args = parser.parse_args()
+    file = option_file(args.network, args.scale)
+    missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
+    if missing:
+        sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
+    folder = args.out / f"{file.stem}"
+    folder.mkdir(parents=True, exist_ok=True)
+    planned = plan(args, file, folder)
+    iterations = planned["iterations"]
+    print(f"{file.stem}: {iterations} iterations of {args.batch}, {iterations * args.batch} images", flush=True)
+    log = run(recipe(args, options.load(str(file)), iterations), folder, file.stem)
+    best = max((line for line in lines(log) if "psnr" in line), key=lambda line: line["iter"])
+    print(f"{file.stem}: {best['psnr']:.3f} dB at iteration {best['iter']}; weights in {log.parent / 'models'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

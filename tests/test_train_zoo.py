@@ -1,0 +1,71 @@
+"""The recipe of the model zoo: what it plans, that it goes on, what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train_zoo.py"
+SMALL = ["--network-option", "num_feat=32", "depths=[1,1,1,1]"]
+
+
+def train_zoo(folder: Path, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def sets(face_set) -> list:
+    return ["--data", face_set, face_set, "--val", face_set, "--workers", 0, "--batch", 4]
+
+
+def test_a_number_of_images_is_a_number_of_iterations_and_the_run_goes_on(tmp_path, sets):
+    run = train_zoo(tmp_path, "wnetlite", 8, "--images", 40, *sets, *SMALL)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "wnetlite_x8: 10 iterations of 4, 40 images" in run.stdout
+    folder = tmp_path / "zoo" / "wnetlite_x8"
+    opt = yaml.safe_load((folder / "wnetlite_x8.yml").read_text())
+    assert opt["network_g"]["num_feat"] == 32
+    assert len(opt["datasets"]["train"]["dataroot"]) == 2
+    assert opt["train"]["scheduler"]["periods"] == [10]
+    lines = [json.loads(line) for line in (folder / "experiments" / "wnetlite_x8" / "log.jsonl").read_text().splitlines()]
+    assert f"{lines[-1]['psnr']:.3f} dB at iteration 10" in run.stdout
+
+    run = train_zoo(tmp_path, "WNetLite", 8, "--images", 80, *sets, *SMALL)
+    assert run.returncode != 0
+    assert "plan.json is of a run with" in run.stderr
+
+
+def test_time_decides_the_number_of_iterations(tmp_path, sets):
+    run = train_zoo(tmp_path, "WNetLite", 8, "--minutes", 0.2, *sets, *SMALL, "--validations", 1)
+    plan = json.loads((tmp_path / "zoo" / "wnetlite_x8" / "plan.json").read_text())
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert plan["iterations"] == int(0.2 * 60 * 0.9 / plan["seconds"])
+    assert plan["iterations"] >= 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["WNetlight", 8, "--images", 40], "there is no option file for WNetlight x8; networks: "),
+        (["SRGAN", 8, "--images", 40], "SRGAN_x8.yml trains against a discriminator"),
+        (["WNetLite", 8, "--images", 40, "--val", "nowhere"], "there is no set nowhere: make it with `wnet prepare`"),
+        (["WNetLite", 8, "--minutes", 1, "--images", 40], "not allowed with argument"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line(tmp_path, sets, monkeypatch, capsys, arguments, said):
+    spec = importlib.util.spec_from_file_location("train_zoo", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_zoo.py", *map(str, [*sets, *arguments])])
+    with pytest.raises(SystemExit) as stop:
+        script.main()
+    assert said in f"{stop.value.code} {capsys.readouterr().err}"
+    assert not (tmp_path / "zoo").exists()

@@ -1,0 +1,181 @@
+"""WNetLite: W-Net's idea, a face guided by the parsing map that the network itself estimates, at a fraction of the cost."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
+from wnet_arch.archs.layers import ChannelAttention, PixelAttention, conv1x1, conv3x3
+from wnet_arch.archs.wnet_arch import PARSING_CHANNELS, WNetOutput
+from wnet_arch.errors import NetworkError
+
+#: Side of the grid on which most of the work is done, of a 128x128 face.
+GRID = 16
+
+
+class LeanBlock(nn.Module):
+    """x + CA(f_{3x3}(LeakyReLU(f_{3x3}(x)))): what is left of SCAB where the grid is large."""
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            conv3x3(num_feat, num_feat), nn.LeakyReLU(0.2, inplace=True), conv3x3(num_feat, num_feat), ChannelAttention(num_feat)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+class GridAttention(nn.Module):
+    """Self-attention over all positions of a small grid, then a gated 3x3 layer: one eye sees the other.
+
+    Positions are told apart by a depth-wise convolution of the values.
+    """
+
+    def __init__(self, num_feat: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm1, self.norm2 = nn.GroupNorm(1, num_feat), nn.GroupNorm(1, num_feat)
+        self.qkv = conv1x1(num_feat, 3 * num_feat)
+        self.place = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
+        self.project = conv1x1(num_feat, num_feat)
+        self.widen = conv1x1(num_feat, 4 * num_feat)
+        self.mix = nn.Conv2d(4 * num_feat, 4 * num_feat, 3, padding=1, groups=4 * num_feat)
+        self.narrow = conv1x1(2 * num_feat, num_feat)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attend(self.norm1(x))
+        gate, value = self.mix(self.widen(self.norm2(x))).chunk(2, dim=1)
+        return x + self.narrow(F.gelu(gate) * value)
+
+    def attend(self, x: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = x.shape
+        query, key, value = self.qkv(x).chunk(3, dim=1)
+
+        def tokens(t: torch.Tensor) -> torch.Tensor:  # (B, heads, H * W, C / heads)
+            return t.reshape(batch, self.num_heads, channels // self.num_heads, height * width).transpose(-2, -1)
+
+        seen = F.scaled_dot_product_attention(tokens(query), tokens(key), tokens(value))
+        return self.project(seen.transpose(-2, -1).reshape(batch, channels, height, width) + self.place(value))
+
+
+class LeanFusion(nn.Module):
+    """LPF's pixel branch (equation 10): a gate chooses, for every channel of every pixel, between features and map."""
+
+    def __init__(self, num_feat: int):
+        super().__init__()
+        self.embed = conv1x1(PARSING_CHANNELS, num_feat)
+        self.gate = PixelAttention(num_feat)
+        self.fuse = conv1x1(num_feat, num_feat)
+        nn.init.zeros_(self.fuse.weight)  # training starts without the map, which says nothing yet
+        nn.init.zeros_(self.fuse.bias)
+
+    def forward(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
+        parsing = self.embed(F.interpolate(parsing, features.shape[-2:], mode="bilinear", align_corners=False))
+        sigma = self.gate(features + parsing)
+        return features + self.fuse(sigma * features + (1 - sigma) * parsing)
+
+
+class Enlarge(nn.Sequential):
+    """Doubles the size by pixel shuffle: (B, C, H, W) -> (B, C', 2H, 2W). The four pixels of one start with equal weights."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(conv1x1(in_channels, 4 * out_channels), nn.PixelShuffle(2))
+        with torch.no_grad():
+            for parameter in self[0].parameters():
+                parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
+
+
+class WNetLiteTrunk(nn.Module):
+    """LR face and enlarged face -> :class:`WNetOutput`. The arguments are those of :class:`WNetLite`."""
+
+    def __init__(self, scale, num_feat, depths, num_heads, attention, parsing, position):
+        super().__init__()
+        self.fold = 8 // scale
+        widths = [max(num_feat * part // 8, 8) for part in (8, 6, 4, 2)]
+        self.shallow = conv3x3(3 * self.fold**2, widths[0])
+        self.position = nn.Parameter(torch.zeros(1, widths[0], GRID, GRID)) if position else None
+
+        def level(width: int, depth: int, attend: bool) -> nn.Sequential:
+            blocks = []
+            for _ in range(depth):
+                blocks.append(LeanBlock(width))
+                if attend:
+                    blocks.append(GridAttention(width, num_heads))
+            return nn.Sequential(*blocks)
+
+        self.body = level(widths[0], depths[0], attention)
+        self.ups = nn.ModuleList(Enlarge(a, b) for a, b in zip(widths, widths[1:]))
+        self.levels = nn.ModuleList(level(width, depth, False) for width, depth in zip(widths[1:], depths[1:]))
+        self.to_map = nn.Sequential(LeanBlock(widths[1]), conv3x3(widths[1], PARSING_CHANNELS)) if parsing else None
+        self.fusions = nn.ModuleList(LeanFusion(width) for width in widths[1:]) if parsing else None
+        self.to_rgb = conv3x3(widths[-1], 3)
+        nn.init.normal_(self.to_rgb.weight, std=1e-3)  # training starts from the enlarged face
+        nn.init.zeros_(self.to_rgb.bias)
+
+    def forward(self, lq: torch.Tensor, image: torch.Tensor) -> WNetOutput:
+        features = self.shallow(F.pixel_unshuffle(lq - 0.5, self.fold))
+        if self.position is not None:
+            features = features + self._position(features)
+        features = self.body(features) + features
+        parsing = None
+        for number, (up, level) in enumerate(zip(self.ups, self.levels)):
+            features = up(features)
+            if self.to_map is not None:
+                parsing = self.to_map(features) if number == 0 else parsing
+                features = self.fusions[number](features, parsing)
+            features = level(features)
+        if parsing is None:
+            parsing = image.new_zeros(image.shape)
+        else:
+            parsing = F.interpolate(parsing, image.shape[-2:], mode="bilinear", align_corners=False)
+        return WNetOutput(image + self.to_rgb(features), parsing)
+
+    def _position(self, features: torch.Tensor) -> torch.Tensor:
+        if features.shape[-2:] == self.position.shape[-2:]:
+            return self.position
+        return F.interpolate(self.position, features.shape[-2:], mode="bicubic", align_corners=False)
+
+
+@register_network
+class WNetLite(FaceSRNetwork):
+    """W-Net's idea with the work where it is cheap.
+
+    Args:
+        scale: 4 or 8. A x4 face is folded to the grid of the x8 face, four pixels to twelve channels, so both cost the same.
+        num_feat: channels on the grid of 16x16; 3/4, 1/2 and 1/4 of them on those of 32, 64 and 128.
+        depths: blocks on each grid.
+        num_heads: of the attention on the smallest grid.
+        attention: self-attention over the whole face behind every block of the smallest grid.
+        parsing: estimate the map on the grid of 32x32 and fuse it on all larger ones.
+        position: a learned offset for every place of the aligned face.
+
+    Raises:
+        NetworkError: a value outside the ones named above.
+    """
+
+    size_multiple = 8
+
+    def __init__(
+        self,
+        scale: int = 8,
+        num_feat: int = 128,
+        depths: tuple[int, int, int, int] = (6, 3, 2, 1),
+        num_heads: int = 4,
+        attention: bool = True,
+        parsing: bool = True,
+        position: bool = True,
+    ):
+        super().__init__(scale)
+        if not isinstance(num_feat, int) or num_heads < 1 or num_feat % 8 or num_feat < 16 or num_feat % num_heads:
+            raise NetworkError(
+                f"WNetLite takes a multiple of 8 and of num_heads ({num_heads}), at least 16, for num_feat, not {num_feat!r}"
+            )
+        if len(depths) != 4 or not all(isinstance(depth, int) and depth >= 0 for depth in depths):
+            raise NetworkError(f"WNetLite takes four numbers of blocks for depths, not {depths!r}")
+        self.trunk = WNetLiteTrunk(scale, num_feat, tuple(depths), num_heads, attention, parsing, position)
+
+    def restore(self, lq: torch.Tensor) -> WNetOutput:
+        return self.trunk(lq, enlarge(lq, self.scale))

@@ -31,8 +31,8 @@ class Rejected(Exception):
 
 
 class Picture(NamedTuple):
-    """A photo as it is shown: ``rgb`` uint8 (H, W, 3), upright; the ICC profile of these colours, if the file had one; the name that
-    Pillow has for the file's format; and what was changed in opening it, a few words each.
+    """A photo as it is shown: ``rgb`` uint8 (H, W, 3), upright; the ICC profile of these colours, if the file had one; the name
+    that Pillow has for the file's format; and what was changed in opening it, a few words each.
     """
 
     rgb: np.ndarray
@@ -85,7 +85,7 @@ def load_picture(path: Path, min_side: int = MIN_SIDE) -> Picture:
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:
-    """The ICC profile, where it is one of RGB colours (bytes 16 to 19 of its header); others do not fit what is made of the photo."""
+    """The ICC profile, where it is one of RGB colours (bytes 16 to 19 of its header); others do not fit what the photo becomes."""
     profile = image.info.get("icc_profile")
     return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
 

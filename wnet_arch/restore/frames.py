@@ -13,6 +13,11 @@ from wnet_arch.faces.detection import Detection
 OUTPUT = 128
 #: A face whose side is at most so many times that of a network's input is reduced to it; what is larger loses too much.
 MARGIN = 1.25
+#: Faces whose side is so many times the input's, and that are turned by no more than so many degrees, are cut out upright and pixel
+#: by pixel. Any other square must be resampled, and the blur of that costs a network more than a face that stands a little off its
+#: place: of faces tiled at 10 to 20 pixels, those cut so gained 0.3 to 0.6 dB more over bicubic enlargement, turned by 25 degrees
+#: still 0.4 dB (a WNetLite x8 trained for 700 iterations).
+_EXACT_SIDES, _EXACT_TILT = (1 / 1.6, MARGIN), 30.0
 #: The frame of ``celeba-aligned`` by a detector's box: side by the root of the box's area, and its centre below the box's
 #: (negative: above) in the same unit. Medians over 150 photos of CelebA's validation split; RetinaFace's boxes enclose what
 #: MTCNN's do, and were not measured.
@@ -23,8 +28,8 @@ _SIZE_AGREES, _PLACE_AGREES = (0.7, 1.4), 0.25
 
 
 def frame_of(face: Detection, detector: str) -> Tilted:
-    """The square around a face in the frame of ``celeba-aligned``: turned with the face by its five points, or, where it has none or
-    they contradict its box, upright around the box.
+    """The square around a face in the frame of ``celeba-aligned``: turned with the face by its five points, or, where it has none
+    or they contradict its box, upright around the box.
     """
     upright = _around_box(face, detector)
     if face.five is None:
@@ -44,6 +49,16 @@ def whole(side: int) -> Tilted:
 def tilt(frame: Tilted) -> float:
     """How far a frame is turned, in degrees clockwise."""
     return float(-np.degrees(np.arctan2(frame.matrix[1, 0], frame.matrix[0, 0])))
+
+
+def input_square(frame: Tilted, side: int) -> Tilted:
+    """The square that becomes the network's input of ``side`` pixels: the photo's own pixels around the face where that does, see
+    :data:`_EXACT_SIDES`; otherwise the frame.
+    """
+    if not _EXACT_SIDES[0] * side <= frame.side <= _EXACT_SIDES[1] * side or abs(tilt(frame)) > _EXACT_TILT:
+        return frame
+    left, top = np.round(frame.corners.mean(0) - side / 2)
+    return _square(left, top, side)
 
 
 def choose_scale(side: float, scales: Iterable[int]) -> int | None:

@@ -27,7 +27,7 @@ _TRAIN = "train one (README, 'Train') and give its run or weights file: --weight
 
 
 class FaceResult(NamedTuple):
-    """``sr``: uint8 (128, 128, 3). ``skin``: the network's own estimate of the skin, float32 (128, 128), about 0 to 1, or ``None``."""
+    """``sr``: uint8 (128, 128, 3). ``skin``: the network's own estimate of the skin, float32 (128, 128), about 0 to 1, if any."""
 
     sr: np.ndarray
     skin: np.ndarray | None

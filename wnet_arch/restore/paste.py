@@ -1,4 +1,8 @@
-"""Puts a super-resolved face back into the enlarged photo, through a soft mask, so that no seam is to be seen."""
+"""Puts a super-resolved face back into the enlarged photo, so that no seam is to be seen.
+
+What is pasted is not the face itself but what the network has added to plain enlargement of its input. Colours and light then are
+the photo's own, whatever was lost in making the input is still there, and a network that adds nothing changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -63,34 +67,33 @@ def enlarge(photo: np.ndarray, scale: float) -> np.ndarray:
     return np.array(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC))
 
 
-def paste(enlarged: np.ndarray, photo_size: tuple[int, int], frame: Tilted, sr: np.ndarray, mask: np.ndarray) -> None:
-    """Blends a face into the enlarged photo, which is changed. Pixels where the mask is 0 keep their value to the bit.
+def paste(enlarged: np.ndarray, photo_size: tuple[int, int], frame: Tilted, added: np.ndarray, mask: np.ndarray) -> None:
+    """Adds to the enlarged photo, which is changed. Pixels where the mask is 0 keep their value to the bit.
 
     Args:
         enlarged: uint8 (H, W, 3).
         photo_size: height and width before enlargement.
         frame: of the face in the photo before enlargement.
-        sr: the face image, uint8 (N, N, 3).
+        added: what the network has added to plain enlargement of the frame, float32 (N, N, 3), -255 to 255.
         mask: its share in each pixel, float32 (N, N).
     """
     height, width = enlarged.shape[:2]
     factors = np.array((width / photo_size[1], height / photo_size[0]))
     corners = frame.corners * factors
-    left, top = np.floor(corners.min(0)).astype(int).clip(0)
-    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int), (width, height))
+    left, top = np.floor(corners.min(0) + 1e-6).astype(int).clip(0)
+    right, bottom = np.minimum(np.ceil(corners.max(0) - 1e-6).astype(int), (width, height))
     if right <= left or bottom <= top:
         return
-    side = max(1, min(sr.shape[0], round(frame.side * float(factors.min()))))  # reduced first where it would be reduced in turning
-    face = np.array(Image.fromarray(sr).resize((side, side), Image.Resampling.BICUBIC), np.float32)
-    share = np.array(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR))
+    side = max(1, min(added.shape[0], round(frame.side * float(factors.min()))))  # reduced first: turning does not average
+    layers = cv2.resize(np.dstack((added * mask[..., None], mask)), (side, side), interpolation=cv2.INTER_AREA)
     linear = np.linalg.inv(frame.matrix[:, :2])
-    to_photo = np.concatenate((linear / side, -(linear @ frame.matrix[:, 2])[:, None]), 1) * factors[:, None]
-    to_photo[:, 2] += to_photo[:, :2] @ (0.5, 0.5) - 0.5 - (left, top)  # OpenCV counts from pixel centres
+    matrix = np.concatenate((linear / side, -(linear @ frame.matrix[:, 2])[:, None]), 1) * factors[:, None]
+    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5 - (left, top)  # OpenCV counts from pixel centres
     size = int(right - left), int(bottom - top)
-    face = cv2.warpAffine(face, to_photo, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    share = cv2.warpAffine(share, to_photo, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)[..., None]
+    layers = cv2.warpAffine(layers, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     place = enlarged[top:bottom, left:right]
-    place[:] = np.rint(place + share * (face.clip(0, 255) - place)).clip(0, 255).astype(np.uint8)
+    changed = np.rint(place + layers[..., :3]).clip(0, 255).astype(np.uint8)
+    place[:] = np.where(layers[..., 3:] > 0, changed, place)
 
 
 def _central(region: np.ndarray) -> np.ndarray | None:

@@ -31,14 +31,16 @@ class RestoredFace:
         box: left, top, right, bottom in pixels of the photo, as the detector says; of a face image the whole.
         landmarks: float32 (5, 2): eyes, nose, corners of the mouth; ``None`` where the detector has none.
         score: of the detector; ``None`` for a face image.
-        frame: the square that was restored.
+        side: of the face's frame in pixels of the photo, about 1.5 times the width of the face.
+        frame: the square that was, or would have been, restored.
         scale: of the network; ``None`` for a face that was left alone.
         lq, sr, mask: what the network got, uint8 (h, h, 3); what it made, uint8 (128, 128, 3), ``strength`` not regarded; and the
             share of it that was pasted, float32 (128, 128). ``None`` for a face that was left alone.
-        mask_from: ``network``, its own estimate of the skin; ``parser``; or ``oval``, where neither showed a face.
+        mask_from: ``parsing``, or ``oval`` where the estimated parsing shows no face.
     """
 
     box: tuple[float, float, float, float]
+    side: float
     frame: Tilted
     landmarks: np.ndarray | None = None
     score: float | None = None
@@ -55,9 +57,9 @@ class RestoredFace:
         return self.sr is not None
 
     @property
-    def side(self) -> float:
-        """Of the frame, in pixels of the photo."""
-        return self.frame.side
+    def added(self) -> np.ndarray:
+        """What the network has added to plain enlargement of ``lq``: float32 (128, 128, 3)."""
+        return self.sr.astype(np.float32) - enlarge_face(self.lq)
 
 
 @dataclass
@@ -131,8 +133,9 @@ class FaceRestorer:
     def restore(self, image: np.ndarray) -> RestoredPhoto:
         """Restores all faces of a photo that are not larger than the networks' inputs; others are left alone, with a note.
 
-        Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used (of those there are,
-        where no face was restored), or the largest whole number that keeps it below ``MAX_PIXELS``.
+        Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest whole
+        number that keeps it below ``MAX_PIXELS``: not at all where all faces are large already, and by the largest scale that
+        there is where there is no face.
 
         Args:
             image: uint8 (H, W, 3) RGB, upright.
@@ -145,13 +148,15 @@ class FaceRestorer:
         faces = []
         for one in found:
             frame = frames.frame_of(one, self.detector.name)
-            faces.append(RestoredFace(one.box, frame, one.five, one.score, frames.choose_scale(frame.side, self.networks)))
+            scale = frames.choose_scale(frame.side, self.networks)
+            square = frame if scale is None else frames.input_square(frame, self.networks[scale].side)
+            faces.append(RestoredFace(one.box, frame.side, square, one.five, one.score, scale))
         self._super_resolve(photo, faces)
         scale = self._scale_for(photo, faces)
         enlarged = paste.enlarge(photo, scale)
         for face in faces:
             if face.restored:
-                paste.paste(enlarged, photo.shape[:2], face.frame, face.sr, face.mask * np.float32(self.strength))
+                paste.paste(enlarged, photo.shape[:2], face.frame, face.added * np.float32(self.strength), face.mask)
         return RestoredPhoto(enlarged, scale, faces, smallest, self._notes(faces, smallest))
 
     def restore_face(self, image: np.ndarray) -> RestoredPhoto:
@@ -169,14 +174,13 @@ class FaceRestorer:
         if height != width:
             raise DataError(f"an aligned face is square, or a photo of CelebA (178x218); this is {width}x{height}")
         scale = frames.choose_scale(width, self.networks)
-        face = RestoredFace((0.0, 0.0, float(width), float(height)), frames.whole(width), scale=scale)
+        face = RestoredFace((0.0, 0.0, float(width), float(height)), width, frames.whole(width), scale=scale)
         if scale is None:
             return RestoredPhoto(photo, 1.0, [face], width, self._notes([face], SMALLEST))
         network = self.networks[scale]
         face.network, face.lq = network.name, crop.resize(photo, network.side, crop.Image.Resampling.BICUBIC)
         face.sr = network.run([face.lq])[0].sr
-        plain = enlarge_face(face.lq).astype(np.float32)
-        mixed = np.rint(plain + np.float32(self.strength) * (face.sr - plain)).astype(np.uint8)
+        mixed = np.rint(enlarge_face(face.lq) + np.float32(self.strength) * face.added).astype(np.uint8)
         return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width)
 
     def _super_resolve(self, photo: np.ndarray, faces: list[RestoredFace]) -> None:
@@ -192,23 +196,20 @@ class FaceRestorer:
                 self._make_masks(part, [result.skin for result in results])
 
     def _make_masks(self, faces: list[RestoredFace], skins: list[np.ndarray | None]) -> None:
-        regions = [None if skin is None else paste.region_of_skin(skin) for skin in skins]
-        without = [i for i, region in enumerate(regions) if region is None]
-        maps = self.parser.parse_batch([faces[i].sr for i in without]) if without else []
-        parsed = {i: paste.region_of_map(classes) for i, classes in zip(without, maps)}
-        for i, face in enumerate(faces):
-            region, face.mask_from = regions[i], "network"
-            if region is None:
-                region, face.mask_from = parsed[i], "parser"
-            if region is None:
-                region, face.mask_from = paste.oval(frames.OUTPUT), "oval"
-            face.mask = paste.soft_mask(region)
+        """The head in the parser's map of the restored face, with what the network itself takes for skin where it says so."""
+        maps = self.parser.parse_batch([face.sr for face in faces])
+        for face, classes, skin in zip(faces, maps, skins):
+            regions = [paste.region_of_map(classes), None if skin is None else paste.region_of_skin(skin)]
+            known = [region for region in regions if region is not None]
+            face.mask_from = "parsing" if known else "oval"
+            face.mask = paste.soft_mask(np.any(known, 0) if known else paste.oval(frames.OUTPUT))
 
     def _scale_for(self, photo: np.ndarray, faces: list[RestoredFace]) -> float:
         height, width = photo.shape[:2]
         limit = (MAX_PIXELS / (height * width)) ** 0.5
         if self.scale is None:
-            wanted = max((face.scale for face in faces if face.restored), default=max(self.networks))
+            nothing_used = 1 if faces else max(self.networks)
+            wanted = max((face.scale for face in faces if face.restored), default=nothing_used)
             return float(min(wanted, max(1, int(limit))))
         if self.scale > limit:
             size = f"{width}x{height} enlarged by {self.scale:g}"

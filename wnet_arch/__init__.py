@@ -20,4 +20,6 @@ def __getattr__(name: str):
 
 
 __version__ = "0.1.0"
-__all__ = ["FaceRestorer", "__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "metrics", "models"]
+__all__ = [
+    "FaceRestorer", "__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "metrics", "models",
+]  # fmt: skip

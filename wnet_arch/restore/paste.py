@@ -55,7 +55,7 @@ def soft_mask(region: np.ndarray) -> np.ndarray:
     distance = (np.minimum(np.arange(side), np.arange(side)[::-1])).astype(np.float32) / (_BAND * side)
     ramp = distance.clip(0, 1)
     ramp = ramp * ramp * (3 - 2 * ramp)
-    return blurred * np.minimum.outer(ramp, ramp)
+    return blurred.clip(0, 1) * np.minimum.outer(ramp, ramp)
 
 
 def enlarge(photo: np.ndarray, scale: float) -> np.ndarray:

@@ -133,9 +133,9 @@ class FaceRestorer:
     def restore(self, image: np.ndarray) -> RestoredPhoto:
         """Restores all faces of a photo that are not larger than the networks' inputs; others are left alone, with a note.
 
-        Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest whole
-        number that keeps it below ``MAX_PIXELS``: not at all where all faces are large already, and by the largest scale that
-        there is where there is no face.
+        Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest
+        whole number that keeps it below ``MAX_PIXELS``: not at all where all faces are large already, and by the largest scale
+        that there is where there is no face.
 
         Args:
             image: uint8 (H, W, 3) RGB, upright.

@@ -135,6 +135,24 @@ def test_large_photos_are_searched_less_deeply_and_say_so(monkeypatch):
     assert notes == ["the photo is large, so it was searched for faces of 48 pixels and more (--min-face)"]
 
 
+def test_faces_that_fill_the_photo_and_photos_of_odd_shapes():
+    """A detector that wants a border around faces gets one; that border is no larger than what detectors are given anyway."""
+
+    class Bordered(BlueScreen):
+        largest = 0
+
+        def _find(self, rgb):
+            self.largest = max(self.largest, rgb[..., 0].size)
+            left, right = rgb[:, 0].min(0), rgb[:, -1].max(0)
+            return [Detection((30, 40, 90, 100), 1.0)] if rgb.shape[0] > 330 and (left == right).all() else []
+
+    found, _ = search.find_faces(Bordered(), np.full((160, 160, 3), 7, np.uint8))
+    assert len(found) == 1
+    detector = Bordered()
+    search.find_faces(detector, np.random.default_rng(0).integers(0, 256, (16, 60_000, 3), dtype=np.uint8))
+    assert detector.largest < 3000 * 3000
+
+
 # Which square, which network
 
 

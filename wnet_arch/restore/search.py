@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from wnet_arch.faces.detection import Detection, Detector
+from wnet_arch.faces.detection import Detection, Detector, detection_view
 
 #: Faces are looked for from this side of the frame on, in pixels of the photo, unless another is asked for. Of 64 CelebA faces
 #: that were reduced to a frame of 12 pixels, MTCNN finds 54 on a plain and 50 on a noisy background; of 16 pixels, 62 and 61.
@@ -44,8 +44,15 @@ def find_faces(detector: Detector, photo: np.ndarray, smallest: float | None = N
     for scale in _scales(factor, max(height, width)):
         for tile in _tiles(height, width, scale):
             found += _in_tile(detector.find, photo, tile, scale)
-    faces = _without_doubles(found) or detector.detect(photo)
+    faces = _without_doubles(found) or _last_try(detector, photo)
     return sorted(faces, key=lambda one: (-one.area, one.box)), detector.smallest_frame / factor
+
+
+def _last_try(detector: Detector, photo: np.ndarray) -> list[Detection]:
+    """Faces that fill the photo, or are no more than likely, as ``detect`` looks for them; in a small copy, which it may pad."""
+    view, _ = detection_view(photo)
+    factors = np.array((photo.shape[1] / view.shape[1], photo.shape[0] / view.shape[0]))
+    return [_placed(one, factors, (0, 0)) for one in detector.detect(view)]
 
 
 def _scales(first: float, longer_side: int) -> Iterator[float]:

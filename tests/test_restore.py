@@ -506,6 +506,9 @@ def test_files_of_others_stay(photos, tmp_path, capsys):
     Image.fromarray(scene(20)).save(photos / "a.png")
     assert wnet_restore(photos, "--network", "Bicubic", "-o", out) == 1
     assert (out / "a.png").read_bytes() == b"edited since"
+    (out / "report.json").write_text("mine")
+    assert wnet_restore(photos, "--network", "Bicubic", "--json", "-o", out) == 1
+    assert (out / "report.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize("moment", range(5))
@@ -619,6 +622,9 @@ def test_results_are_no_photos(photos, tmp_path, capsys):
     for _ in range(2):
         assert wnet_restore(photos, "--recursive", "--network", "Bicubic", "-o", out) == 0
     assert sorted(entry["stem"] for entry in entries(out)) == ["a", "b", "below/c"]
+    (photos / "below").rename(photos / "faces")
+    assert wnet_restore(photos, "--recursive", "--network", "Bicubic", "-o", tmp_path / "out") == 0
+    assert sorted(entry["stem"] for entry in entries(tmp_path / "out")) == ["a", "b", "photos-faces/c"]
     assert wnet_restore(photos / "a.png", "--network", "Bicubic", "-o", photos) == 1  # would replace the photo
     assert np.array_equal(np.array(Image.open(photos / "a.png")), scene(10, 20))
 

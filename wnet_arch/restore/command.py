@@ -130,7 +130,15 @@ def _open_record(out: Path, overwrite: bool) -> Record:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WNetError(f"cannot make the folder {out}: {error.strerror}") from error
+    report = out / REPORT
+    if report.exists() and not overwrite and not _is_report(report):
+        raise WNetError(f"{report} is there and was not made by this command; move it, or use --overwrite")
     return Record(out, overwrite)
+
+
+def _is_report(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return STATEMENT.encode() in file.read(1000)
 
 
 def _settings(restorer: FaceRestorer, options: RestoreOptions) -> str:

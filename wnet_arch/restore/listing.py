@@ -9,6 +9,10 @@ from pathlib import Path
 
 from wnet_arch.data.photos import SUFFIXES
 from wnet_arch.errors import UsageError
+from wnet_arch.restore.record import NAME
+
+#: Folders of results beside those of the photos; a folder of photos with such a name gets another.
+RESULT_FOLDERS = ("faces", "sheets")
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Job:
 def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) -> tuple[list[Job], list[tuple[str, str]]]:
     """The photos behind what the user has named, and the folders that could not be read with the reason.
 
-    Of a folder, files with a picture's suffix are taken, but no hidden ones and nothing in ``out``; a file that is named itself is
-    taken as it is. Results keep their place below the folder. Where two would have one name, the later keeps its own suffix in
+    Of a folder, files with a picture's suffix are taken, but no hidden ones and no results, in ``out`` or elsewhere; a file that is
+    named itself is taken as it is. Results keep their place below the folder. Where two would have one name, the later keeps its own suffix in
     it (``a.bmp.png``), or gets a number.
 
     Raises:
@@ -56,13 +60,15 @@ def _in_folder(folder: Path, root: Path, out: Path, recursive: bool, failed: lis
         path = folder / name
         if name.startswith("."):
             continue
-        if is_folder and recursive and path.resolve() != out:
+        if is_folder and recursive and path.resolve() != out and not (path / NAME).exists():
             yield from _in_folder(path, root, out, recursive, failed)
         elif not is_folder and path.suffix.lower() in SUFFIXES and (is_file or path.is_symlink()):
             yield path, path.relative_to(root).as_posix()
 
 
 def _free_stem(name: str, taken: set[str]) -> str:
+    if name.split("/")[0] in RESULT_FOLDERS:
+        name = f"photos-{name}"
     stem, number = os.path.splitext(name)[0], 2
     candidate = stem if stem not in taken else name
     while candidate in taken:

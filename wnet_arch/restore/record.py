@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -134,5 +135,5 @@ class Record:
 
 
 def _part(path: Path) -> Path:
-    """A short hidden name, so that long names stay possible; the process is in it, since two may work in one folder."""
-    return path.with_name(f".{os.getpid()}-{abs(hash(path.name)) % 10**8}.part")
+    """A short hidden name, so that long names stay possible. What a kill leaves is overwritten by the next run."""
+    return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part")

@@ -27,8 +27,8 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
     """The photos behind what the user has named, and the folders that could not be read with the reason.
 
     Of a folder, files with a picture's suffix are taken, but no hidden ones and no results, in ``out`` or elsewhere; a file that is
-    named itself is taken as it is. Results keep their place below the folder. Where two would have one name, the later keeps its own suffix in
-    it (``a.bmp.png``), or gets a number.
+    named itself is taken as it is. Results keep their place below the folder. Where two would have one name, the later keeps
+    its own suffix in it (``a.bmp.png``), or gets a number.
 
     Raises:
         UsageError: a path does not exist, or ``out`` is one of the folders.

@@ -9,5 +9,17 @@ from wnet_arch.archs import create_network, list_networks
 
 compat.replace_training_parts()
 
+
+def __getattr__(name: str):
+    """``FaceRestorer`` is imported on first use: nothing else needs what it needs."""
+    if name == "FaceRestorer":
+        from wnet_arch.restore import FaceRestorer
+
+        return FaceRestorer
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
 __version__ = "0.1.0"
-__all__ = ["__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "metrics", "models"]
+__all__ = [
+    "FaceRestorer", "__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "metrics", "models",
+]  # fmt: skip

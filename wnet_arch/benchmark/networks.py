@@ -56,6 +56,15 @@ def read(entries: list[str], scales: list[int] | None, device: str = "cpu") -> t
     return found, scales
 
 
+def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Source:
+    """The source behind one entry that is a network: weights, a run, or an ONNX file.
+
+    Raises:
+        UsageError, WeightsError: as :func:`read`.
+    """
+    return _open(*_split(entry), scales, device)
+
+
 def _split(entry: str) -> tuple[str, str, str | None]:
     label, equals, what = entry.partition("=")
     what = os.path.expanduser(what if equals else entry)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -29,6 +30,17 @@ class Rejected(Exception):
         self.reason, self.detail = reason, detail
 
 
+class Picture(NamedTuple):
+    """A photo as it is shown: ``rgb`` uint8 (H, W, 3), upright; the ICC profile of these colours, if the file had one; the name
+    that Pillow has for the file's format; and what was changed in opening it, a few words each.
+    """
+
+    rgb: np.ndarray
+    icc: bytes | None
+    format: str
+    notes: tuple[str, ...]
+
+
 def load_photo(path: Path) -> np.ndarray:
     """Opens a photo upright (EXIF orientation applied) as RGB.
 
@@ -41,16 +53,41 @@ def load_photo(path: Path) -> np.ndarray:
     Raises:
         Rejected: ``empty file``, ``unreadable``, ``broken``, ``too large``, ``too small`` or ``pixel format``.
     """
+    return load_picture(path).rgb
+
+
+def load_picture(path: Path, min_side: int = MIN_SIDE) -> Picture:
+    """Opens a photo as :func:`load_photo` does, with what is known about it.
+
+    Args:
+        path: of the file.
+        min_side: it must have at least so many pixels each way.
+    """
     with _rejecting(), _open(path) as opened:
-        if min(opened.size) < MIN_SIDE:
+        if min(opened.size) < min_side:
             raise Rejected("too small", f"{opened.width}x{opened.height}")
+        notes = []
+        if getattr(opened, "n_frames", 1) > 1:
+            notes.append("the first of several pictures was taken")
+        if opened.mode == "CMYK":
+            notes.append("CMYK became RGB")
+        kind, icc = opened.format or "", _rgb_profile(opened)
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith(("I", "F")):
-            return np.repeat(_eight_bit(image)[..., None], 3, axis=2)
+            notes.append("16 bits became 8")
+            return Picture(np.repeat(_eight_bit(image)[..., None], 3, axis=2), icc, kind, tuple(notes))
         if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
+            if image.getextrema()[3][0] < 255:
+                notes.append("transparent parts became white")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.array(image.convert("RGB"))
+        return Picture(np.array(image.convert("RGB")), icc, kind, tuple(notes))
+
+
+def _rgb_profile(image: Image.Image) -> bytes | None:
+    """The ICC profile, where it is one of RGB colours (bytes 16 to 19 of its header); others do not fit what the photo becomes."""
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
 
 
 def load_labels(folder: Path, photo: str, height: int, width: int) -> np.ndarray:

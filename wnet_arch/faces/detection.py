@@ -62,6 +62,9 @@ class Detector(ABC):
     """Finds faces. Can be sent to worker processes: models are loaded on first use and never pickled."""
 
     name: str
+    #: Side in pixels of the smallest face that :meth:`find` finds reliably, measured on the frame that networks are trained on
+    #: (:mod:`wnet_arch.faces.align`), which is about 1.5 times as wide as the face itself.
+    smallest_frame: int
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Finds all faces of a photo, largest first.
@@ -77,6 +80,10 @@ class Detector(ABC):
             found = [_moved(one, -margin) for one in _search(self._find, padded)]
         found = found or _search(self._find_weak, rgb)
         return sorted(found, key=lambda one: (-one.area, one.box))
+
+    def find(self, view: np.ndarray) -> list[Detection]:
+        """Faces of a picture, uint8 (H, W, 3), at the size it has: for those who choose the size themselves. In no order."""
+        return self._find(np.ascontiguousarray(view))
 
     @abstractmethod
     def _find(self, rgb: np.ndarray) -> list[Detection]:
@@ -162,7 +169,7 @@ def import_dlib():
 class DlibDetector(Detector):
     """dlib's detector of frontal faces. Its boxes run from the brows to the chin."""
 
-    name = "dlib"
+    name, smallest_frame = "dlib", 121
 
     def __init__(self):
         import_dlib()

@@ -96,7 +96,7 @@ class MTCNNDetector(Detector):
         download: whether they may be fetched.
     """
 
-    name = "mtcnn"
+    name, smallest_frame = "mtcnn", 48
 
     def __init__(self, device: str = "cpu", offline: str | None = None, download: bool = True):
         self.device = device

@@ -30,7 +30,7 @@ class RetinaFaceDetector(Detector):
         download: whether they may be fetched.
     """
 
-    name = "retinaface"
+    name, smallest_frame = "retinaface", 32  # read of its anchors of 16 pixels, not measured
 
     def __init__(self, device: str = "cpu", offline: str | None = None, download: bool = True):
         self.device = device

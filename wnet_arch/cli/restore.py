@@ -1,0 +1,105 @@
+"""``wnet restore``: finds the faces of photos, super-resolves them, and pastes them back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+EXAMPLES = """\
+The details of a restored face are estimated, not recovered. Never use it to identify a person.
+
+Faces from about 12 pixels on are found (measured on the square that networks are trained on, about 1.5 times as wide as the face).
+Those of up to 20 pixels go through the network for x8, up to 40 through that for x4; larger ones are left alone. The photo is
+enlarged by bicubic interpolation, and what the network adds to that is pasted through a soft mask from the face's parsing map.
+Outside of faces the result equals plain enlargement.
+
+in OUT:
+  NAME.jpg, NAME.png    the photo, upright, with its colour profile; JPEG stays JPEG, all else becomes PNG
+  faces/NAME_01.png     each restored face, 128x128
+  sheets/NAME.png       with --sheet: each face before and after
+  restored.jsonl        what was made from what; the same command goes on where it was, and skips what is done
+  report.json           with --json: the same for this run, and what failed
+
+exit codes: 0 done, 1 a photo failed (the others are done), 2 wrong arguments, 3 no photo had a face (they were enlarged)
+
+examples:
+  wnet restore group.jpg -o restored
+  wnet restore photos more/party.png --recursive --sheet --json -o restored
+  wnet restore photos --weights experiments/wnet_x8 experiments/wnet_x4 -o restored
+  wnet restore aligned --face-only -o faces
+  wnet restore group.jpg --network Bicubic -o plain
+"""
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "restore",
+        help="restore the faces of photos",
+        description="Finds the faces of photos, super-resolves each with the network that fits its size, and pastes them back.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="photos, or folders of photos")
+    add("-o", "--out", required=True, metavar="OUT", help="folder for the results")
+    add("--network", metavar="NAME", help="a shipped network, or Bicubic (default: wnet_lite)")
+    add("--weights", nargs="+", default=[], metavar="FILE",
+        help="your own: runs, .pth, .safetensors or .onnx files, one for each scale, [LABEL=]WHAT[@OPTIONS.yml]")  # fmt: skip
+    add("--scale", type=float, metavar="S", help="enlarge photos by this (default: the scale of the networks that were used)")
+    add("--strength", type=float, default=1.0, metavar="X", help="0: plain enlargement ... 1: restored (default: 1)")
+    add("--face-only", action="store_true", help="PATHs are aligned faces, square, or photos of CelebA; no detection")
+    add("--detector", default="mtcnn", metavar="NAME", help="mtcnn, retinaface, dlib (default: mtcnn)")
+    add("--min-face", type=float, metavar="N", dest="smallest",
+        help="smallest face to look for, in pixels (default: 12; more in photos above 2 megapixels, to save time)")  # fmt: skip
+    add("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
+    add("--batch", type=int, default=8, metavar="N", help="faces a network gets at once (default: 8)")
+    add("--offline", metavar="DIR", help="folder with the detector's weights; download nothing")
+    add("--recursive", action="store_true", help="take the folders below as well")
+    add("--sheet", action="store_true", help="write a sheet of the faces before and after")
+    add("--json", action="store_true", help="write report.json")
+    add("--overwrite", action="store_true", help="replace files in OUT that this command has not made")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from dataclasses import fields
+
+    from wnet_arch.cli.basicsr import load_plugins
+    from wnet_arch.restore.command import RestoreOptions, restore_photos
+
+    load_plugins()
+    options = RestoreOptions(**{one.name: getattr(args, one.name) for one in fields(RestoreOptions)})
+    totals = restore_photos(options, lambda: _open_restorer(args))
+    _summary(totals, args)
+    return totals.exit_code
+
+
+def _open_restorer(args: argparse.Namespace):
+    from wnet_arch.restore import FaceRestorer
+
+    return FaceRestorer(
+        args.network,
+        args.device,
+        weights=args.weights,
+        detector=args.detector,
+        scale=args.scale,
+        strength=args.strength,
+        batch=args.batch,
+        smallest=args.smallest,
+        offline=args.offline,
+    )
+
+
+def _summary(totals, args: argparse.Namespace) -> None:
+    from wnet_arch.restore import STATEMENT
+
+    done = f", {totals.skipped:,} of them done before" if totals.skipped else ""
+    print(f"{args.out}: {totals.photos:,} photos{done}, {totals.faces:,} faces, {totals.restored:,} restored")
+    if totals.restored:
+        print(STATEMENT)
+    for source, reason in totals.failed:
+        print(f"wnet: {source}: {reason}", file=sys.stderr)
+    if totals.failed:
+        print(f"wnet: {len(totals.failed)} of {totals.photos + len(totals.failed)} could not be restored", file=sys.stderr)
+    elif not totals.with_faces:
+        print("wnet: no face was found; the photos were enlarged as they are", file=sys.stderr)

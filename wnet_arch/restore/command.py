@@ -1,0 +1,231 @@
+"""All that ``wnet restore`` does, callable from Python: photos and folders, one photo in memory at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from wnet_arch.benchmark.cache import digest
+from wnet_arch.benchmark.sources import code_digest
+from wnet_arch.data.photos import SUFFIXES, Rejected, load_picture
+from wnet_arch.errors import NothingToDoError, UsageError, WNetError
+from wnet_arch.restore import files
+from wnet_arch.restore.listing import Job, list_jobs
+from wnet_arch.restore.record import Record
+from wnet_arch.restore.restorer import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto
+from wnet_arch.weights.hashing import sha256_file
+
+REPORT = "report.json"
+#: What may go wrong with one photo, and does not stop the others. torch and OpenCV report a lack of memory as theirs.
+_TROUBLE = (Rejected, WNetError, OSError, MemoryError, RuntimeError, cv2.error)
+#: A face image may be as small as this.
+_LEAST_FACE = 8
+
+
+@dataclass
+class RestoreOptions:
+    """Options of ``wnet restore``, under the names of its arguments.
+
+    Attributes:
+        paths: photos and folders.
+        out: folder for results.
+        recursive: take the folders below as well.
+        face_only: the photos are aligned faces.
+        sheet: write before-and-after sheets.
+        json: write ``report.json``.
+        overwrite: replace files that are not of our making.
+    """
+
+    paths: Sequence[str]
+    out: str
+    recursive: bool = False
+    face_only: bool = False
+    sheet: bool = False
+    json: bool = False
+    overwrite: bool = False
+
+
+@dataclass
+class Totals:
+    """Counts of a run. ``failed``: photo and reason; faces are counted in photos skipped, too."""
+
+    photos: int = 0
+    skipped: int = 0
+    with_faces: int = 0
+    faces: int = 0
+    restored: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """1: a photo failed; 3: no photo had a face; 0."""
+        return 1 if self.failed else 0 if self.with_faces else NothingToDoError.exit_code
+
+
+def restore_photos(
+    options: RestoreOptions,
+    open_restorer: Callable[[], FaceRestorer],
+    tell: Callable[[str], None] = print,
+) -> Totals:
+    """Restores photos one by one, and skips those whose results are there already.
+
+    Args:
+        options: what to work on, and where results go.
+        open_restorer: makes the restorer, once the paths have been checked.
+        tell: gets a line for each photo.
+
+    Raises:
+        UsageError, WeightsError, WNetError: a path, the folder for results, an option or weights are wrong. No photo was touched.
+        NothingToDoError: there is no photo.
+    """
+    out = Path(os.path.expanduser(options.out))
+    _check_out(out)
+    jobs, unreadable = list_jobs(options.paths, out, options.recursive)
+    if not jobs and not unreadable:
+        deeper = "" if options.recursive else "; --recursive looks into the folders below"
+        raise NothingToDoError(f"no photo in {', '.join(map(str, options.paths))}{deeper}")
+    restorer = open_restorer()
+    if not options.face_only:
+        restorer.detector  # noqa: B018 - weights that are missing are no trouble of one photo
+    record = _open_record(out, options.overwrite)
+    settings = _settings(restorer, options)
+    totals = Totals(failed=[(shown(path), reason) for path, reason in unreadable])
+    with tqdm(total=len(jobs), desc="photos", unit="photo", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+        for job in jobs:
+            try:
+                entry, skipped = _restore(job, restorer, record, settings, options)
+                _count(totals, entry, skipped)
+                with bar.external_write_mode(file=sys.stdout):
+                    tell(_line(entry, skipped))
+            except _TROUBLE as error:
+                totals.failed.append((shown(job.source), _reason(error)))
+            bar.update()
+    if options.json:
+        _write_report(record, jobs, totals, restorer)
+    return totals
+
+
+def shown(path: str | os.PathLike) -> str:
+    """A path that can be printed on one line, whatever bytes its name has."""
+    text = os.fsencode(path).decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"-o: {out} is a file; name a folder for the results")
+    if not out.exists() and out.suffix.lower() in SUFFIXES:
+        raise UsageError(f"-o: {out} looks like a file; name a folder for the results")
+
+
+def _open_record(out: Path, overwrite: bool) -> Record:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WNetError(f"cannot make the folder {out}: {error.strerror}") from error
+    report = out / REPORT
+    if report.exists() and not overwrite and not _is_report(report):
+        raise WNetError(f"{report} is there and was not made by this command; move it, or use --overwrite")
+    return Record(out, overwrite)
+
+
+def _is_report(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return STATEMENT.encode() in file.read(1000)
+
+
+def _settings(restorer: FaceRestorer, options: RestoreOptions) -> str:
+    """Hash of all that decides about a photo's results but the photo."""
+    networks = [f"{scale} {network.fingerprint}" for scale, network in sorted(restorer.networks.items())]
+    detector = "" if options.face_only else restorer.detector.name
+    chosen = (restorer.scale, restorer.strength, restorer.smallest, options.face_only, options.sheet)
+    return digest(*networks, detector, repr(chosen), code_digest("restore"), code_digest("faces"))
+
+
+def _restore(job: Job, restorer: FaceRestorer, record: Record, settings: str, options: RestoreOptions) -> tuple[dict, bool]:
+    """Restores one photo, unless that was done; its entry in the record, and whether it had been done."""
+    if not job.source.is_file():
+        raise Rejected("unreadable", "no such file" if not job.source.exists() else "not a file")
+    sha256 = sha256_file(job.source)
+    key = digest(sha256, settings)
+    known = record.done(job.stem, key)
+    if known:
+        return known, True
+    picture = load_picture(job.source, _LEAST_FACE)
+    record.check_free(job.stem + (".png" if options.face_only else files.suffix(picture, 1, 1)))  # before the work
+    photo = restorer.restore_face(picture.rgb) if options.face_only else restorer.restore(picture.rgb)
+    photo.notes += picture.notes
+    entry = {"stem": job.stem, "source": str(job.source), "sha256": sha256, "digest": key, **describe(photo)}
+    record.write(entry, files.pictures(job.stem, picture, photo, options.face_only, options.sheet))
+    return record.entry(job.stem), False
+
+
+def describe(photo: RestoredPhoto) -> dict:
+    """A restored photo in JSON's types, pictures left out."""
+    height, width = photo.image.shape[:2]
+    return {
+        "width": width, "height": height, "scale": photo.scale, "smallest_face": round(photo.smallest, 1), "notes": photo.notes,
+        "faces": [_describe_face(face) for face in photo.faces],
+    }  # fmt: skip
+
+
+def _describe_face(face: RestoredFace) -> dict:
+    return {
+        "restored": face.restored, "box": [round(float(side), 1) for side in face.box], "side": round(float(face.side), 1),
+        "score": None if face.score is None else round(face.score, 3),
+        "landmarks": None if face.landmarks is None else [[round(float(v), 1) for v in point] for point in face.landmarks],
+        "network": face.network, "scale": face.scale, "mask": face.mask_from,
+    }  # fmt: skip
+
+
+def _count(totals: Totals, entry: dict, skipped: bool) -> None:
+    totals.photos += 1
+    totals.skipped += skipped
+    totals.faces += len(entry["faces"])
+    totals.with_faces += bool(entry["faces"])
+    totals.restored += sum(face["restored"] for face in entry["faces"])
+
+
+def _line(entry: dict, skipped: bool) -> str:
+    faces, restored = len(entry["faces"]), sum(face["restored"] for face in entry["faces"])
+    what = f"{faces} face{'s' * (faces != 1)}, {restored} restored" if faces else "no face was found; enlarged as it is"
+    notes = "; ".join(["done before"] * skipped + [what, *entry["notes"]])
+    return f"{shown(next(iter(entry['files'])))}: {entry['width']}x{entry['height']}, {notes}"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, Rejected):
+        return f"{error.reason}: {error.detail}" if error.detail else error.reason
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{': ' + shown(error.filename) if error.filename else ''}"
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, WNetError) else f"{type(error).__name__} {text}".strip()
+
+
+def _write_report(record: Record, jobs: Sequence[Job], totals: Totals, restorer: FaceRestorer) -> None:
+    """``report.json``, entry by entry, so that memory does not grow."""
+    path = record.folder / REPORT
+    part = path.with_name(f".{REPORT}.part")
+    failed = {source for source, _ in totals.failed}
+    head = {
+        "statement": STATEMENT,
+        "networks": [
+            {"name": net.name, "scale": scale, "training_set": net.provenance.training_set, "iterations": net.provenance.iterations}
+            for scale, net in sorted(restorer.networks.items())
+        ],
+        "failed": [{"source": source, "reason": reason} for source, reason in totals.failed],
+    }
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(json.dumps(head, indent=1)[:-2] + ',\n "photos": [')
+        stems = (job.stem for job in jobs if shown(job.source) not in failed)
+        for number, entry in enumerate(record.entries(stems)):
+            file.write(",\n  " * bool(number) + "\n  " * (not number) + json.dumps(entry))
+        file.write("\n ]\n}\n")
+    part.replace(path)

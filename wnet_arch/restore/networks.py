@@ -1,0 +1,167 @@
+"""The networks that restore faces: shipped ones by name, ``Bicubic``, and weights of the user's, one for each scale at most."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wnet_arch import weights as weights_package
+from wnet_arch.archs.base import FaceSRNetwork, list_networks
+from wnet_arch.benchmark import networks as entries
+from wnet_arch.benchmark import sources
+from wnet_arch.errors import DataError, UsageError, WeightsError, did_you_mean
+from wnet_arch.restore.frames import OUTPUT
+
+#: The shipped network that is used unless another is named.
+DEFAULT = "wnet_lite"
+BICUBIC = "Bicubic"
+SCALES = (4, 8)
+_TRAIN = "train one (README, 'Train') and give its run or weights file: --weights experiments/wnet_x8"
+
+
+class FaceResult(NamedTuple):
+    """``sr``: uint8 (128, 128, 3). ``skin``: the network's own estimate of the skin, float32 (128, 128), about 0 to 1, if any."""
+
+    sr: np.ndarray
+    skin: np.ndarray | None
+
+
+class FaceNetwork(ABC):
+    """A network at one scale, ready to run.
+
+    Attributes:
+        name, scale: of the network.
+        side: of its input in pixels.
+        fingerprint: changes with whatever decides about its output.
+    """
+
+    def __init__(self, source: sources.Source, device: str):
+        self.name, self.scale, self.fingerprint, self.device = source.name, source.scale, source.fingerprint, device
+        self.side = OUTPUT // source.scale
+        self.provenance = source.provenance
+
+    @abstractmethod
+    def run(self, faces: Sequence[np.ndarray]) -> list[FaceResult]:
+        """Super-resolves a batch of faces, uint8 (side, side, 3) each."""
+
+
+class TorchFaceNetwork(FaceNetwork):
+    """A network of this package, or one that a plugin has registered with BasicSR."""
+
+    def __init__(self, source: sources.Network, device: str):
+        super().__init__(source, device)
+        self.net = source.build().to(device)
+
+    def run(self, faces: Sequence[np.ndarray]) -> list[FaceResult]:
+        """See :class:`FaceNetwork`. Raises :class:`DataError` where values are no numbers."""
+        batch = torch.from_numpy(np.stack(faces)).to(self.device).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            out = self.net(batch, return_aux=True) if isinstance(self.net, FaceSRNetwork) else self.net(batch)
+        sr = out[0] if isinstance(out, tuple) else out
+        return _results(self, sr.float().cpu().numpy(), _skin(out))
+
+
+class OnnxFaceNetwork(FaceNetwork):
+    """An ONNX file."""
+
+    def __init__(self, source: sources.Onnx, device: str):
+        super().__init__(source, device)
+        self.session = sources.onnx_session(source.path, device)
+        entry = self.session.get_inputs()[0]
+        self.input, self.batch = entry.name, entry.shape[0] if isinstance(entry.shape[0], int) else None
+
+    def run(self, faces: Sequence[np.ndarray]) -> list[FaceResult]:
+        """See :class:`FaceNetwork`; a file made for batches of one size gets them filled up."""
+        step = self.batch or len(faces)
+        images = np.stack(faces).transpose(0, 3, 1, 2).astype(np.float32) / 255
+        found = []
+        for start in range(0, len(faces), step):
+            part = images[start : start + step]
+            filled = np.concatenate((part, np.repeat(part[-1:], step - len(part), 0)))
+            found.append(self.session.run(None, {self.input: filled})[0][: len(part)])
+        return _results(self, np.concatenate(found), None)
+
+
+def open_networks(network: str | None, weights: Sequence[str], device: str = "cpu") -> dict[int, FaceNetwork]:
+    """The networks by their scales.
+
+    Args:
+        network: ``Bicubic``, or the name of a shipped network, with or without its scale (``wnet_lite``, ``wnet_lite_x8``);
+            ``None`` takes the weights or else :data:`DEFAULT`.
+        weights: runs, ``.pth``, ``.safetensors`` or ``.onnx`` files, as ``wnet benchmark --networks`` takes them.
+        device: where they run.
+
+    Raises:
+        UsageError: both are given, two have one scale, or the name is unknown.
+        WeightsError: weights are missing, damaged, or of another network; or none ship and none are given.
+    """
+    check_device(device)
+    if network and weights:
+        raise UsageError("--network names a shipped network, --weights gives your own; use one of them")
+    if network == BICUBIC:
+        found = [sources.bicubic(scale) for scale in SCALES]
+    else:
+        paths = list(weights) or [str(path) for path in _shipped_files(network or DEFAULT)]
+        found = [entries.open_one(path, None, device) for path in paths]
+    opened: dict[int, FaceNetwork] = {}
+    for source in found:
+        if source.scale in opened:
+            raise UsageError(f"--weights: {opened[source.scale].name} and {source.name} are both networks for x{source.scale}")
+        opened[source.scale] = (OnnxFaceNetwork if source.kind == "onnx" else TorchFaceNetwork)(source, device)
+    return opened
+
+
+def shipped_names() -> list[str]:
+    """Names of the networks whose weights are in this package, with their scales: ``wnet_lite_x8``."""
+    folder = Path(weights_package.__file__).parent
+    return sorted(path.stem for path in folder.glob("*.safetensors") if re.search(r"_x\d+$", path.stem))
+
+
+def check_device(device: str) -> None:
+    """Raises :class:`UsageError` unless torch can use the device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"--device: '{device}' cannot be used here ({reason}); cpu always can") from error
+
+
+def _shipped_files(name: str) -> list[Path]:
+    folder, names = Path(weights_package.__file__).parent, shipped_names()
+    wanted = [known for known in names if name in (known, known.rpartition("_x")[0])]
+    if wanted:
+        return [folder / f"{known}.safetensors" for known in wanted]
+    if name in list_networks():
+        raise WeightsError(f"no weights of {name} ship with this package: {_TRAIN}")
+    if not names and name == DEFAULT:
+        raise WeightsError(f"no super-resolution weights ship with this package yet: {_TRAIN}; --network {BICUBIC} needs none")
+    raise UsageError(f"--network: no shipped network is called '{name}'" + did_you_mean(name, [*names, BICUBIC]))
+
+
+def _skin(out) -> np.ndarray | None:
+    """The skin map of a network that estimates one at its output's size: float32 (B, 128, 128)."""
+    parsing = getattr(out, "parsing", None)
+    if parsing is None or parsing.shape[-2:] != (OUTPUT, OUTPUT):
+        return None
+    return parsing.float().mean(1).cpu().numpy()
+
+
+def _results(network: FaceNetwork, sr: np.ndarray, skin: np.ndarray | None) -> list[FaceResult]:
+    if sr.shape[1:] != (3, OUTPUT, OUTPUT):
+        raise WeightsError(f"{network.name} x{network.scale} makes faces of {sr.shape[1:]}; (3, {OUTPUT}, {OUTPUT}) was expected")
+    if not np.isfinite(sr).all():
+        raise DataError(f"{network.name} x{network.scale} makes values that are no numbers (NaN or infinite)")
+    faces = np.rint(sr.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    return [FaceResult(np.ascontiguousarray(face), None if skin is None else skin[i]) for i, face in enumerate(faces)]
+
+
+def enlarge_face(lq: np.ndarray) -> np.ndarray:
+    """An LR face enlarged to the network's output size by Pillow's bicubic filter: uint8 (h, h, 3) to (128, 128, 3)."""
+    return np.array(Image.fromarray(lq).resize((OUTPUT, OUTPUT), Image.Resampling.BICUBIC))

@@ -1,0 +1,139 @@
+"""What has been restored already, in ``restored.jsonl`` of the folder for results: one JSON line a photo, the last one counts.
+
+A photo's files are written beside their names, entered here with their SHA-256, and then renamed. So a file that bears its name is
+whole, and any file can be told from one that is not of our making, which is never overwritten unless the user says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from wnet_arch.errors import WNetError
+from wnet_arch.weights.hashing import sha256_file
+
+NAME = "restored.jsonl"
+#: A picture is written by a function that gets the path to write to.
+Writer = Callable[[Path], None]
+
+
+class Record:
+    """Opens, or begins, the record of a folder.
+
+    Args:
+        folder: for results; must exist.
+        overwrite: replace files that are not of our making.
+
+    Raises:
+        WNetError: it cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, overwrite: bool = False):
+        self.folder, self.overwrite, self.path = folder, overwrite, folder / NAME
+        #: For each photo: digest of input and settings, and where its line begins.
+        self._lines: dict[str, tuple[str, int]] = {}
+        #: Of each file, every hash it has had, since a kill may come before the newest one is in place.
+        self._made: dict[str, set[str]] = {}
+        try:
+            self._read()
+            with open(self.path, "ab"):
+                pass
+        except OSError as error:
+            raise WNetError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _read(self) -> None:
+        if not self.path.exists():
+            return
+        with open(self.path, "rb") as file:
+            offset = 0
+            for line in file:
+                self._learn(line, offset)
+                offset += len(line)
+        if offset and not line.endswith(b"\n"):  # an earlier run was killed while it wrote
+            with open(self.path, "ab") as file:
+                file.write(b"\n")
+
+    def _learn(self, line: bytes, offset: int) -> None:
+        try:
+            entry = json.loads(line)
+            files = dict(entry["files"])
+            self._lines[entry["stem"]] = (entry["digest"], offset)
+        except (ValueError, KeyError, TypeError):  # cut off by a kill
+            return
+        for name, sha256 in files.items():
+            self._made.setdefault(name, set()).add(sha256)
+
+    def done(self, stem: str, digest: str) -> dict | None:
+        """The entry of a photo, if it was made from this input with these settings and its files are there."""
+        known = self._lines.get(stem)
+        if known is None or known[0] != digest:
+            return None
+        entry = self.entry(stem)
+        return entry if all((self.folder / name).is_file() for name in entry["files"]) else None
+
+    def entry(self, stem: str) -> dict | None:
+        """The newest entry of a photo."""
+        if stem not in self._lines:
+            return None
+        with open(self.path, "rb") as file:
+            file.seek(self._lines[stem][1])
+            return json.loads(file.readline())
+
+    def entries(self, stems: Iterable[str]) -> Iterator[dict]:
+        """The newest entries of these photos, one by one."""
+        return (self.entry(stem) for stem in stems if stem in self._lines)
+
+    def check_free(self, name: str) -> None:
+        """Raises :class:`WNetError` if a file is there that this command has not made, or that was changed since."""
+        path = self.folder / name
+        if self.overwrite and not path.is_dir():
+            return
+        if os.path.lexists(path) and (not path.is_file() or sha256_file(path) not in self._made.get(name, ())):
+            raise WNetError(f"{path} is there and was not made by this command; move it, or use --overwrite")
+
+    def write(self, entry: dict, pictures: dict[str, Writer]) -> None:
+        """Writes the files of a photo and its entry, and removes those of its earlier entry that it has no more.
+
+        Args:
+            entry: with ``stem`` and ``digest``; gets ``files``, names below the folder with their hashes.
+            pictures: what to write, by those names.
+
+        Raises:
+            WNetError, OSError: a name is taken, or the disk cannot be written. Nothing has changed then but the unfinished file.
+        """
+        for name in pictures:
+            self.check_free(name)
+        parts = {name: _part(self.folder / name) for name in pictures}
+        try:
+            for name, write in pictures.items():
+                parts[name].parent.mkdir(parents=True, exist_ok=True)
+                write(parts[name])
+            earlier = (self.entry(entry["stem"]) or {}).get("files", {})
+            entry = {**entry, "files": {name: sha256_file(part) for name, part in parts.items()}}
+            self._append(entry)
+            for name, part in parts.items():
+                part.replace(self.folder / name)
+        finally:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+        for name in earlier.keys() - pictures.keys():
+            path = self.folder / name
+            if path.is_file() and sha256_file(path) == earlier[name]:
+                path.unlink()
+
+    def _append(self, entry: dict) -> None:
+        line = json.dumps(entry).encode() + b"\n"
+        with open(self.path, "ab") as file:
+            offset = file.tell()
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._learn(line, offset)
+
+
+def _part(path: Path) -> Path:
+    """A short hidden name, so that long names stay possible. What a kill leaves is overwritten by the next run."""
+    return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part")

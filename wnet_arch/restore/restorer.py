@@ -1,0 +1,247 @@
+"""Restores the faces of one photo: finds, cuts out, super-resolves and pastes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wnet_arch.data.photos import MAX_PIXELS
+from wnet_arch.errors import DataError, UsageError
+from wnet_arch.faces import crop
+from wnet_arch.faces.align import Tilted
+from wnet_arch.faces.detection import Detector, create_detector
+from wnet_arch.faces.parsing import Parser, create_parser
+from wnet_arch.restore import frames, paste
+from wnet_arch.restore.networks import FaceNetwork, enlarge_face, open_networks
+from wnet_arch.restore.search import SMALLEST, find_faces
+
+#: What a restored face is; said in every output.
+STATEMENT = "Details of restored faces are estimated, not recovered. Never use them to identify a person."
+#: Photos are enlarged by this at most.
+LARGEST_SCALE = 16
+
+
+@dataclass
+class RestoredFace:
+    """One face of a photo.
+
+    Attributes:
+        box: left, top, right, bottom in pixels of the photo, as the detector says; of a face image the whole.
+        landmarks: float32 (5, 2): eyes, nose, corners of the mouth; ``None`` where the detector has none.
+        score: of the detector; ``None`` for a face image.
+        side: of the face's frame in pixels of the photo, about 1.5 times the width of the face.
+        frame: the square that was, or would have been, restored.
+        scale: of the network; ``None`` for a face that was left alone.
+        lq, sr, mask: what the network got, uint8 (h, h, 3); what it made, uint8 (128, 128, 3), ``strength`` not regarded; and the
+            share of it that was pasted, float32 (128, 128). ``None`` for a face that was left alone.
+        mask_from: ``parsing``, or ``oval`` where the estimated parsing shows no face.
+    """
+
+    box: tuple[float, float, float, float]
+    side: float
+    frame: Tilted
+    landmarks: np.ndarray | None = None
+    score: float | None = None
+    scale: int | None = None
+    network: str | None = None
+    lq: np.ndarray | None = None
+    sr: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    mask_from: str | None = None
+
+    @property
+    def restored(self) -> bool:
+        """Whether a network has worked on it."""
+        return self.sr is not None
+
+    @property
+    def added(self) -> np.ndarray:
+        """What the network has added to plain enlargement of ``lq``: float32 (128, 128, 3)."""
+        return self.sr.astype(np.float32) - enlarge_face(self.lq)
+
+
+@dataclass
+class RestoredPhoto:
+    """``image``: uint8 (H, W, 3), the photo enlarged by ``scale`` with its faces restored. ``faces``: all found, largest first.
+    ``smallest``: side of the smallest face that was looked for. ``notes``: what is worth knowing, a line each.
+    """
+
+    image: np.ndarray
+    scale: float
+    faces: list[RestoredFace]
+    smallest: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def restored(self) -> list[RestoredFace]:
+        """The faces that a network has worked on."""
+        return [face for face in self.faces if face.restored]
+
+
+class FaceRestorer:
+    """Restores faces in photos.
+
+    Args:
+        network: name of a shipped network, or ``Bicubic``; ``None`` takes ``weights``, or else the default network.
+        device: ``cpu``, ``cuda``, ...
+        weights: runs or weights files of your own, one for each scale at most.
+        detector: one of :data:`wnet_arch.faces.detection.DETECTORS`; or a detector.
+        scale: by which photos are enlarged; ``None``: as the restored faces need, see :meth:`restore`.
+        strength: share of the restored face in the result, 0 to 1.
+        batch: faces that a network gets at once.
+        smallest: side in pixels of the smallest face to look for; see :func:`wnet_arch.restore.search.find_faces`.
+        offline: folder with the detector's weights; nothing is downloaded.
+
+    Raises:
+        UsageError: an argument is wrong.
+        WeightsError: weights are missing or do not fit.
+    """
+
+    def __init__(
+        self,
+        network: str | None = None,
+        device: str = "cpu",
+        *,
+        weights: Sequence[str] = (),
+        detector: str | Detector = "mtcnn",
+        scale: float | None = None,
+        strength: float = 1.0,
+        batch: int = 8,
+        smallest: float | None = None,
+        offline: str | None = None,
+    ):
+        _check(scale, strength, batch, smallest)
+        self.scale, self.strength, self.batch, self.smallest = scale, strength, batch, smallest
+        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device)
+        self._detector_name, self._device, self._offline = detector, device, offline
+        self.parser: Parser = create_parser("compact", device)
+
+    @property
+    def detector(self) -> Detector:
+        """What finds the faces; opened on first use, since face images need none."""
+        if isinstance(self._detector_name, str):
+            self._detector_name = create_detector(self._detector_name, self._device, self._offline)
+        return self._detector_name
+
+    @property
+    def largest_side(self) -> float:
+        """Side of the largest face that is restored, in pixels of the photo."""
+        return max(network.side for network in self.networks.values()) * frames.MARGIN
+
+    def restore(self, image: np.ndarray) -> RestoredPhoto:
+        """Restores all faces of a photo that are not larger than the networks' inputs; others are left alone, with a note.
+
+        Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest
+        whole number that keeps it below ``MAX_PIXELS``: not at all where all faces are large already, and by the largest scale
+        that there is where there is no face.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, upright.
+
+        Raises:
+            DataError: the image has another shape or type, or would become too large.
+        """
+        photo = _checked_image(image)
+        found, smallest = find_faces(self.detector, photo, self.smallest)
+        faces = []
+        for one in found:
+            frame = frames.frame_of(one, self.detector.name)
+            scale = frames.choose_scale(frame.side, self.networks)
+            square = frame if scale is None else frames.input_square(frame, self.networks[scale].side)
+            faces.append(RestoredFace(one.box, frame.side, square, one.five, one.score, scale))
+        self._super_resolve(photo, faces)
+        scale = self._scale_for(photo, faces)
+        enlarged = paste.enlarge(photo, scale)
+        for face in faces:
+            if face.restored:
+                paste.paste(enlarged, photo.shape[:2], face.frame, face.added * np.float32(self.strength), face.mask)
+        return RestoredPhoto(enlarged, scale, faces, smallest, self._notes(faces, smallest))
+
+    def restore_face(self, image: np.ndarray) -> RestoredPhoto:
+        """Restores an aligned face: a square in the frame of ``celeba-aligned``, or a photo of CelebA (178x218), which is cut so.
+
+        The result has the network's output size. Mask and ``scale`` do not apply; a face too large for the networks stays as it is.
+
+        Raises:
+            DataError: the image is not square, or no image.
+        """
+        photo = _checked_image(image)
+        if photo.shape[:2] == crop.CELEBA_ALIGNED_SIZE[::-1]:
+            photo = crop.cut(photo, crop.CELEBA_ALIGNED)
+        height, width = photo.shape[:2]
+        if height != width:
+            raise DataError(f"an aligned face is square, or a photo of CelebA (178x218); this is {width}x{height}")
+        scale = frames.choose_scale(width, self.networks)
+        face = RestoredFace((0.0, 0.0, float(width), float(height)), width, frames.whole(width), scale=scale)
+        if scale is None:
+            return RestoredPhoto(photo, 1.0, [face], width, self._notes([face], SMALLEST))
+        network = self.networks[scale]
+        face.network, face.lq = network.name, crop.resize(photo, network.side, crop.Image.Resampling.BICUBIC)
+        face.sr = network.run([face.lq])[0].sr
+        mixed = np.rint(enlarge_face(face.lq) + np.float32(self.strength) * face.added).astype(np.uint8)
+        return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width)
+
+    def _super_resolve(self, photo: np.ndarray, faces: list[RestoredFace]) -> None:
+        for scale, network in self.networks.items():
+            own = [face for face in faces if face.scale == scale]
+            for start in range(0, len(own), self.batch):
+                part = own[start : start + self.batch]
+                for face in part:
+                    face.network, face.lq = network.name, face.frame.image(photo, network.side)
+                results = network.run([face.lq for face in part])
+                for face, result in zip(part, results):
+                    face.sr = result.sr
+                self._make_masks(part, [result.skin for result in results])
+
+    def _make_masks(self, faces: list[RestoredFace], skins: list[np.ndarray | None]) -> None:
+        """The head in the parser's map of the restored face, with what the network itself takes for skin where it says so."""
+        maps = self.parser.parse_batch([face.sr for face in faces])
+        for face, classes, skin in zip(faces, maps, skins):
+            regions = [paste.region_of_map(classes), None if skin is None else paste.region_of_skin(skin)]
+            known = [region for region in regions if region is not None]
+            face.mask_from = "parsing" if known else "oval"
+            face.mask = paste.soft_mask(np.any(known, 0) if known else paste.oval(frames.OUTPUT))
+
+    def _scale_for(self, photo: np.ndarray, faces: list[RestoredFace]) -> float:
+        height, width = photo.shape[:2]
+        limit = (MAX_PIXELS / (height * width)) ** 0.5
+        if self.scale is None:
+            nothing_used = 1 if faces else max(self.networks)
+            wanted = max((face.scale for face in faces if face.restored), default=nothing_used)
+            return float(min(wanted, max(1, int(limit))))
+        if self.scale > limit:
+            size = f"{width}x{height} enlarged by {self.scale:g}"
+            raise DataError(f"{size} has more than {MAX_PIXELS:,} pixels; --scale can be {limit:.3g} at most")
+        return self.scale
+
+    def _notes(self, faces: list[RestoredFace], smallest: float) -> list[str]:
+        notes = []
+        large = sum(not face.restored for face in faces)
+        if large:
+            what = "1 face is" if large == 1 else f"{large} faces are"
+            notes.append(f"{what} larger than {self.largest_side:g} pixels and left alone")
+        if self.smallest is None and smallest > SMALLEST + 0.5:
+            notes.append(f"the photo is large, so it was searched for faces of {smallest:.0f} pixels and more (--min-face)")
+        return notes
+
+
+def _check(scale: float | None, strength: float, batch: int, smallest: float | None) -> None:
+    if scale is not None and not 0 < scale <= LARGEST_SCALE:
+        raise UsageError(f"--scale: above 0, up to {LARGEST_SCALE}, not {scale:g}")
+    if not 0 <= strength <= 1:
+        raise UsageError(f"--strength: 0 to 1, not {strength:g}")
+    if batch < 1:
+        raise UsageError(f"--batch: at least 1, not {batch}")
+    if smallest is not None and not 8 <= smallest <= 1000:
+        raise UsageError(f"--min-face: 8 to 1000, not {smallest:g}")
+
+
+def _checked_image(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise DataError(f"a photo is RGB, uint8 (H, W, 3); this is {image.dtype} {image.shape}")
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        raise DataError(f"the photo has {image.shape[1]}x{image.shape[0]} pixels; {MAX_PIXELS:,} at most")
+    return image

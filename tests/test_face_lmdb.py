@@ -261,7 +261,7 @@ def test_full_disk_is_one_clear_line_and_keeps_what_was_stored(tmp_path):
 def test_basicsr_reads_the_set_with_its_own_dataset(face_set):
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
-    gc.collect()  # a process opens an LMDB once: whoever had it must be gone, reference cycles of earlier tests, too
+    gc.collect()  # a process opens an LMDB once: reference cycles of earlier tests must be gone
     dataset = PairedImageDataset(
         {
             "dataroot_gt": str(face_set / "gt.lmdb"),

@@ -120,23 +120,26 @@ def run(job: Job, scales: list[int], out: str | os.PathLike, workers: int = 1) -
     begin = time.perf_counter()
     found = Run()
     work.start(job)
-    with Cache(out) as cache:
-        index = Index(job, cache)
-        for source in job.sources:
-            for test_set in job.sets:
-                source.check(test_set)
-        index.read(scales)
-        missing = list(tasks(index, scales))
-        pairs = sum(len(s.keys) for s in job.sets) * len(job.sources)
-        found.computed = sum(task.size for task in missing)
-        found.reused = pairs - found.computed
-        with tqdm(total=pairs, initial=found.reused, desc="faces x networks", unit="face", smoothing=0.05) as bar:
-            for done in _performed(missing, job, workers):
-                cache.store(done.images, done.values)
-                for what, seconds in done.seconds.items():
-                    found.seconds[what] = found.seconds.get(what, 0) + seconds
-                bar.update(done.size)
-        found.values = _collect(index)
+    try:
+        with Cache(out) as cache:
+            index = Index(job, cache)
+            for source in job.sources:
+                for test_set in job.sets:
+                    source.check(test_set)
+            index.read(scales)
+            missing = list(tasks(index, scales))
+            pairs = sum(len(s.keys) for s in job.sets) * len(job.sources)
+            found.computed = sum(task.size for task in missing)
+            found.reused = pairs - found.computed
+            with tqdm(total=pairs, initial=found.reused, desc="faces x networks", unit="face", smoothing=0.05) as bar:
+                for done in _performed(missing, job, workers):
+                    cache.store(done.images, done.values)
+                    for what, seconds in done.seconds.items():
+                        found.seconds[what] = found.seconds.get(what, 0) + seconds
+                    bar.update(done.size)
+            found.values = _collect(index)
+    finally:
+        work.end()
     found.wall = time.perf_counter() - begin
     return found
 

@@ -79,6 +79,12 @@ def start(job: Job) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def end() -> None:
+    """Lets go of the job, and with it of the LMDBs, which a process can open only once."""
+    global _job
+    _job = None
+
+
 def start_worker(job: Job) -> None:
     """Prepares a worker process, which ends when it is interrupted or when the process that started it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

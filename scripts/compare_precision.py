@@ -1,11 +1,12 @@
-"""Trains option files in float32 and in bf16, alike otherwise, and compares what comes out.
+"""Trains option files in float32 and in bf16 (with channels_last), alike otherwise, and compares what comes out.
 
     python scripts/compare_precision.py --options options/baselines/SPARNet_x8.yml options/wnet_x8.yml --iterations 200 \\
         --force_yml datasets:train:dataroot=datasets/celeba_train train:optim_g:lr=5e-4 --only WNet network_g:peak=1
 
 Each run goes through `basicsr train` and is validated at its end, in float32. Runs and logs are kept in OUT (default:
 precision); the same command goes on where it was interrupted. Prints, and writes to OUT/table.md, the PSNR of both and the
-seconds an iteration; exit code 1 where they are more than 0.1 dB apart.
+seconds an iteration; exit code 1 where they are more than 0.1 dB apart. One pair does not tell the format from the scatter of a
+short run: compare with runs that differ in the seed alone (--force_yml manual_seed=1).
 """
 
 from __future__ import annotations

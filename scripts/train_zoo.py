@@ -4,7 +4,8 @@
     python scripts/train_zoo.py SPARNet 8 --images 64000
 
 The recipe: the option file of the network (its loss, its start), and for all alike the data (--data, several sets are drawn from
-together), mirroring, Adam 5e-4 falling to 1e-6 along a cosine, a moving average of 0.999, bf16, one seed. With --minutes the pace
+together), mirroring, Adam 5e-4 falling to 1e-6 along a cosine after a short warm-up, gradients clipped to a norm of 1, a moving
+average of 0.999, bf16, one seed. With --minutes the pace
 of the first iterations decides how many there will be, so that the learning rate ends at its end; that number is kept in
 OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Adversarial terms are left to the option
 files: networks whose files need a discriminator are refused.

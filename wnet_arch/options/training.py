@@ -118,7 +118,7 @@ class EngineTrain(AnyTrain):
     compile: Optional[Flag] = Field(False, description="run the networks through `torch.compile`")
     grad_checkpointing: Flag = Field(False, description="recompute blocks in the backward pass: less memory, more time")
     grad_clip: Optional[Positive] = Field(None, description="largest norm of all gradients of an optimizer; `~`: any")
-    accumulation: Count = Field(1, description="batches of `batch_size_per_gpu` whose gradients are added before a step")
+    accumulation: Count = Field(1, description="batches of `batch_size_per_gpu` whose mean gradient makes a step")
     nonfinite: choice("stop", "skip") = Field("stop", description="at a loss that is no finite number: stop, or skip the step")
     sync_bn: Flag = Field(False, description="BatchNorm's statistics over all processes; on GPUs only")
 

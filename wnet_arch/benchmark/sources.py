@@ -161,38 +161,6 @@ def weights_network(name: str, weights: str, block: dict, scale: int, provenance
 
 
 @dataclass(frozen=True)
-class Pretrained(Source):
-    """A network of ``wnet_arch.load_pretrained``."""
-
-    kind = "pretrained"
-
-    def build(self) -> nn.Module:
-        import wnet_arch
-
-        return wnet_arch.load_pretrained(self.path)
-
-    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
-        return tensor_restorer(self, _built(self, device), device, batch)
-
-
-def pretrained_names() -> list[str]:
-    """Names of shipped networks; none while the package ships none."""
-    import wnet_arch
-
-    return list(getattr(wnet_arch, "list_pretrained", list)())
-
-
-def pretrained(name: str, pretrained_name: str, device: str) -> Pretrained:
-    """A shipped network by its name; the fingerprint is that of its tensors."""
-    net = Pretrained(name, 0, path=pretrained_name).build()
-    state = [part for key, value in sorted(net.state_dict().items()) for part in (key, value.cpu().numpy())]
-    fingerprint = digest(pretrained_name, device, code_digest("archs"), *state)
-    known = getattr(net, "provenance", None)
-    provenance = known if isinstance(known, Provenance) else Provenance()
-    return Pretrained(name, net.scale, fingerprint, provenance, pretrained_name)
-
-
-@dataclass(frozen=True)
 class Onnx(Source):
     """An ONNX file: float32 (B, 3, h, w) RGB in [0, 1] to (B, 3, H, W)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,14 @@ def _from_options(path: str, weights: Path) -> Recipe:
 
 
 def _training_set(block: dict) -> str | None:
-    root = block.get("dataroot") or block.get("dataroot_gt")
-    if not root:
+    """The sets of an option file, which takes one or a list of them: ``celeba_train (11,262 faces) + celebamask (5,000 faces)``."""
+    roots = block.get("dataroot") or block.get("dataroot_gt")
+    if not roots:
         return block.get("name")
+    return " + ".join(_set_at(root) for root in (roots if isinstance(roots, list) else [roots]))
+
+
+def _set_at(root: str) -> str:
     path = Path(os.path.expanduser(root))
     name = f"{path.parent.name}_{path.name}" if path.name in ("train", "val") else path.name
     try:
@@ -102,9 +108,15 @@ def _from_metadata(weights: Path) -> Recipe | None:
     try:
         block = json.loads(metadata["network_g"])
         scale = int(metadata.get("scale", block.get("scale", 0)))
-        numbers = [int(metadata[key]) if key in metadata else None for key in ("iterations", "seed")]
+        provenance = from_texts(metadata)
     except (ValueError, AttributeError) as error:
         raise WeightsError(f"{weights}: its metadata is damaged ({error})") from error
     if not block.get("type") or not scale:
         raise WeightsError(f"{weights}: its metadata names no network type or no scale")
-    return Recipe(block, scale, Provenance(metadata.get("training_set"), *numbers))
+    return Recipe(block, scale, provenance)
+
+
+def from_texts(metadata: Mapping[str, str]) -> Provenance:
+    """What a file's metadata say of its weights. Raises ``ValueError`` if that is damaged."""
+    numbers = [int(metadata[key]) if key in metadata else None for key in ("iterations", "seed")]
+    return Provenance(metadata.get("training_set"), *numbers)

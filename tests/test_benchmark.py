@@ -13,10 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
-import wnet_arch
 from tests.conftest import drawn_face, write_folders, write_set
 from wnet_arch import create_network
-from wnet_arch.benchmark import command, runner, work
+from wnet_arch.benchmark import command, provenance, runner, work
 from wnet_arch.benchmark import results as results_module
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
 from wnet_arch.benchmark.measures import Column
@@ -238,13 +237,9 @@ def test_unknown_origin_is_said_to_be_unknown(tmp_path, face_set):
     assert "| SRCNN | x8 | network | unknown | unknown | unknown |" in markdown(results)
 
 
-def test_shipped_networks_are_found_by_name(tmp_path, face_set, monkeypatch):
-    torch.manual_seed(0)
-    net = create_network("SRCNN", 8).eval()
-    monkeypatch.setattr(wnet_arch, "list_pretrained", lambda: ["srcnn_x8"], raising=False)
-    monkeypatch.setattr(wnet_arch, "load_pretrained", lambda name, device="cpu": net, raising=False)
-    results, _ = go(tmp_path, ["srcnn_x8"], [face_set])
-    assert np.isfinite(results.values["faces", 8, "srcnn_x8"]).all()
+def test_all_sets_of_a_training_are_named(face_set, tmp_path):
+    known = provenance.training_set({"dataroot": [str(face_set), str(tmp_path / "other")]})
+    assert known == "faces + other"
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------------------
@@ -262,7 +257,7 @@ def test_nan_outputs_name_the_faces(tmp_path, face_set, monkeypatch):
 @pytest.mark.parametrize(
     ("networks", "options", "message"),
     [
-        (["SPARNet"], {}, "SPARNet needs weights, and none are shipped: train it"),
+        (["CTCNet"], {}, "CTCNet needs weights, and none are shipped: train it"),
         (["SPARNett"], {}, "no weights file, folder, ONNX file or network; did you mean 'SPARNet'"),
         (["a=missing.pth"], {}, "there is no weights file missing.pth"),
         (["a=missing.onnx"], {}, "there is no ONNX file missing.onnx"),

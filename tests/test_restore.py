@@ -29,6 +29,7 @@ from wnet_arch.faces import labels
 from wnet_arch.faces.align import Tilted, five_point_frame
 from wnet_arch.faces.detection import Detection, Detector
 from wnet_arch.restore import STATEMENT, FaceRestorer, frames, paste, record, restorer, search
+from wnet_arch.weights import shipped
 
 BLUE = (10, 20, 255)
 #: The frame is so many times as wide as the box of the detector whose name the one below bears.
@@ -355,18 +356,16 @@ def test_networks_by_name_and_file(weights, tmp_path, monkeypatch):
         networks.open_networks(None, [weights[8], f"other={weights[8]}"])
     with pytest.raises(UsageError, match="use one of them"):
         networks.open_networks("Bicubic", [weights[8]])
-    with pytest.raises(WeightsError, match="no weights of SPARNet ship with this package"):
-        networks.open_networks("SPARNet", [])
+    with pytest.raises(WeightsError, match="no weights of CTCNet ship with this package"):
+        networks.open_networks("CTCNet", [])
     with pytest.raises(UsageError, match=r"no shipped network is called 'Bicubc'; did you mean 'Bicubic'\?"):
         networks.open_networks("Bicubc", [])
-    monkeypatch.setattr(networks.weights_package, "__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(WeightsError, match="no super-resolution weights ship"):
-        networks.open_networks(None, [])
-    for scale, path in weights.items():
-        os.link(path, tmp_path / f"wnet_lite_x{scale}.safetensors")
-    assert networks.shipped_names() == ["wnet_lite_x4", "wnet_lite_x8"]
+    files = {f"wnet_lite_x{scale}": Path(path) for scale, path in weights.items()}
+    monkeypatch.setattr(shipped, "names", lambda: sorted(files))
+    monkeypatch.setattr(shipped, "path", files.get)
     assert set(networks.open_networks(None, [])) == {4, 8}
     assert set(networks.open_networks("wnet_lite_x8", [])) == {8}
+    assert set(networks.open_networks("WNetLite", [])) == {4, 8}
 
 
 def test_onnx_files(tmp_path, weights):

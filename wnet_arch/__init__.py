@@ -11,15 +11,20 @@ compat.replace_training_parts()
 
 
 def __getattr__(name: str):
-    """``FaceRestorer`` is imported on first use: nothing else needs what it needs."""
+    """What needs more than training does is imported on first use."""
     if name == "FaceRestorer":
         from wnet_arch.restore import FaceRestorer
 
         return FaceRestorer
+    if name in ("list_pretrained", "load_pretrained"):
+        from wnet_arch import pretrained
+
+        return getattr(pretrained, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 __version__ = "0.1.0"
 __all__ = [
-    "FaceRestorer", "__version__", "archs", "compat", "create_network", "data", "list_networks", "losses", "metrics", "models",
+    "FaceRestorer", "__version__", "archs", "compat", "create_network", "data", "list_networks", "list_pretrained",
+    "load_pretrained", "losses", "metrics", "models",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from wnet_arch.errors import WeightsError, WNetError
+from wnet_arch.weights import metadata, shipped
 from wnet_arch.weights.hashing import sha256_file
 
 SUFFIX = ".sha256"
@@ -79,7 +80,8 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
     """Reads the weights of one network.
 
     Args:
-        path: a ``.pth`` file of BasicSR (``{"params": ..., "params_ema": ...}``), a bare state dict, or ``.safetensors``.
+        path: a ``.pth`` file of BasicSR (``{"params": ..., "params_ema": ...}``), a bare state dict, ``.safetensors``, or the name
+            of a shipped network.
         param_key: which entry to take; ``params`` where the file has no ``params_ema``. Ignored for files without entries.
 
     Returns:
@@ -88,6 +90,7 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
     Raises:
         WeightsError: the file is missing, damaged, or holds something else.
     """
+    path = shipped.file_of(str(path))
     if not os.path.isfile(path):
         raise WeightsError(f"there is no weights file {path}")
     verify(path)
@@ -96,8 +99,12 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
             from safetensors.torch import load_file
 
             state = load_file(path)
+            for other in metadata.continuations(Path(path)):
+                state.update(load_file(other))
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path} is not a readable weights file ({reason})") from error

@@ -96,7 +96,7 @@ def _check(options: BenchmarkOptions) -> None:
 def _record(source: Source) -> NetworkRecord:
     known = source.provenance
     block = dict(getattr(source, "block", {}))
-    path = os.path.abspath(source.path) if source.path and source.kind != "pretrained" else source.path
+    path = os.path.abspath(source.path) if source.path else ""
     record = NetworkRecord(
         source.name, source.scale, source.kind, path, source.fingerprint, block, known.training_set, known.iterations, known.seed
     )

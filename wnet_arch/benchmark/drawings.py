@@ -13,7 +13,7 @@ from wnet_arch.benchmark.provenance import Provenance
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord
 from wnet_arch.benchmark.runner import sr_faces
 from wnet_arch.benchmark.sets import TestSet, named, open_set
-from wnet_arch.benchmark.sources import Folder, Network, Onnx, Pretrained, Source
+from wnet_arch.benchmark.sources import Folder, Network, Onnx, Source
 from wnet_arch.data.face_lmdb import decode_landmarks, encode_landmarks, encode_png
 from wnet_arch.data.face_parsing_dataset import decode_labels, image_tensor
 from wnet_arch.errors import DataError, WNetError
@@ -45,7 +45,7 @@ def source_of(record: NetworkRecord) -> Source:
     common = (record.name, record.scale, record.fingerprint, known, record.path)
     if record.kind == "network":
         return Network(*common, weights=record.path, block=record.block)
-    return {"folder": Folder, "onnx": Onnx, "pretrained": Pretrained}[record.kind](*common)
+    return {"folder": Folder, "onnx": Onnx}[record.kind](*common)
 
 
 def reopen(record: SetRecord, scale: int) -> TestSet:

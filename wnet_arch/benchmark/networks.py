@@ -2,7 +2,7 @@
 
 An entry is ``[LABEL=]WHAT[@OPTIONS.yml]``, where WHAT is
 
-* ``Bicubic``, or the name of a shipped network;
+* ``Bicubic``, or the name of a shipped network (``wnet_lite_x8``; ``wnet_lite`` stands for all its scales);
 * a ``.pth`` or ``.safetensors`` file, or the folder of a training run (its ``models/net_g_latest.pth``);
 * an ``.onnx`` file;
 * a folder of SR images, or a pattern such as ``results/{set}/x{scale}/{name}_mine.png``.
@@ -18,6 +18,7 @@ from wnet_arch.benchmark import sources
 from wnet_arch.benchmark.provenance import Provenance, find_recipe
 from wnet_arch.benchmark.sources import Source
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean
+from wnet_arch.weights import metadata, shipped
 
 _WEIGHTS = (".pth", ".pt", ".safetensors")
 #: Kinds that exist for every scale asked for; of the others, one entry is one scale.
@@ -36,7 +37,7 @@ def read(entries: list[str], scales: list[int] | None, device: str = "cpu") -> t
         UsageError: an entry cannot be understood, a network is given twice, or scales do not fit together.
         WeightsError: weights are missing or do not fit.
     """
-    parsed = [_split(entry) for entry in entries]
+    parsed = [one for entry in entries for one in _expand(*_split(entry), scales)]
     fixed: dict[int, Source] = {}
     for index, (label, what, option_file) in enumerate(parsed):
         if _kind(what) not in _ANY_SCALE:
@@ -68,6 +69,14 @@ def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Sourc
         raise type(error)(str(error).removeprefix("--networks: ")) from error
 
 
+def _expand(label: str, what: str, option_file: str | None, scales: list[int] | None) -> list[tuple[str, str, str | None]]:
+    """A shipped network named without its scale: one entry for each that is asked for, or that there is."""
+    found = [] if what in shipped.names() else shipped.matching(what)
+    asked = [name for name in found if not scales or int(name.rpartition("_x")[2]) in scales]
+    entries = [(label if label != what else _default_label(name), name, None) for name in asked or found]
+    return entries or [(label, what, option_file)]
+
+
 def _split(entry: str) -> tuple[str, str, str | None]:
     label, equals, what = entry.partition("=")
     what = os.path.expanduser(what if equals else entry)
@@ -81,14 +90,24 @@ def _split(entry: str) -> tuple[str, str, str | None]:
 def _default_label(what: str) -> str:
     """The network's name; the folder of the run for BasicSR's files, which are all called net_g_latest.pth."""
     path = Path(what)
+    if what in shipped.names():
+        return _shipped_label(what)
     if path.parent.name == "models":
         return path.parent.parent.name
     return path.stem if path.suffix in (*_WEIGHTS, ".onnx") else next(p for p in reversed(path.parts) if "{" not in p)
 
 
+def _shipped_label(name: str) -> str:
+    """``WNetLite`` for ``wnet_lite_x8``; a variant that is called otherwise than its network keeps its name, without the scale."""
+    stem = name.rpartition("_x")[0]
+    recipe = metadata.read(shipped.path(name))
+    kind = recipe.network["type"].removesuffix("_face") if recipe else ""
+    return kind if kind.lower() == stem.replace("_", "") else stem
+
+
 def _kind(what: str) -> str:
-    if what in sources.pretrained_names():
-        return "pretrained"
+    if what in shipped.names():
+        return "shipped"
     if what == "Bicubic":
         return "Bicubic"
     suffix = os.path.splitext(what)[1].lower()
@@ -101,8 +120,8 @@ def _kind(what: str) -> str:
 
 def _open(label: str, what: str, option_file: str | None, scales: list[int] | None, device: str) -> Source:
     kind = _kind(what)
-    if kind == "pretrained":
-        return sources.pretrained(label, what, device)
+    if kind == "shipped":
+        return _open_weights(label, str(shipped.path(what)), option_file, scales, device)
     if kind == "onnx":
         return sources.onnx(label, what, device)
     if kind == "weights":
@@ -113,7 +132,7 @@ def _open(label: str, what: str, option_file: str | None, scales: list[int] | No
         raise WeightsError(
             f"--networks: {what} needs weights, and none are shipped: train it (basicsr train -opt {options}) and give {trained}"
         )
-    known = did_you_mean(what, [*list_networks(), *sources.pretrained_names()]) if os.sep not in what else ""
+    known = did_you_mean(what, [*list_networks(), *shipped.names()]) if os.sep not in what else ""
     raise UsageError(f"--networks: '{what}' is no weights file, folder, ONNX file or network{known}")
 
 

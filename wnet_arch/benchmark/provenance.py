@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from wnet_arch import options
 from wnet_arch.data.face_lmdb import read_manifest
-from wnet_arch.errors import DataError, UsageError, WeightsError
+from wnet_arch.errors import DataError, UsageError
+from wnet_arch.weights import metadata
+from wnet_arch.weights.metadata import Provenance, Recipe
 
-
-@dataclass(frozen=True)
-class Provenance:
-    """``None`` is unknown, and printed so. ``training_set``: its name and, where known, its size."""
-
-    training_set: str | None = None
-    iterations: int | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to build the network of a weights file: ``network`` is the block ``network_g`` of an option file."""
-
-    network: dict
-    scale: int
-    provenance: Provenance
+__all__ = ["Provenance", "Recipe", "find_recipe", "training_set"]
 
 
 def find_recipe(weights: Path, option_file: str | None) -> Recipe | None:
@@ -48,7 +31,7 @@ def find_recipe(weights: Path, option_file: str | None) -> Recipe | None:
     if option_file:
         return _from_options(option_file, weights)
     if weights.suffix == ".safetensors":
-        recipe = _from_metadata(weights)
+        recipe = metadata.read(weights)
         if recipe:
             return recipe
     if weights.parent.name == "models":
@@ -73,18 +56,18 @@ def _from_options(path: str, weights: Path) -> Recipe:
     done = int(iterations[1]) if iterations else train.get("total_iter")
     data = (opt.get("datasets") or {}).get("train") or {}
     seed = opt.get("manual_seed")
-    return Recipe(block, scale, Provenance(_training_set(data), int(done) if done else None, seed))
+    return Recipe(block, scale, Provenance(training_set(data), int(done) if done else None, seed))
 
 
-def _training_set(block: dict) -> str | None:
-    """The sets of an option file, which takes one or a list of them: ``celeba_train (11,262 faces) + celebamask (5,000 faces)``."""
+def training_set(block: dict) -> str | None:
+    """Names and sizes of the sets that ``datasets.train`` draws from."""
     roots = block.get("dataroot") or block.get("dataroot_gt")
     if not roots:
         return block.get("name")
-    return " + ".join(_set_at(root) for root in (roots if isinstance(roots, list) else [roots]))
+    return " + ".join(map(_set_name, [roots] if isinstance(roots, str) else roots))
 
 
-def _set_at(root: str) -> str:
+def _set_name(root: str) -> str:
     path = Path(os.path.expanduser(root))
     name = f"{path.parent.name}_{path.name}" if path.name in ("train", "val") else path.name
     try:
@@ -92,31 +75,3 @@ def _set_at(root: str) -> str:
     except (DataError, KeyError, TypeError):
         return name
     return f"{name} ({faces:,} faces)"
-
-
-def _from_metadata(weights: Path) -> Recipe | None:
-    """Metadata are texts: ``network_g`` (that block as JSON), ``scale``, ``training_set``, ``iterations``, ``seed``."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{weights} is not a readable weights file ({error})") from error
-    if "network_g" not in metadata:
-        return None
-    try:
-        block = json.loads(metadata["network_g"])
-        scale = int(metadata.get("scale", block.get("scale", 0)))
-        provenance = from_texts(metadata)
-    except (ValueError, AttributeError) as error:
-        raise WeightsError(f"{weights}: its metadata is damaged ({error})") from error
-    if not block.get("type") or not scale:
-        raise WeightsError(f"{weights}: its metadata names no network type or no scale")
-    return Recipe(block, scale, provenance)
-
-
-def from_texts(metadata: Mapping[str, str]) -> Provenance:
-    """What a file's metadata say of its weights. Raises ``ValueError`` if that is damaged."""
-    numbers = [int(metadata[key]) if key in metadata else None for key in ("iterations", "seed")]
-    return Provenance(metadata.get("training_set"), *numbers)

@@ -22,15 +22,20 @@ from torch import nn
 
 from wnet_arch.archs import create_network
 from wnet_arch.benchmark.cache import digest
-from wnet_arch.benchmark.provenance import Provenance, from_texts
+from wnet_arch.benchmark.provenance import Provenance
 from wnet_arch.benchmark.sets import TestSet, named
 from wnet_arch.checkpoint import load_into
 from wnet_arch.compat import quiet_logger
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
 from wnet_arch.errors import DataError, UsageError, WeightsError
+from wnet_arch.weights.metadata import origin
 
 #: Takes LR faces, uint8 (h, w, 3), of one size and their keys; gives SR faces, uint8 (H, W, 3).
 Restorer = Callable[[Sequence[np.ndarray], Sequence[str]], "list[np.ndarray]"]
+
+
+#: Files of ``wnet export`` say so, with the version.
+MADE_BY = "wnet-fsr"
 
 
 @cache
@@ -161,40 +166,8 @@ def weights_network(name: str, weights: str, block: dict, scale: int, provenance
 
 
 @dataclass(frozen=True)
-class Pretrained(Source):
-    """A network of ``wnet_arch.load_pretrained``."""
-
-    kind = "pretrained"
-
-    def build(self) -> nn.Module:
-        import wnet_arch
-
-        return wnet_arch.load_pretrained(self.path)
-
-    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
-        return tensor_restorer(self, _built(self, device), device, batch)
-
-
-def pretrained_names() -> list[str]:
-    """Names of shipped networks; none while the package ships none."""
-    import wnet_arch
-
-    return list(getattr(wnet_arch, "list_pretrained", list)())
-
-
-def pretrained(name: str, pretrained_name: str, device: str) -> Pretrained:
-    """A shipped network by its name; the fingerprint is that of its tensors."""
-    net = Pretrained(name, 0, path=pretrained_name).build()
-    state = [part for key, value in sorted(net.state_dict().items()) for part in (key, value.cpu().numpy())]
-    fingerprint = digest(pretrained_name, device, code_digest("archs"), *state)
-    known = getattr(net, "provenance", None)
-    provenance = known if isinstance(known, Provenance) else Provenance()
-    return Pretrained(name, net.scale, fingerprint, provenance, pretrained_name)
-
-
-@dataclass(frozen=True)
 class Onnx(Source):
-    """An ONNX file: float32 (B, 3, h, w) RGB in [0, 1] to (B, 3, H, W), its first output. ``fixed``: (h, w), if it takes no other."""
+    """An ONNX file: float32 (B, 3, h, w) RGB in [0, 1] to (B, 3, H, W), its first output. ``fixed``: (h, w) it takes."""
 
     fixed: tuple[int, int] | None = None
     kind = "onnx"
@@ -267,10 +240,10 @@ def onnx(name: str, path: str, device: str, side: int = 16) -> Onnx:
 def _onnx_provenance(session, path: str) -> Provenance:
     """What a file of ``wnet export`` says of its weights; other programs may mean something else by the same words."""
     metadata = session.get_modelmeta().custom_metadata_map
-    if not metadata.get("made_by", "").startswith("wnet-fsr"):
+    if not metadata.get("made_by", "").startswith(MADE_BY):
         return Provenance()
     try:
-        return from_texts(metadata)
+        return origin(metadata)
     except ValueError as error:
         raise WeightsError(f"{path}: its metadata is damaged ({error})") from error
 

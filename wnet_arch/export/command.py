@@ -169,6 +169,8 @@ def report(done: Exported) -> list[str]:
     )
     origin = ", ".join(known) or "nothing is known of its training"
     lines = [f"{done.path}: {done.subject.name}, {done.subject.kind}, {done.precision}, {done.bytes / 1e6:.1f} MB; {origin}"]
+    if "terms" in done.subject.texts:
+        lines.append(f"terms: {done.subject.texts['terms']}")
     batches = ", ".join(map(str, checks.BATCHES))
     lines.append(f"{done.checked_with}: batches of {batches} equal torch to {done.difference:.1e}")
     if done.rounding is not None:

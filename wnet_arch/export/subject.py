@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,9 +12,10 @@ from torch import nn
 from wnet_arch.archs.base import FaceSRNetwork
 from wnet_arch.benchmark import networks as entries
 from wnet_arch.benchmark.provenance import Provenance
+from wnet_arch.benchmark.sources import MADE_BY
 from wnet_arch.errors import UsageError
 from wnet_arch.restore.frames import OUTPUT
-from wnet_arch.restore.networks import shipped_files, shipped_names
+from wnet_arch.weights import metadata, shipped
 
 
 class Outputs(nn.Module):
@@ -62,6 +63,7 @@ class Subject:
         provenance: of its weights.
         path: their file.
         outputs: the network itself.
+        texts: metadata of that file.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Subject:
     provenance: Provenance
     path: str
     outputs: Outputs
+    texts: dict[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -77,13 +80,13 @@ class Subject:
         return f"{self.block.get('type')} x{self.scale}"
 
     def about(self, precision: str) -> dict[str, str]:
-        """What every file says of itself, as texts; what is not known is left out."""
+        """What every file says of itself, as texts: what is known of the weights, terms included, and how to build the network."""
         from wnet_arch import __version__
 
         known = {
-            "name": self.name, "network_g": json.dumps(self.block, sort_keys=True), "scale": self.scale, "precision": precision,
-            "training_set": self.provenance.training_set, "iterations": self.provenance.iterations, "seed": self.provenance.seed,
-            "made_by": f"wnet-fsr {__version__}",
+            **self.texts, "name": self.name, "network_g": json.dumps(self.block, sort_keys=True), "scale": self.scale,
+            "precision": precision, "training_set": self.provenance.training_set, "iterations": self.provenance.iterations,
+            "seed": self.provenance.seed, "made_by": f"{MADE_BY} {__version__}",
         }  # fmt: skip
         return {key: str(value) for key, value in known.items() if value is not None}
 
@@ -95,21 +98,19 @@ def open_subject(network: str) -> Subject:
         UsageError: it is no network with weights of ours, or its name stands for several.
         WeightsError: the weights are missing, damaged, or do not fit.
     """
-    entry = _shipped(network) or network
-    source = entries.open_one(entry, None)
+    named = shipped.matching(network)
+    if len(named) > 1:
+        raise UsageError(f"{network} ships at several scales; say {' or '.join(named)}")
+    source = entries.open_one(named[0] if named else network, None)
     if source.kind != "network":
-        raise UsageError(
-            f"{network} is {'an ONNX file' if source.kind == 'onnx' else 'no weights file'}; name a run, .pth or .safetensors"
-        )
+        what = "an ONNX file" if source.kind == "onnx" else "no weights file"
+        raise UsageError(f"{network} is {what}; name a run, .pth or .safetensors")
     outputs = Outputs(source.build(), OUTPUT // source.scale)
-    return Subject(source.name, source.scale, source.block, source.provenance, source.path, outputs)
+    name = named[0] if named else source.name
+    return Subject(name, source.scale, source.block, source.provenance, source.path, outputs, _texts(source.path))
 
 
-def _shipped(network: str) -> str | None:
-    """The weights file of a shipped network."""
-    if not any(network in (name, name.rpartition("_x")[0]) for name in shipped_names()):
-        return None
-    files = shipped_files(network)
-    if len(files) > 1:
-        raise UsageError(f"{network} ships at several scales; say {' or '.join(Path(file).stem for file in files)}")
-    return str(files[0])
+def _texts(weights: str) -> dict[str, str]:
+    """What a weights file says of itself; of several files for one network, one will be made."""
+    found = metadata.texts(Path(weights)) if weights.endswith(".safetensors") else {}
+    return {key: value for key, value in found.items() if key != metadata.CONTINUED}

@@ -173,7 +173,9 @@ class Paths(Block):
 
     unknown_hint = " is not an option: the framework would make a folder of that name"
 
-    pretrain_network_g: Optional[Text] = Field(None, description="weights to start from, `.pth` or `.safetensors`")
+    pretrain_network_g: Optional[Text] = Field(
+        None, description="weights to start from: `.pth`, `.safetensors`, or the name of a network that ships, as `wnet_lite_x8`"
+    )
     strict_load_g: Flag = Field(True, description="demand all weights; `false`: load what fits")
     param_key_g: Optional[Text] = Field("params", description="which weights of the file: `params`, or `params_ema`, the average")
     pretrain_network_d: Optional[Text] = Field(None, description="the same for the discriminator")

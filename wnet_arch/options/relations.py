@@ -22,6 +22,7 @@ from wnet_arch.models import WNetModel
 from wnet_arch.options.schema import has_own, train_block
 from wnet_arch.options.signatures import optimizers, registered
 from wnet_arch.options.training import FaceSRTrain
+from wnet_arch.weights import shipped
 
 #: Data sets whose samples are known to have no parsing map.
 _WITHOUT_PARSING = ("PairedImageDataset", "SingleImageDataset", "FFHQDataset")
@@ -108,7 +109,9 @@ def _paths(paths: dict, opt: dict) -> Iterator[str]:
         network = key.replace("pretrain_", "")
         if key.startswith("pretrain_network") and value and network not in opt:
             yield f"path.{key}: there is no {network} to load it into; remove one or add the other"
-        elif (key.startswith("pretrain_network") or key == "resume_state") and value and not _is_file(value):
+        elif key.startswith("pretrain_network") and value and value not in shipped.names() and not _is_file(value):
+            yield f"path.{key}: there is no file {value}{did_you_mean(value, shipped.names())}"
+        elif key == "resume_state" and value and not _is_file(value):
             yield f"path.{key}: there is no file {value}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from wnet_arch import weights as weights_package
 from wnet_arch.archs.base import FaceSRNetwork, list_networks
 from wnet_arch.benchmark import networks as entries
 from wnet_arch.benchmark import sources
 from wnet_arch.errors import DataError, UsageError, WeightsError, did_you_mean
 from wnet_arch.restore.frames import OUTPUT
+from wnet_arch.weights import shipped
 
 #: The shipped network that is used unless another is named.
 DEFAULT = "wnet_lite"
@@ -130,12 +129,6 @@ def open_networks(network: str | None, weights: Sequence[str], device: str = "cp
     return opened
 
 
-def shipped_names() -> list[str]:
-    """Names of the networks whose weights are in this package, with their scales: ``wnet_lite_x8``."""
-    folder = Path(weights_package.__file__).parent
-    return sorted(path.stem for path in folder.glob("*.safetensors") if re.search(r"_x\d+$", path.stem))
-
-
 def check_device(device: str) -> None:
     """Raises :class:`UsageError` unless torch can use the device."""
     try:
@@ -145,21 +138,13 @@ def check_device(device: str) -> None:
         raise UsageError(f"--device: '{device}' cannot be used here ({reason}); cpu always can") from error
 
 
-def shipped_files(name: str) -> list[Path]:
-    """The weights files of a shipped network, one for each of its scales.
-
-    Raises:
-        UsageError, WeightsError: none is called so, or none of its weights ship.
-    """
-    folder, names = Path(weights_package.__file__).parent, shipped_names()
-    wanted = [known for known in names if name in (known, known.rpartition("_x")[0])]
+def _shipped_files(name: str) -> list[Path]:
+    wanted = shipped.matching(name)
     if wanted:
-        return [folder / f"{known}.safetensors" for known in wanted]
+        return [shipped.path(known) for known in wanted]
     if name in list_networks():
         raise WeightsError(f"no weights of {name} ship with this package: {_TRAIN}")
-    if not names and name == DEFAULT:
-        raise WeightsError(f"no super-resolution weights ship with this package yet: {_TRAIN}; --network {BICUBIC} needs none")
-    raise UsageError(f"--network: no shipped network is called '{name}'" + did_you_mean(name, [*names, BICUBIC]))
+    raise UsageError(f"--network: no shipped network is called '{name}'" + did_you_mean(name, [*shipped.names(), BICUBIC]))
 
 
 def _skin(parsing: torch.Tensor | None) -> np.ndarray | None:

@@ -1,0 +1,158 @@
+"""Measures the networks that ship, and writes MODEL_ZOO.md and the model cards beside the weights.
+
+    python scripts/model_zoo.py --sets datasets/celeba_val datasets/helen_train
+
+It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
+wnet_arch.list_pretrained() names, and of bicubic enlargement: protocols dic, sparnet and rgb, LPIPS, landmarks, identity and
+facial parts. The files say what came out, with the paper's numbers in rows marked so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from wnet_arch import list_pretrained
+from wnet_arch.benchmark import report, results, tables
+from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
+from wnet_arch.benchmark.networks import open_one
+from wnet_arch.weights import metadata, shipped
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Of a card, and of the table at the beginning: column, and where a number belongs.
+CARD = ("psnr_dic", "ssim_dic", "psnr_rgb", "ssim_rgb", "lpips", "landmark_distance", "identity", "parsing_iou")
+
+PREFACE = """# Model zoo
+
+Networks trained by one recipe (`scripts/train_zoo.py`) on the same faces, as many of them, with one seed, and measured by one
+command:
+
+    {command}
+
+**None of them has been trained to the end.** What each has seen stands in the first table; the paper's networks saw some hundred
+times as much, and the order of ours may change on that way. The numbers say what these files do, not what the architectures
+could.
+
+Weights come with the package: `wnet_arch.load_pretrained("{first}")`, `wnet restore --network NAME`, `wnet benchmark
+--networks NAME`, `path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are
+for non-commercial research only, and so are they. Details of the faces that they make are estimated, not recovered: never use
+them to identify a person.
+
+{weights}
+
+Cost is that of one 128x128 face; images seen counts repetitions. {faces} The landmarks and identity of an SR face are measured
+at the place where dlib finds the true face; faces that it does not find are counted beside the number.
+"""
+
+CARD_TEXT = """# {title}
+
+`wnet_arch.load_pretrained("{name}")`: RGB in [0, 1], {side}x{side} to 128x128, aligned as the square (12, 40, 164, 192) of CelebA's
+178x218 photos.
+
+{facts}
+
+Mean ± half of the 95 % interval (bootstrap over faces), from `{command}`.
+Protocols and metrics are explained in MODEL_ZOO.md, which has the other networks beside it; **best** and <u>second best</u> are
+among all of them.
+
+{numbers}
+
+It has been trained briefly; the paper's networks saw some hundred times as many images. celeba_val was looked at while the recipe
+and WNetLite's form were chosen: it is a development set, not an untouched test. Details of the faces are estimated, not
+recovered: never use them to identify a person. How quality differs with skin colour, age, pose, glasses or compression has not
+been measured.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="the first is that of the cards")
+    parser.add_argument("--out", default="zoo_benchmark", metavar="DIR", help="tables, report and cache (default: zoo_benchmark)")
+    parser.add_argument("--workers", type=int, metavar="N")
+    parser.add_argument("--limit", type=int, metavar="N", help="first faces of each set, to try it")
+    parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where MODEL_ZOO.md goes (default: the repository)")
+    args = parser.parse_args()
+    names = list_pretrained()
+    if not names:
+        sys.exit("no super-resolution weights ship: scripts/train_zoo.py trains some, scripts/ship_weights.py puts them in")
+    options = BenchmarkOptions(
+        ["Bicubic", *names], args.sets, args.out, protocols=["dic", "sparnet", "rgb"],
+        metrics=["lpips", "landmarks", "identity", "parsing"], metric_options={m: {"box": "gt"} for m in ("landmarks", "identity")},
+        baseline=baseline(names), limit=args.limit, workers=args.workers, paper=True,
+    )  # fmt: skip
+    command = shlex.join(["python", "scripts/model_zoo.py", *sys.argv[1:]])
+    found, _ = benchmark(options, command)
+    report.write(found, args.out, options.report_faces)
+    results.write_text(args.write / "MODEL_ZOO.md", document(found, names, command))
+    for name in names:
+        card = shipped.path(name).with_name(f"{name}.md")
+        results.write_text(card if args.write == ROOT else args.write / card.name, model_card(found, name, command))
+    print(f"{args.write / 'MODEL_ZOO.md'} and {len(names)} model cards; {args.out}/report.html has the faces")
+    return 0
+
+
+def baseline(names: list[str]) -> str:
+    """What the others are compared with: SPARNet, the paper's strongest rival that ships, else bicubic enlargement."""
+    return "SPARNet" if any(name.startswith("sparnet_x") for name in names) else "Bicubic"
+
+
+def document(found: results.Results, names: list[str], command: str) -> str:
+    """MODEL_ZOO.md."""
+    columns = [c for c in found.columns if c.id in ("psnr_dic", "lpips")]
+    header = ["name", "network", "file", "images seen", "iterations", "seed", "parameters", "GMACs"]
+    first = found.sets[0].name
+    header += [f"{c.title} {c.protocol}".strip() + f", {first}" for c in columns]
+    rows = []
+    for name in names:
+        source, about = open_one(name, None), metadata.texts(shipped.path(name))
+        record = next(n for n in found.at(source.scale) if n.name == source.name)
+        card = f"[{name}](wnet_arch/weights/{name}.md)"
+        cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) for c in columns)
+        rows.append(
+            [card, f"{source.name} x{source.scale}", f"{megabytes(name):.1f} MB", f"{int(about['images_seen']):,}",
+             f"{int(about['iterations']):,}", about["seed"], f"{record.parameters:,}", f"{record.macs / 1e9:.2f}", *cells]
+        )  # fmt: skip
+    faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
+    preface = PREFACE.format(command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces)
+    return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
+
+
+def megabytes(name: str) -> float:
+    path = shipped.path(name)
+    return sum(file.stat().st_size for file in (path, *metadata.continuations(path))) / 1e6
+
+
+def model_card(found: results.Results, name: str, command: str) -> str:
+    """What a user must know of one file."""
+    path, source = shipped.path(name), open_one(name, None)
+    about = metadata.texts(path)
+    record = next(n for n in found.at(source.scale) if n.name == source.name)
+    files = [path, *metadata.continuations(path)]
+    facts = [
+        ["network", f"`{json.dumps(source.block)}`; {record.parameters:,} parameters, {record.macs / 1e9:.2f} GMACs a face"],
+        ["files", "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in files)],
+        ["training data", f"{about['training_set']}: aligned CelebA photos with maps by our parser, CelebAMask-HQ with its own"],
+        ["seen", f"{int(about['images_seen']):,} images in {int(about['iterations']):,} iterations, seed {about['seed']}"],
+        ["recipe", f"`scripts/train_zoo.py`: {about['recipe']}"],
+        ["hardware", f"{about['hardware']}, torch {about['torch']}"],
+        ["terms", f"{about['licence']} as far as it is ours; {about['terms']}"],
+    ]
+    columns = [c for c in found.columns if c.id in CARD]
+    rows = [[s.name, *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns)] for s in found.sets]
+    numbers = tables.table(["set", *(f"{c.title} {c.protocol}".strip() for c in columns)], rows)
+    title = f"{source.name} x{source.scale}"
+    return CARD_TEXT.format(
+        title=title,
+        name=name,
+        side=128 // source.scale,
+        facts=tables.table(["", ""], facts, left=2),
+        command=command,
+        numbers=numbers,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Puts the weights of a finished training run into the package: wnet_arch/weights/NAME.safetensors, and its manifest entry.
+
+    python scripts/ship_weights.py zoo/wnetlite_x8/experiments/wnetlite_x8 wnet_lite_x8 --set datasets/celeba_val
+
+Takes the moving average where the run has one. Matrices are stored in half precision if that changes the PSNR (protocol dic, first
+--faces faces of the set) by less than 0.01 dB, in single precision otherwise; vectors and statistics always in single. What the
+model card needs goes into the file's metadata. scripts/model_zoo.py measures what ships and writes the cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wnet_arch import options
+from wnet_arch.benchmark.provenance import training_set
+from wnet_arch.benchmark.sets import open_set
+from wnet_arch.benchmark.sources import image_tensor
+from wnet_arch.checkpoint import read_state_dict
+from wnet_arch.metrics import protocols
+from wnet_arch.weights import metadata
+from wnet_arch.weights.entries import MANIFEST
+from wnet_arch.weights.hashing import sha256_file
+
+#: dB that half precision may change.
+HALF = 0.01
+#: Bytes of one file.
+LARGEST = 15.9e6
+TERMS = "trained on CelebA and CelebAMask-HQ: non-commercial research only"
+
+
+def finished(run: Path) -> tuple[dict, dict]:
+    """The run's options, and the averaged weights of its end."""
+    files = sorted(run.glob("*.yml"))
+    if len(files) != 1:
+        sys.exit(f"{run} is not the folder of a training run: it holds {len(files)} option files, not one")
+    opt = options.load(str(files[0]))
+    total = opt["train"]["total_iter"]
+    log = run / "log.jsonl"
+    seen = [json.loads(line).get("iter", 0) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else [0]
+    if max(seen, default=0) < total:
+        sys.exit(f"{run} has done {max(seen, default=0)} of {total} iterations; let it end (the same command goes on)")
+    return opt, read_state_dict(str(run / "models" / "net_g_latest.pth"), "params_ema")
+
+
+def halved(state: dict) -> dict:
+    """Matrices and kernels in half precision; vectors, statistics and counters as they are."""
+    return {name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()}
+
+
+def psnr(opt: dict, state: dict, faces) -> float:
+    """Mean PSNR, protocol dic, of a network with these weights."""
+    from basicsr.archs import build_network
+
+    net = build_network(dict(opt["network_g"])).eval()
+    net.load_state_dict(state)
+    protocol, found = protocols.get("dic"), []
+    for lq, gt in faces:
+        with torch.inference_mode():
+            sr = net(image_tensor(lq)[None]).clamp(0, 1)[0]
+        found.append(protocol.psnr((sr * 255).round().byte().permute(1, 2, 0).numpy(), gt, opt["scale"]))
+    return float(np.mean(found))
+
+
+def facts(opt: dict, hardware: str) -> dict[str, str]:
+    """The metadata: how to build the network, and what its card says of the training."""
+    train, data = opt["train"], opt["datasets"]["train"]
+    batch = data["batch_size_per_gpu"] * train.get("accumulation", 1)
+    optimizer, schedule = train["optim_g"], train["scheduler"]
+    recipe = (
+        f"{optimizer['type']} {optimizer['lr']:g}, {schedule['type']}, batches of {batch}, {train.get('precision', 'fp32')}, "
+        f"moving average {train.get('ema_decay', 0)}, gradients clipped to {train.get('grad_clip')}, "
+        f"{'mirroring' if data.get('use_hflip') else 'no augmentation'}"
+    )
+    known = {
+        "network_g": json.dumps(opt["network_g"]), "scale": opt["scale"], "training_set": training_set(data),
+        "iterations": train["total_iter"], "seed": opt["manual_seed"], "images_seen": train["total_iter"] * batch, "recipe": recipe,
+        "hardware": hardware, "torch": torch.__version__, "licence": "Apache-2.0", "terms": TERMS,
+    }  # fmt: skip
+    return {key: str(value) for key, value in known.items()}
+
+
+def enter(name: str, file: Path) -> None:
+    """Adds the file to the manifest, or renews its entry."""
+    block = (
+        f'[[files]]\nname = "{name}"\npurpose = "face super-resolution; see {name}.md"\nfile = "{file.name}"\n'
+        f'sha256 = "{sha256_file(file)}"\nsize = {file.stat().st_size}\nlicence = "Apache-2.0"\nterms = "{TERMS}"\n\n'
+        '[[files.sources]]\nkind = "package"\n'
+    )
+    text = MANIFEST.read_text(encoding="utf-8")
+    old = re.search(rf'\[\[files\]\]\nname = "{name}"\n.*?kind = "package"\n', text, re.DOTALL)
+    text = text.replace(old[0], block) if old else f"{text.rstrip()}\n\n{block}"
+    part = MANIFEST.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, MANIFEST)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="experiments/NAME of a finished run")
+    parser.add_argument("name", metavar="NAME", help="NETWORK_xSCALE, e.g. wnet_lite_x8")
+    parser.add_argument("--set", required=True, metavar="SET", help="faces that decide about half precision")
+    parser.add_argument("--faces", type=int, default=100)
+    parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
+    args = parser.parse_args()
+    opt, state = finished(args.run)
+    if not re.fullmatch(rf"[a-z0-9_]+_x{opt['scale']}", args.name):
+        sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
+    faces = open_set(args.set, "set", [opt["scale"]], args.faces)
+    pairs = [(faces.lr(key, opt["scale"]), faces.hr(key)) for key in faces.keys]
+    single, half = psnr(opt, state, pairs), psnr(opt, halved(state), pairs)
+    print(f"{args.name}: {single:.4f} dB in single, {half:.4f} dB in half precision, {len(pairs)} faces")
+    if abs(single - half) < HALF:
+        state = halved(state)
+    write(state, facts(opt, args.hardware), MANIFEST.with_name(f"{args.name}.safetensors"), args.name)
+    return 0
+
+
+def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> None:
+    """Writes the file, or files where one would be too large, beside their places; renames them; enters the first."""
+    from safetensors.torch import save_file
+
+    parts = split(state)
+    places = [file] + [file.with_name(f"{name}-{i}of{len(parts)}.safetensors") for i in range(2, len(parts) + 1)]
+    continued: dict[str, str] = {}
+    for part, place in reversed(list(zip(parts, places))):  # the first holds the hashes of the others
+        known = {**facts_of_run, metadata.CONTINUED: json.dumps(continued)} if place == file and continued else facts_of_run
+        beside = place.with_suffix(".part")
+        save_file({key: value.contiguous() for key, value in part.items()}, str(beside), known if place == file else None)
+        continued[place.name] = sha256_file(beside)
+    for place in reversed(places):
+        os.replace(place.with_suffix(".part"), place)
+    enter(name, file)
+    print(f"{', '.join(f'{place} ({place.stat().st_size / 1e6:.1f} MB)' for place in places)}")
+
+
+def split(state: dict) -> list[dict]:
+    """The tensors in order, in as few parts as the size of a file allows."""
+    parts, size = [{}], 0
+    for key, value in state.items():
+        size += value.numel() * value.element_size() + 200  # its entry in the header
+        if size > LARGEST:
+            parts.append({})
+            size = value.numel() * value.element_size() + 200
+        parts[-1][key] = value
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

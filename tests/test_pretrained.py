@@ -1,0 +1,152 @@
+"""Weights that ship: how they get into the package, how they are loaded, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import wnet_arch
+from wnet_arch import create_network
+from wnet_arch.benchmark import networks
+from wnet_arch.checkpoint import load_into, read_state_dict
+from wnet_arch.errors import WeightsError
+from wnet_arch.metrics import protocols
+from wnet_arch.weights import entries, shipped
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "ship_weights.py"
+SMALL = {"num_feat": 32, "depths": [1, 1, 1, 1]}
+FACTS = {"training_set": "faces (10 faces)", "iterations": "300", "seed": "4", "images_seen": "1200"}
+
+
+@pytest.fixture
+def ship(tmp_path, monkeypatch):
+    """scripts/ship_weights.py, with a package of its own to write into."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    shutil.copy(entries.MANIFEST, folder)
+    text = (folder / "manifest.toml").read_text()
+    (folder / "manifest.toml").write_text(text.partition('[[files]]\nname = "wnet_lite')[0].partition('[[files]]\nname = "edsr')[0])
+    monkeypatch.setattr(entries, "MANIFEST", folder / "manifest.toml")
+    spec = importlib.util.spec_from_file_location("ship_weights", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    yield script
+    entries.load.cache_clear()
+
+
+def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool = False):
+    """Ships a WNetLite that knows nothing; returns it."""
+    torch.manual_seed(scale)
+    net = create_network("WNetLite", scale, **SMALL).eval()
+    block = block or {"type": "WNetLite", "scale": scale, **SMALL}
+    state = script.halved(net.state_dict()) if half else net.state_dict()
+    facts = {**FACTS, "network_g": json.dumps(block), "scale": str(scale)}
+    script.write(state, facts, entries.MANIFEST.with_name(f"{name}.safetensors"), name)
+    entries.load.cache_clear()
+    return net
+
+
+def test_a_shipped_network_is_the_one_that_was_trained(ship):
+    net = put(ship, "wnet_lite_x8")
+    lq = torch.rand(2, 3, 16, 16)
+    assert wnet_arch.list_pretrained() == ["wnet_lite_x8"]
+    loaded = wnet_arch.load_pretrained("wnet_lite_x8")
+    assert not loaded.training
+    assert loaded.provenance.iterations == 300
+    with torch.inference_mode():
+        assert torch.equal(loaded(lq), net(lq))
+    put(ship, "wnet_lite_x8", half=True)  # takes the place of the other, in the manifest as well
+    assert wnet_arch.list_pretrained() == ["wnet_lite_x8"]
+    state = wnet_arch.load_pretrained("wnet_lite_x8").state_dict()
+    assert all(torch.allclose(state[key], value, atol=1e-3) for key, value in net.state_dict().items())
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items() if value.ndim < 2)
+    assert all(value.dtype == torch.float32 for value in state.values() if value.is_floating_point())
+
+
+def test_large_weights_are_several_files_that_know_each_other(ship, monkeypatch):
+    monkeypatch.setattr(ship, "LARGEST", 100_000)
+    net = put(ship, "wnet_lite_x8")
+    folder = entries.MANIFEST.parent
+    files = sorted(file.name for file in folder.glob("wnet_lite*"))
+    assert len(files) > 3
+    assert wnet_arch.list_pretrained() == ["wnet_lite_x8"]
+    state = wnet_arch.load_pretrained("wnet_lite_x8").state_dict()
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+    data = bytearray((folder / files[0]).read_bytes())
+    data[-1] ^= 1
+    (folder / files[0]).write_bytes(data)
+    with pytest.raises(WeightsError, match=r"-2of\d+.safetensors has sha256 \w{64}, wnet_lite_x8.safetensors expects \w{64}"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+    (folder / files[0]).unlink()
+    with pytest.raises(WeightsError, match=r"-2of\d+.safetensors is missing; wnet_lite_x8.safetensors is continued in it"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+
+
+def test_what_is_not_whole_is_not_loaded(ship):
+    put(ship, "wnet_lite_x8")
+    with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_x8'; did you mean 'wnet_lite_x8'\?"):
+        wnet_arch.load_pretrained("wnetlite_x8")
+    file = entries.MANIFEST.with_name("wnet_lite_x8.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(WeightsError, match=r"has sha256 \w{64}, expected \w{64}: install wnet-fsr again"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+    file.unlink()
+    with pytest.raises(WeightsError, match="is missing, though it ships with this package"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+
+
+def test_weights_of_another_configuration(ship):
+    put(ship, "wnet_lite_x8", block={"type": "WNetLite", "scale": 8, **SMALL, "num_feat": 64})
+    with pytest.raises(WeightsError, match="was made for another configuration of WNetLite"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+    with pytest.raises(WeightsError, match="was made for another configuration of SRCNN"):
+        load_into(create_network("SRCNN", 8), "wnet_lite_x8")
+
+
+def test_names_serve_wherever_weights_are_named(ship):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    assert read_state_dict("wnet_lite_x8").keys() == create_network("WNetLite", 8, **SMALL).state_dict().keys()
+    sources, scales = networks.read(["Bicubic", "wnet_lite"], None)
+    assert [(s.name, s.scale) for s in sources] == [("Bicubic", 4), ("Bicubic", 8), ("WNetLite", 4), ("WNetLite", 8)]
+    assert scales == [4, 8]
+    assert sources[2].provenance.training_set == "faces (10 faces)"
+    sources, _ = networks.read(["mine=wnet_lite"], [8])
+    assert [(s.name, s.scale) for s in sources] == [("mine", 8)]
+
+
+def test_only_a_finished_run_ships(ship, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.yml").write_text("train: {total_iter: 20}\n")
+    (run / "log.jsonl").write_text('{"iter": 10}\n')
+    with pytest.raises(SystemExit, match="has done 10 of 20 iterations"):
+        ship.finished(run)
+    with pytest.raises(SystemExit, match="is not the folder of a training run"):
+        ship.finished(tmp_path)
+
+
+@pytest.mark.parametrize("name", wnet_arch.list_pretrained())
+def test_every_shipped_network_beats_bicubic_enlargement_on_a_photo(name):
+    data = pytest.importorskip("skimage.data")
+    scale = shipped_scale(name)
+    hr = Image.fromarray(data.astronaut()).crop((152, 22, 296, 166)).resize((128, 128), Image.Resampling.BICUBIC)
+    lq = hr.resize((128 // scale,) * 2, Image.Resampling.BICUBIC)
+    with torch.inference_mode():
+        sr = wnet_arch.load_pretrained(name)(torch.from_numpy(np.array(lq)).permute(2, 0, 1)[None] / 255)
+    sr = (sr[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    plain = np.array(lq.resize((128, 128), Image.Resampling.BICUBIC))
+    dic = protocols.get("dic")
+    assert dic.psnr(sr, np.array(hr), scale) > dic.psnr(plain, np.array(hr), scale) + 0.5
+
+
+def shipped_scale(name: str) -> int:
+    assert shipped.path(name).is_file()
+    return int(name.rpartition("_x")[2])

@@ -1,0 +1,49 @@
+"""Networks with the weights that ship: ``wnet_arch.list_pretrained()``, ``wnet_arch.load_pretrained("wnet_lite_x8")``."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+
+from wnet_arch.checkpoint import load_into
+from wnet_arch.compat import quiet_logger
+from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.weights import metadata, shipped
+
+
+def list_pretrained() -> list[str]:
+    """Names that :func:`load_pretrained` takes: ``NETWORK_xSCALE``."""
+    return shipped.names()
+
+
+def load_pretrained(name: str, device: str = "cpu") -> nn.Module:
+    """A network with its shipped weights, in eval mode.
+
+    Args:
+        name: one of :func:`list_pretrained`; its scale is part of it.
+        device: where it is to be: ``cpu``, ``cuda``, ``cuda:1``.
+
+    Returns:
+        Takes RGB in [0, 1], (B, 3, 128/scale, 128/scale), gives (B, 3, 128, 128). ``provenance`` tells training set, iterations
+        and seed; its model card is ``wnet_arch/weights/NAME.md``.
+
+    Raises:
+        WeightsError: unknown name (the nearest is named), or the file is missing, damaged, or of another configuration.
+        UsageError: torch cannot use the device.
+    """
+    from basicsr.archs import build_network
+
+    path = shipped.path(name)
+    recipe = metadata.read(path)
+    if recipe is None:
+        raise WeightsError(f"{path} does not say which network it is of: install wnet-fsr again")
+    with quiet_logger():
+        net = build_network(copy.deepcopy(recipe.network))
+    load_into(net, str(path))
+    net.provenance = recipe.provenance
+    try:
+        return net.eval().to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"device '{device}' cannot be used here ({reason}); cpu always can") from error

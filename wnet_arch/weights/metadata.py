@@ -1,0 +1,93 @@
+"""What a ``.safetensors`` file says of the network in it.
+
+Metadata are texts: ``network_g`` (that block of an option file, as JSON) and ``scale``, without which the file cannot be built by
+itself; ``training_set``, ``iterations`` and ``seed``, which every table prints; and what else the model card has. Where the tensors
+are too many for one file, ``continued_in`` names the others, which lie beside it, with their SHA-256 (JSON).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wnet_arch.errors import WeightsError
+from wnet_arch.weights.hashing import sha256_file
+
+CONTINUED = "continued_in"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """``None`` is unknown, and printed so. ``training_set``: its name and, where known, its size."""
+
+    training_set: str | None = None
+    iterations: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build the network of a weights file: ``network`` is the block ``network_g`` of an option file."""
+
+    network: dict
+    scale: int
+    provenance: Provenance
+
+
+def texts(path: Path) -> dict[str, str]:
+    """All metadata of a file. Raises :class:`WeightsError`: it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is not a readable weights file ({error})") from error
+
+
+def read(path: Path) -> Recipe | None:
+    """How to build the network of a file; ``None`` where its metadata do not say.
+
+    Raises:
+        WeightsError: the file or its metadata are damaged.
+    """
+    found = texts(path)
+    if "network_g" not in found:
+        return None
+    try:
+        block = json.loads(found["network_g"])
+        scale = int(found.get("scale", block.get("scale", 0)))
+        provenance = origin(found)
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(f"{path}: its metadata is damaged ({error})") from error
+    if not block.get("type") or not scale:
+        raise WeightsError(f"{path}: its metadata names no network type or no scale")
+    return Recipe(block, scale, provenance)
+
+
+def origin(found: Mapping[str, str]) -> Provenance:
+    """Where weights come from, by the metadata of their file. Raises ``ValueError`` where that is damaged."""
+    numbers = [int(found[key]) if key in found else None for key in ("iterations", "seed")]
+    return Provenance(found.get("training_set"), *numbers)
+
+
+def continuations(path: Path) -> list[Path]:
+    """The other files of the network, verified.
+
+    Raises:
+        WeightsError: one is missing or damaged; both hashes are named.
+    """
+    try:
+        hashes = json.loads(texts(path).get(CONTINUED, "{}"))
+        files = {path.parent / Path(name).name: str(expected) for name, expected in hashes.items()}
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(f"{path}: its metadata is damaged ({error})") from error
+    for file, expected in files.items():
+        if not file.is_file():
+            raise WeightsError(f"{file} is missing; {path.name} is continued in it")
+        found = sha256_file(file)
+        if found != expected:
+            raise WeightsError(f"{file} has sha256 {found}, {path.name} expects {expected}")
+    return list(files)

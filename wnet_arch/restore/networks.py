@@ -119,7 +119,7 @@ def open_networks(network: str | None, weights: Sequence[str], device: str = "cp
     if network == BICUBIC:
         found = [sources.bicubic(scale) for scale in SCALES]
     else:
-        paths = list(weights) or [str(path) for path in shipped_files(network or DEFAULT)]
+        paths = list(weights) or [str(path) for path in _shipped_files(network or DEFAULT)]
         found = [entries.open_one(path, None, device) for path in paths]
     opened: dict[int, FaceNetwork] = {}
     for source in found:

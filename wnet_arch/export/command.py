@@ -100,9 +100,8 @@ def _write_and_check(kind, part: Path, done: Exported, test_set: TestSet | None,
     short = full if done.precision == "fp32" else Outputs(rounded(full.net, done.precision), full.side)
     kind.write(short, done.subject.about(done.precision), done.precision, part)
     trial, what = checks.trial_faces(full.side), str(done.path)
-    wanted = checks.results(short, trial)
-    done.difference = checks.check_batches(kind.reopen(part), wanted, trial, kind.LIMIT, what)
-    done.rounding = _rounding(full, wanted, trial, done.precision, what)
+    done.difference = checks.check_batches(kind.reopen(part), short, trial, kind.LIMIT, what)
+    done.rounding = _rounding(full, checks.results(short, trial), trial, done.precision, what)
     if test_set is None:
         return
     wanted, what = checks.results(short, lqs), f"{what}, faces of {test_set.name}"

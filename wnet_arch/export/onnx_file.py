@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import os
 import re
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -78,7 +81,7 @@ def _trace(outputs: Outputs) -> bytes:
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # the other exporter needs one package more, and other versions
         options["dynamo"] = False
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        with warnings.catch_warnings(), _silence(), torch.no_grad():
             warnings.simplefilter("ignore")  # sizes, which are constant here, look as if they were data
             torch.onnx.export(outputs, (lq,), file, **options)
     except torch.onnx.errors.UnsupportedOperatorError as error:
@@ -88,6 +91,20 @@ def _trace(outputs: Outputs) -> bytes:
             f"{network} cannot become an ONNX file: torch has no ONNX for {name[1] if name else error}; write .pt2"
         ) from error
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps standard output quiet: before it raises an error, torch's exporter prints whole graphs there, past ``sys.stdout``."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _shorten(graph, weights: dict[str, torch.Tensor], precision: str) -> None:

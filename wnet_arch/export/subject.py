@@ -98,6 +98,8 @@ def open_subject(network: str) -> Subject:
         UsageError: it is no network with weights of ours, or its name stands for several.
         WeightsError: the weights are missing, damaged, or do not fit.
     """
+    if network == "Bicubic":
+        raise UsageError("Bicubic has no weights, so there is nothing to export")
     named = shipped.matching(network)
     if len(named) > 1:
         raise UsageError(f"{network} ships at several scales; say {' or '.join(named)}")

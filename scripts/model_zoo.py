@@ -18,6 +18,7 @@ from pathlib import Path
 from wnet_arch import list_pretrained
 from wnet_arch.benchmark import report, results, tables
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
+from wnet_arch.benchmark.measures import DOWNSTREAM
 from wnet_arch.benchmark.networks import open_one
 from wnet_arch.weights import metadata, shipped
 
@@ -74,13 +75,14 @@ def main() -> int:
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--limit", type=int, metavar="N", help="first faces of each set, to try it")
     parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where MODEL_ZOO.md goes (default: the repository)")
+    parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
     args = parser.parse_args()
     names = list_pretrained()
     if not names:
         sys.exit("no super-resolution weights ship: scripts/train_zoo.py trains some, scripts/ship_weights.py puts them in")
     options = BenchmarkOptions(
         ["Bicubic", *names], args.sets, args.out, protocols=["dic", "sparnet", "rgb"],
-        metrics=["lpips", "landmarks", "identity", "parsing"], metric_options={m: {"box": "gt"} for m in ("landmarks", "identity")},
+        metrics=args.metrics, metric_options={name: {"box": "gt"} for name in DOWNSTREAM if name in args.metrics},
         baseline=baseline(names), limit=args.limit, workers=args.workers, paper=True,
     )  # fmt: skip
     command = shlex.join(["python", "scripts/model_zoo.py", *sys.argv[1:]])

@@ -136,6 +136,7 @@ def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> N
         save_file({key: value.contiguous() for key, value in part.items()}, str(beside), known if place == file else None)
         continued[place.name] = sha256_file(beside)
     for place in reversed(places):
+        place.with_suffix(".part").chmod(0o644)  # safetensors makes it readable to its owner alone
         os.replace(place.with_suffix(".part"), place)
     enter(name, file)
     print(f"{', '.join(f'{place} ({place.stat().st_size / 1e6:.1f} MB)' for place in places)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,18 @@ from PIL import Image
 
 import wnet_arch
 from wnet_arch import create_network
-from wnet_arch.benchmark import networks
+from wnet_arch.benchmark import networks, results
 from wnet_arch.checkpoint import load_into, read_state_dict
 from wnet_arch.errors import WeightsError
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import entries, shipped
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "ship_weights.py"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = {"num_feat": 32, "depths": [1, 1, 1, 1]}
-FACTS = {"training_set": "faces (10 faces)", "iterations": "300", "seed": "4", "images_seen": "1200"}
+FACTS = {
+    "training_set": "faces (10 faces)", "iterations": "300", "seed": "4", "images_seen": "1200",
+    "recipe": "Adam", "hardware": "a CPU", "torch": "2", "licence": "Apache-2.0", "terms": "research",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -30,15 +34,20 @@ def ship(tmp_path, monkeypatch):
     """scripts/ship_weights.py, with a package of its own to write into."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    shutil.copy(entries.MANIFEST, folder)
+    for file in (entries.MANIFEST, entries.MANIFEST.with_name("face_parser.safetensors")):
+        shutil.copy(file, folder)
     text = (folder / "manifest.toml").read_text()
     (folder / "manifest.toml").write_text(text.partition('[[files]]\nname = "wnet_lite')[0].partition('[[files]]\nname = "edsr')[0])
     monkeypatch.setattr(entries, "MANIFEST", folder / "manifest.toml")
-    spec = importlib.util.spec_from_file_location("ship_weights", SCRIPT)
+    yield load_script("ship_weights")
+    entries.load.cache_clear()
+
+
+def load_script(name: str):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    yield script
-    entries.load.cache_clear()
+    return script
 
 
 def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool = False):
@@ -131,6 +140,28 @@ def test_only_a_finished_run_ships(ship, tmp_path):
         ship.finished(run)
     with pytest.raises(SystemExit, match="is not the folder of a training run"):
         ship.finished(tmp_path)
+
+
+def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    zoo = load_script("model_zoo")
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "parsing"]
+    arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    assert zoo.main() == 0
+    page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
+    found = results.load(tmp_path / "bench")
+    psnr = f"{found.score('celeba_val', 8, 'WNetLite', 'psnr_dic').mean:.2f}"
+    assert "scripts/model_zoo.py --sets celeba_val=" in page
+    assert "| [wnet_lite_x8](wnet_arch/weights/wnet_lite_x8.md) | WNetLite x8 | " in page
+    assert f"| 1,200 | 300 | 4 | {found.networks[-1].parameters:,} |" in page
+    assert psnr in page
+    assert "paper*" in page  # the paper's rows are marked
+    card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
+    assert card.startswith("# WNetLite x8\n")
+    assert "1,200 images in 300 iterations, seed 4" in card
+    assert psnr in card
 
 
 @pytest.mark.parametrize("name", wnet_arch.list_pretrained())

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from wnet_arch import metrics
-from wnet_arch import weights as weights_package
 from wnet_arch.benchmark.cache import digest
 from wnet_arch.benchmark.sources import code_digest
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean
 from wnet_arch.metrics import protocols
+from wnet_arch.weights import list_entries, shipped
 
 DOWNSTREAM = ("landmarks", "identity")
 #: Columns follow each other in this order where all metrics are asked for.
@@ -53,8 +53,9 @@ def _fingerprint(measure: Measure, scale: int) -> str:
     weights = options.get("weights")
     extra = Path(str(weights)).read_bytes() if weights else b""
     at = str(scale) if measure.metric == "protocol" else ""
-    manifest = (Path(weights_package.__file__).parent / "manifest.toml").read_bytes()  # holds the hashes of backbones' weights
-    code = code_digest("metrics"), code_digest("faces"), manifest
+    networks = shipped.names()  # what is measured, not what measures
+    hashes = sorted(f"{entry.name} {entry.sha256}" for entry in list_entries() if entry.name not in networks)
+    code = code_digest("metrics"), code_digest("faces"), *hashes
     return digest(measure.metric, json.dumps(options, sort_keys=True), at, measure.create(scale).backbone, *code, extra)
 
 

@@ -1,0 +1,23 @@
+# docker build -t wnet-fsr .                                     CPU and NVIDIA GPUs: PyTorch's default build has both
+# docker run --rm -v "$PWD:/data" wnet-fsr restore /data/photos -o /data/restored
+# docker run --rm --gpus all --ipc host -v "$PWD:/data" --entrypoint basicsr wnet-fsr train -opt /data/my_options.yml
+FROM python:3.11-slim-bookworm
+
+# A compiler for BasicSR's build; libgl1 and libglib2.0-0 for OpenCV.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends build-essential libgl1 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/*
+
+RUN pip install --no-cache-dir torch torchvision numpy cython setuptools wheel \
+    && pip install --no-cache-dir --no-build-isolation basicsr==1.4.2
+
+COPY setup.py pyproject.toml README.md LICENSE /opt/wnet-fsr/
+COPY wnet_arch /opt/wnet-fsr/wnet_arch
+COPY options /opt/wnet-fsr/options
+RUN pip install --no-cache-dir --no-build-isolation "/opt/wnet-fsr[landmarks,report,onnx]"
+
+# Third-party weights are fetched on first use; a volume keeps them: -v wnet-cache:/cache
+ENV WNET_CACHE=/cache
+WORKDIR /data
+ENTRYPOINT ["wnet"]
+CMD ["--help"]

@@ -44,7 +44,7 @@ setup(
         "landmarks": ["dlib-bin>=19.24.6"],
         "fan": ["face-alignment>=1.5.0"],
         "report": ["jinja2>=3.1", "vl-convert-python>=1.7", "matplotlib>=3.7"],
-        "onnx": ["onnxruntime>=1.16"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.16.3"],
         "test": ["pytest>=7.4.4", "pytest-xdist>=3.5", "scikit-image>=0.22", "onnx>=1.16", "ruff>=0.17"],
     },
     entry_points={

@@ -13,11 +13,13 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
+from wnet_arch.archs.enlarging import enlarge
 from wnet_arch.errors import NetworkError, did_you_mean
+
+__all__ = ["NETWORKS", "FaceSRNetwork", "FaceSROutput", "create_network", "enlarge", "list_networks", "register_network"]
 
 NETWORKS: dict[str, type[FaceSRNetwork]] = {}
 
@@ -26,27 +28,6 @@ class FaceSROutput(NamedTuple):
     """What ``net(lq, return_aux=True)`` gives for a network without priors. ``sr``: (B, 3, H, W)."""
 
     sr: torch.Tensor
-
-
-def enlarge(lq: torch.Tensor, scale: int) -> torch.Tensor:
-    """Enlarges as PIL's bicubic filter enlarges 8-bit images: along rows, then along columns, rounded to 8 bit after each.
-
-    Networks of the "enlarged input" kind are trained and tested on such images. ``antialias=True`` selects PIL's kernel
-    (a = -0.5); torch's own default (a = -0.75) is another filter.
-
-    Args:
-        lq: (B, C, h, w), float, [0, 1].
-        scale: whole factor.
-
-    Returns:
-        (B, C, scale * h, scale * w), multiples of 1/255 in [0, 1], dtype of ``lq``.
-    """
-    height, width = lq.shape[-2:]
-    wide = lq if lq.dtype == torch.float64 else lq.float()
-    image = wide * 255
-    for size in ((height, width * scale), (height * scale, width * scale)):
-        image = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=True).round().clamp(0, 255)
-    return image.div(255).to(lq.dtype)
 
 
 class FaceSRNetwork(nn.Module, ABC):

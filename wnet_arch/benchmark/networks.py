@@ -63,7 +63,10 @@ def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Sourc
     Raises:
         UsageError, WeightsError: as :func:`read`.
     """
-    return _open(*_split(entry), scales, device)
+    try:
+        return _open(*_split(entry), scales, device)
+    except UsageError as error:  # other commands have other names for it
+        raise type(error)(str(error).removeprefix("--networks: ")) from error
 
 
 def _expand(label: str, what: str, option_file: str | None, scales: list[int] | None) -> list[tuple[str, str, str | None]]:

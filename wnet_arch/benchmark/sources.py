@@ -28,9 +28,14 @@ from wnet_arch.checkpoint import load_into
 from wnet_arch.compat import quiet_logger
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
 from wnet_arch.errors import DataError, UsageError, WeightsError
+from wnet_arch.weights.metadata import origin
 
 #: Takes LR faces, uint8 (h, w, 3), of one size and their keys; gives SR faces, uint8 (H, W, 3).
 Restorer = Callable[[Sequence[np.ndarray], Sequence[str]], "list[np.ndarray]"]
+
+
+#: Files of ``wnet export`` say so, with the version.
+MADE_BY = "wnet-fsr"
 
 
 @cache
@@ -162,9 +167,19 @@ def weights_network(name: str, weights: str, block: dict, scale: int, provenance
 
 @dataclass(frozen=True)
 class Onnx(Source):
-    """An ONNX file: float32 (B, 3, h, w) RGB in [0, 1] to (B, 3, H, W)."""
+    """An ONNX file: float32 (B, 3, h, w) RGB in [0, 1] to (B, 3, H, W), its first output. ``fixed``: (h, w) it takes."""
 
+    fixed: tuple[int, int] | None = None
     kind = "onnx"
+
+    def check(self, test_set: TestSet) -> None:
+        """The faces have the size that the file was made for."""
+        size = test_set.size[0] // self.scale, test_set.size[1] // self.scale
+        if self.fixed and size != self.fixed:
+            made, given = (f"{width}x{height}" for height, width in (self.fixed, size))
+            raise DataError(
+                f"{self.path} was made for faces of {made} pixels; LR faces of {test_set.name} x{self.scale} are {given}"
+            )
 
     def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
         session = onnx_session(self.path, device)
@@ -172,13 +187,13 @@ class Onnx(Source):
         batch = entry.shape[0] if isinstance(entry.shape[0], int) else batch
 
         def net(lq: torch.Tensor) -> torch.Tensor:
-            return torch.from_numpy(session.run(None, {entry.name: lq.cpu().numpy()})[0])
+            return torch.from_numpy(session.run(None, {entry.name: lq.cpu().numpy()})[0])  # others may follow, as a skin map
 
         return tensor_restorer(self, net, "cpu", batch)
 
 
-def onnx_session(path: str, device: str):
-    """Opens an ONNX file on one thread, so that results do not depend on the number of processes.
+def onnx_session(path: str, device: str, threads: int = 1):
+    """Opens an ONNX file, on one thread unless told otherwise, so that results do not depend on the number of processes.
 
     Raises:
         UsageError: onnxruntime is not installed.
@@ -191,7 +206,8 @@ def onnx_session(path: str, device: str):
     if not os.path.isfile(path):
         raise WeightsError(f"there is no ONNX file {path}")
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch works on the same cores in between
     settings.log_severity_level = 3
     wanted = ["CUDAExecutionProvider"] * (device != "cpu") + ["CPUExecutionProvider"]
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
@@ -217,7 +233,19 @@ def onnx(name: str, path: str, device: str, side: int = 16) -> Onnx:
     scale, rest = divmod(out.shape[-1], shape[-1])
     if out.ndim != 4 or rest or out.shape[-2] != scale * shape[-2]:
         raise WeightsError(f"{path} makes {out.shape} of {tuple(shape)}; that is no whole scale")
-    return Onnx(name, scale, digest(sha256_file(Path(path)), device), path=path)
+    fixed = tuple(shape[2:]) if all(isinstance(side, int) for side in entry.shape[2:]) else None
+    return Onnx(name, scale, digest(sha256_file(Path(path)), device), _onnx_provenance(session, path), path, fixed)
+
+
+def _onnx_provenance(session, path: str) -> Provenance:
+    """What a file of ``wnet export`` says of its weights; other programs may mean something else by the same words."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    if not metadata.get("made_by", "").startswith(MADE_BY):
+        return Provenance()
+    try:
+        return origin(metadata)
+    except ValueError as error:
+        raise WeightsError(f"{path}: its metadata is damaged ({error})") from error
 
 
 @dataclass(frozen=True)

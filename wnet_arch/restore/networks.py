@@ -64,15 +64,26 @@ class TorchFaceNetwork(FaceNetwork):
         with torch.inference_mode():
             out = self.net(batch, return_aux=True) if isinstance(self.net, FaceSRNetwork) else self.net(batch)
         sr = out[0] if isinstance(out, tuple) else out
-        return _results(self, sr.float().cpu().numpy(), _skin(out))
+        return _results(self, sr.float().cpu().numpy(), _skin(getattr(out, "parsing", None)))
 
 
 class OnnxFaceNetwork(FaceNetwork):
-    """An ONNX file."""
+    """An ONNX file. Its first output is the face; one called ``parsing``, of the same size, is the network's skin map.
+
+    No network of this package is built, or need be known, to run it.
+
+    Raises:
+        WeightsError: the file is for faces of another size.
+    """
 
     def __init__(self, source: sources.Onnx, device: str):
         super().__init__(source, device)
-        self.session = sources.onnx_session(source.path, device)
+        if source.fixed not in (None, (self.side, self.side)):
+            size = "x".join(map(str, source.fixed[::-1]))
+            raise WeightsError(f"{source.path} takes faces of {size} pixels; x{self.scale} needs {self.side}x{self.side}")
+        self.session = sources.onnx_session(source.path, device, torch.get_num_threads())
+        outputs = [output.name for output in self.session.get_outputs()]
+        self.outputs = outputs[:1] + ["parsing"] * ("parsing" in outputs[1:])
         entry = self.session.get_inputs()[0]
         self.input, self.batch = entry.name, entry.shape[0] if isinstance(entry.shape[0], int) else None
 
@@ -84,8 +95,9 @@ class OnnxFaceNetwork(FaceNetwork):
         for start in range(0, len(faces), step):
             part = images[start : start + step]
             filled = np.concatenate((part, np.repeat(part[-1:], step - len(part), 0)))
-            found.append(self.session.run(None, {self.input: filled})[0][: len(part)])
-        return _results(self, np.concatenate(found), None)
+            found.append([out[: len(part)] for out in self.session.run(self.outputs, {self.input: filled})])
+        sr, *parsing = (np.concatenate(parts) for parts in zip(*found))
+        return _results(self, sr, _skin(torch.from_numpy(parsing[0])) if parsing else None)
 
 
 def open_networks(network: str | None, weights: Sequence[str], device: str = "cpu") -> dict[int, FaceNetwork]:
@@ -135,9 +147,8 @@ def _shipped_files(name: str) -> list[Path]:
     raise UsageError(f"--network: no shipped network is called '{name}'" + did_you_mean(name, [*shipped.names(), BICUBIC]))
 
 
-def _skin(out) -> np.ndarray | None:
-    """The skin map of a network that estimates one at its output's size: float32 (B, 128, 128)."""
-    parsing = getattr(out, "parsing", None)
+def _skin(parsing: torch.Tensor | None) -> np.ndarray | None:
+    """The skin map of a network that estimates one, (B, C, H, W), at its output's size: float32 (B, 128, 128)."""
     if parsing is None or parsing.shape[-2:] != (OUTPUT, OUTPUT):
         return None
     return parsing.float().mean(1).cpu().numpy()

@@ -8,6 +8,7 @@ are too many for one file, ``continued_in`` names the others, which lie beside i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +59,18 @@ def read(path: Path) -> Recipe | None:
     try:
         block = json.loads(found["network_g"])
         scale = int(found.get("scale", block.get("scale", 0)))
-        numbers = [int(found[key]) if key in found else None for key in ("iterations", "seed")]
+        provenance = origin(found)
     except (ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: its metadata is damaged ({error})") from error
     if not block.get("type") or not scale:
         raise WeightsError(f"{path}: its metadata names no network type or no scale")
-    return Recipe(block, scale, Provenance(found.get("training_set"), *numbers))
+    return Recipe(block, scale, provenance)
+
+
+def origin(found: Mapping[str, str]) -> Provenance:
+    """Where weights come from, by the metadata of their file. Raises ``ValueError`` where that is damaged."""
+    numbers = [int(found[key]) if key in found else None for key in ("iterations", "seed")]
+    return Provenance(found.get("training_set"), *numbers)
 
 
 def continuations(path: Path) -> list[Path]:

@@ -1,0 +1,39 @@
+"""``.safetensors`` files: the weights, and how to build their network, for this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import __version__
+from safetensors.torch import save_file
+
+from wnet_arch.benchmark import networks as entries
+from wnet_arch.export.checks import Run
+from wnet_arch.export.storage import stored
+from wnet_arch.export.subject import Outputs
+
+#: The weights themselves are equal; batches of other sizes are summed in another order.
+SUFFIX, LIMIT = ".safetensors", 1e-5
+
+
+def need() -> None:
+    """Nothing that the package does not need anyway."""
+
+
+def describe() -> str:
+    """What checks the file, for reports."""
+    return f"safetensors {__version__}"
+
+
+def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -> None:
+    """Writes the weights, with the metadata that :mod:`wnet_arch.benchmark.provenance` reads, in place of a file that is there."""
+    mode = path.stat().st_mode
+    state = outputs.net.state_dict()
+    save_file({name: stored(tensor, precision).contiguous().clone() for name, tensor in state.items()}, path, about)
+    path.chmod(mode)  # safetensors makes files that nobody else may read
+
+
+def reopen(path: Path, threads: int = 1) -> Run:
+    """The network that the loader of all commands makes of the file. The number of threads is torch's."""
+    source = entries.open_one(str(path), None)
+    return Outputs(source.build(), 128 // source.scale)

@@ -37,18 +37,19 @@ def fitted(image: np.ndarray, least: int = 1, largest: int = LARGEST_SIDE) -> np
 def numbered(photo: np.ndarray, faces: list[RestoredFace]) -> np.ndarray:
     """The photo, uint8 (H, W, 3), with a box around each face and its number, from 1.
 
-    Faces that were left alone have a dashed box in another colour, and say so.
+    Faces that were left alone have a dashed box in another colour, and say why where there is room.
     """
     base = fitted(photo, LEAST_SIDE)
     factors = np.array((base.shape[1] / photo.shape[1], base.shape[0] / photo.shape[0]))
     picture = Image.fromarray(base)
     draw = ImageDraw.Draw(picture)
     unit = max(base.shape[:2]) / LEAST_SIDE
-    for number, face in reversed(list(enumerate(faces, 1))):  # the largest last, so that its number can be read
-        left, top, right, bottom = (np.array(face.box).reshape(2, 2) * factors).ravel().round().astype(int).tolist()
-        colour = RESTORED if face.restored else LEFT_ALONE
-        _box(draw, (left, top, max(right, left + 2), max(bottom, top + 2)), colour, round(3 * unit), dashed=not face.restored)
-        _tag(draw, (left, top), f"{number}" if face.restored else f"{number}: left alone", colour, round(18 * unit), picture.size)
+    boxes = [(np.array(face.box).reshape(2, 2) * factors).ravel().round().astype(int).tolist() for face in faces]
+    for face, box in zip(faces, boxes):
+        _box(draw, box, _colour(face), round(3 * unit), dashed=not face.restored)
+    tags = _Tags(draw, picture.size, round(18 * unit))
+    for number, (face, box) in sorted(enumerate(zip(faces, boxes), 1), key=lambda one: not one[1][0].restored):
+        tags.add(box, [f"{number}"] if face.restored else [f"{number}: too large", f"{number}"], _colour(face))
     return np.array(picture)
 
 
@@ -87,11 +88,16 @@ def close_up(image: np.ndarray, face: RestoredFace, scale: float) -> np.ndarray:
     return fitted(image[top : max(bottom, top + 1), left : max(right, left + 1)], CLOSE_UP)
 
 
-def _box(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], colour: tuple, line: int, dashed: bool) -> None:
-    if not dashed:
-        draw.rectangle(box, outline=colour, width=line)
-        return
+def _colour(face: RestoredFace) -> tuple[int, int, int]:
+    return RESTORED if face.restored else LEFT_ALONE
+
+
+def _box(draw: ImageDraw.ImageDraw, box: list[int], colour: tuple, line: int, dashed: bool) -> None:
     left, top, right, bottom = box
+    right, bottom = max(right, left + 2), max(bottom, top + 2)
+    if not dashed:
+        draw.rectangle((left, top, right, bottom), outline=colour, width=line)
+        return
     step = 4 * line
     for x in range(left, right, 2 * step):
         for y in (top, bottom):
@@ -101,16 +107,33 @@ def _box(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], colour: tupl
             draw.line((x, y, x, min(y + step, bottom)), fill=colour, width=line)
 
 
-def _tag(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, colour: tuple, size: int, picture: tuple[int, int]) -> None:
-    """White text on a coloured ground above a corner, moved so far that it lies inside the picture."""
-    font = _font(size)
-    x0, y0, x1, y1 = draw.textbbox((0, 0), text, font=font)
-    pad = max(2, size // 5)
-    width, height = x1 - x0 + 2 * pad, y1 - y0 + 2 * pad
-    left = min(max(corner[0], 0), max(picture[0] - width, 0))
-    top = min(max(corner[1] - height, 0), max(picture[1] - height, 0))
-    draw.rectangle((left, top, left + width, top + height), fill=colour)
-    draw.text((left + pad - x0, top + pad - y0), text, fill=(255, 255, 255), font=font)
+class _Tags:
+    """White text on coloured ground at boxes: inside the picture, and not over one another where that can be had."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw, picture: tuple[int, int], size: int):
+        self.draw, self.picture, self.font, self.pad = draw, picture, _font(size), max(2, size // 5)
+        self.taken: list[tuple[int, int, int, int]] = []
+
+    def add(self, box: list[int], texts: list[str], colour: tuple) -> None:
+        """Writes the first text that has room above or below the box, or else the last one above it."""
+        places = [(text, self._place(box, text, below)) for text in texts for below in (False, True)]
+        free = [one for one in places if not any(_meet(one[1], other) for other in self.taken)]
+        text, place = free[0] if free else places[-2]
+        self.taken.append(place)
+        self.draw.rectangle(place, fill=colour)
+        x0, y0, _, _ = self.draw.textbbox((0, 0), text, font=self.font)
+        self.draw.text((place[0] + self.pad - x0, place[1] + self.pad - y0), text, fill=(255, 255, 255), font=self.font)
+
+    def _place(self, box: list[int], text: str, below: bool) -> tuple[int, int, int, int]:
+        x0, y0, x1, y1 = self.draw.textbbox((0, 0), text, font=self.font)
+        width, height = int(x1 - x0) + 2 * self.pad, int(y1 - y0) + 2 * self.pad
+        left = min(max(box[0], 0), max(self.picture[0] - width, 0))
+        top = min(max(box[3] if below else box[1] - height, 0), max(self.picture[1] - height, 0))
+        return left, top, left + width, top + height
+
+
+def _meet(one: tuple, other: tuple) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _font(size: int):

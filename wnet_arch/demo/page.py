@@ -21,15 +21,19 @@ STYLE = Path(__file__).with_name("page.css")
 KEPT = 3600
 _AS_NEEDED = "as the faces need"
 _ENDINGS = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"]
-_HEAD = '<meta name="color-scheme" content="light dark">'
 _SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
 def theme() -> gr.themes.Base:
-    """Colours and the system's own fonts; nothing is loaded for them."""
-    return gr.themes.Base(
+    """Colours dark enough for white text on them, and the system's own fonts; nothing is loaded for either."""
+    base = gr.themes.Base(
         primary_hue="teal", neutral_hue="slate", radius_size="lg", font=_SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")
     )
+    return base.set(
+        button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700", button_primary_background_fill_hover_dark="*primary_600",
+        slider_color="*primary_700", slider_color_dark="*primary_500", color_accent="*primary_700",
+    )  # fmt: skip
 
 
 def build_page(choices: Choices, limits: Limits, folder: Path, examples: Sequence[tuple[str, str]] = (), missing: str = "") -> gr.Blocks:
@@ -43,7 +47,7 @@ def build_page(choices: Choices, limits: Limits, folder: Path, examples: Sequenc
         missing: which examples are missing, and how to get them.
     """
     with gr.Blocks(title=f"W-Net: {TITLE.lower()}", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
-        gr.HTML(_header(), elem_id="head")
+        gr.HTML(_header(), padding=False, elem_id="head")
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=2, min_width=300, elem_id="inputs"):
                 inputs = _Inputs(choices, limits, examples, missing)
@@ -70,11 +74,11 @@ class _Inputs:
         self.file = gr.File(label=f"Photo, {limits}", file_types=_ENDINGS, height=150, elem_id="photo")
         self.examples = []
         if examples:
-            gr.HTML("<p>Or try one of these</p>", elem_id="or")
+            gr.HTML("<p>Or try one of these</p>", padding=False, elem_id="or")
             with gr.Row(elem_id="examples"):
                 self.examples = [(gr.Button(caption, icon=path, size="sm", min_width=80), path) for path, caption in examples]
         if missing:
-            gr.HTML(f"<small>Not here: {escape(missing)}</small>", elem_id="missing")
+            gr.HTML(f"<small>Not here: {escape(missing)}</small>", padding=False, elem_id="missing")
         self.network = gr.Dropdown(choices.labels, value=choices.first, label="Network", filterable=False, elem_id="network")
         self.strength = gr.Slider(
             0, 1, value=1, step=0.05, label="Strength", info="0: plain enlargement, 1: restored", buttons=[], elem_id="strength"
@@ -94,25 +98,27 @@ class _Outputs:
 
     def __init__(self):
         self.pairs = gr.State([])
-        self.status = gr.HTML("<p>Drop a photo on the left, or choose an example.</p>", elem_id="status")
+        self.status = gr.HTML("<p>Drop a photo on the left, or choose an example.</p>", padding=False, elem_id="status")
         with gr.Column(visible=False, elem_id="shown") as self.all:
             with gr.Tabs(selected="compare", elem_id="views") as self.tabs:
-                with gr.Tab("Before and after", id="compare"):
+                with gr.Tab("Compare", id="compare"):
                     self.slider = gr.ImageSlider(
                         show_label=False, container=False, interactive=False, buttons=["fullscreen"], max_height=620, elem_id="slider"
                     )
-                    self.seen = gr.HTML(elem_id="seen")
+                    self.seen = gr.HTML(padding=False, elem_id="seen")
                     self.whole = gr.Button("Show the whole photo again", size="sm", visible=False, elem_id="whole")
-                with gr.Tab("Faces found", id="found"):
+                with gr.Tab("Faces", id="found"):
                     self.boxes = gr.Image(show_label=False, container=False, interactive=False, buttons=[], elem_id="boxes")
-                    self.list = gr.HTML(elem_id="list")
-                with gr.Tab("Parsing map", id="parsing"):
+                    self.list = gr.HTML(padding=False, elem_id="list")
+                with gr.Tab("Parsing", id="parsing"):
                     self.parsing = gr.Image(show_label=False, container=False, interactive=False, buttons=[], elem_id="parsing")
-                    self.about_parsing = gr.HTML(elem_id="about-parsing")
+                    self.about_parsing = gr.HTML(padding=False, elem_id="about-parsing")
             self.download = gr.DownloadButton("Download the restored photo (PNG)", variant="primary", elem_id="download")
+            self.about_faces = gr.HTML(
+                "<h2>Faces before and after</h2><p>Choose one to see it in the photo.</p>", padding=False, elem_id="about-faces"
+            )
             self.faces = gr.Gallery(
-                label="Faces before and after; choose one to see it in the photo", columns=[2, 2, 3], height="auto", object_fit="contain",
-                allow_preview=False, interactive=False, buttons=[], elem_id="faces",
+                show_label=False, columns=3, height="auto", object_fit="contain", allow_preview=False, container=False, interactive=False, buttons=[], elem_id="faces",
             )  # fmt: skip
 
     @property
@@ -120,7 +126,7 @@ class _Outputs:
         """In the order of :meth:`_Handlers.show`."""
         return [
             self.status, self.all, self.pairs, self.slider, self.seen, self.whole, self.boxes, self.list, self.parsing,
-            self.about_parsing, self.download, self.faces,
+            self.about_parsing, self.download, self.about_faces, self.faces,
         ]  # fmt: skip
 
     @property
@@ -172,13 +178,14 @@ def _everything(shown: Shown, network: str) -> list:
         gr.update(value=shown.parsing, visible=shown.parsing is not None),
         f"<p>{about}</p>",
         shown.download,
+        gr.update(visible=bool(shown.faces)),
         gr.update(value=shown.faces, visible=bool(shown.faces)),
     ]
 
 
 def _nothing(message: str) -> list:
     """Only a message."""
-    return [message, gr.update(visible=False), [], None, "", gr.update(visible=False), None, "", None, "", None, None]
+    return [message, gr.update(visible=False), [], None, "", gr.update(visible=False), None, "", None, "", None, gr.update(), None]
 
 
 def _seen(what: str) -> str:

@@ -199,7 +199,7 @@ def _first(path: str) -> tuple[str, None]:
 
 def _connect(inputs: _Inputs, outputs: _Outputs, do: _Handlers) -> None:
     """Which event does what. None of them is offered as an API."""
-    private = {"api_visibility": "private"}
+    private = {"api_visibility": "private", "trigger_mode": "always_last"}  # what is asked for while one waits is not dropped
     slow = {"outputs": outputs.list_of_all, "show_progress_on": [outputs.status], **private}
 
     def from_gallery(pairs: list, event: gr.SelectData):
@@ -211,10 +211,7 @@ def _connect(inputs: _Inputs, outputs: _Outputs, do: _Handlers) -> None:
     for button, path in inputs.examples:
         chosen = button.click(partial(_first, path), outputs=[inputs.photo, inputs.file], show_progress="hidden", **private)
         chosen.then(do.show, inputs.settings, **slow)
-    gr.on(
-        [inputs.network.input, inputs.strength.release, inputs.scale.input],
-        do.show, inputs.settings, trigger_mode="always_last", **slow,
-    )  # fmt: skip
+    gr.on([inputs.network.input, inputs.strength.release, inputs.scale.input], do.show, inputs.settings, **slow)
     look = {"outputs": outputs.view, "show_progress": "hidden", **private}
     outputs.faces.select(from_gallery, outputs.pairs, **look)
     outputs.whole.click(lambda pairs: do.look(pairs, None), outputs.pairs, **look)

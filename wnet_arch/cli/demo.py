@@ -31,7 +31,11 @@ def add_parser(subparsers) -> None:
     add = parser.add_argument
     add("--port", type=int, default=7860, metavar="N", help="0: any free one (default: 7860)")
     add("--open", action=argparse.BooleanOptionalAction, default=True, help="open the page in a browser (default), or not")
-    add("--network", metavar="NAME", help="chosen at first: a shipped network, or Bicubic (default: the first of --weights, or wnet_lite)")
+    add(
+        "--network",
+        metavar="NAME",
+        help="chosen at first: a shipped one, or Bicubic (default: the first of --weights, or wnet_lite)",
+    )
     add("--weights", nargs="+", action="append", default=[], metavar="FILE",
         help="your own, as for wnet restore: one for each scale; may be given several times, for several choices")  # fmt: skip
     add("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")

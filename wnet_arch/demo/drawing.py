@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from wnet_arch.restore import RestoredFace, RestoredPhoto, paste
 from wnet_arch.restore.networks import enlarge_face
 
-#: Longer side of the pictures of whole photos: smaller ones are enlarged for the boxes' numbers, larger ones reduced for the browser.
+#: Longer side of pictures of whole photos: smaller ones are enlarged for the boxes' numbers, larger ones reduced for the browser.
 LEAST_SIDE, LARGEST_SIDE = 900, 2000
 #: Side of each of the two pictures of a face, and between them.
 FACE_SIDE, FACE_GAP = 256, 6

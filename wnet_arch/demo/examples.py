@@ -31,7 +31,8 @@ def write_examples(folder: Path) -> tuple[list[tuple[str, str]], str]:
         missing.append("scikit-image has no picture of an astronaut here")
     else:
         for side in (16, 32):
-            found.append(_write(folder / f"astronaut_{side}.png", _reduced(photo, side / _ASTRONAUT_FACE), f"face of {side} pixels"))
+            small = _reduced(photo, side / _ASTRONAUT_FACE)
+            found.append(_write(folder / f"astronaut_{side}.png", small, f"face of {side} pixels"))
     try:
         portraits = sorted(resolve("demo-faces", download=False).glob("*.jpg"))
         found.append(_write(folder / "group.png", _group(portraits), "several sizes"))

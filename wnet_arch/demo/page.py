@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from wnet_arch.demo.choices import SCALES, Choices
-from wnet_arch.demo.limits import FORMATS, Limits
+from wnet_arch.demo.limits import Limits
 from wnet_arch.demo.work import Shown, restore_upload
 from wnet_arch.errors import WNetError
 from wnet_arch.restore import STATEMENT
@@ -36,7 +36,9 @@ def theme() -> gr.themes.Base:
     )  # fmt: skip
 
 
-def build_page(choices: Choices, limits: Limits, folder: Path, examples: Sequence[tuple[str, str]] = (), missing: str = "") -> gr.Blocks:
+def build_page(
+    choices: Choices, limits: Limits, folder: Path, examples: Sequence[tuple[str, str]] = (), missing: str = ""
+) -> gr.Blocks:
     """The page, to be mounted by a server.
 
     Args:
@@ -59,11 +61,9 @@ def build_page(choices: Choices, limits: Limits, folder: Path, examples: Sequenc
 
 
 def _header() -> str:
+    what = "Finds the small faces of a photo and enlarges them with a network that has learnt what faces look like."
     where = "Everything happens on this computer: no photo leaves it, and all are deleted when the program ends."
-    return (
-        f"<h1>{TITLE}</h1><p>Finds the small faces of a photo and enlarges them with a network that has learnt what faces look like. "
-        f"{where}</p><p role='note' class='statement'>{escape(STATEMENT)}</p>"
-    )
+    return f"<h1>{TITLE}</h1><p>{what} {where}</p><p role='note' class='statement'>{escape(STATEMENT)}</p>"
 
 
 class _Inputs:
@@ -103,8 +103,9 @@ class _Outputs:
             with gr.Tabs(selected="compare", elem_id="views") as self.tabs:
                 with gr.Tab("Compare", id="compare"):
                     self.slider = gr.ImageSlider(
-                        show_label=False, container=False, interactive=False, buttons=["fullscreen"], max_height=620, elem_id="slider"
-                    )
+                        show_label=False, container=False, interactive=False, buttons=["fullscreen"], max_height=620,
+                        elem_id="slider",
+                    )  # fmt: skip
                     self.seen = gr.HTML(padding=False, elem_id="seen")
                     self.whole = gr.Button("Show the whole photo again", size="sm", visible=False, elem_id="whole")
                 with gr.Tab("Faces", id="found"):
@@ -118,7 +119,8 @@ class _Outputs:
                 "<h2>Faces before and after</h2><p>Choose one to see it in the photo.</p>", padding=False, elem_id="about-faces"
             )
             self.faces = gr.Gallery(
-                show_label=False, columns=3, height="auto", object_fit="contain", allow_preview=False, container=False, interactive=False, buttons=[], elem_id="faces",
+                show_label=False, columns=3, height="auto", object_fit="contain", allow_preview=False,
+                container=False, interactive=False, buttons=[], elem_id="faces",
             )  # fmt: skip
 
     @property
@@ -174,7 +176,7 @@ def _everything(shown: Shown, network: str) -> list:
         _seen(whole[1]),
         gr.update(visible=False),
         shown.boxes,
-        shown.list,
+        shown.lines,
         gr.update(value=shown.parsing, visible=shown.parsing is not None),
         f"<p>{about}</p>",
         shown.download,

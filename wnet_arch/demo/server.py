@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -99,18 +100,18 @@ def listen(port: int) -> socket.socket:
 def folder() -> Iterator[Path]:
     """Gradio's folder for uploads and results, only for this user, deleted at the end."""
     try:
-        made = tempfile.TemporaryDirectory(prefix="wnet-demo-", ignore_cleanup_errors=True)
+        name = tempfile.mkdtemp(prefix="wnet-demo-")
     except OSError as error:
         raise WNetError(f"cannot make a folder for uploads below {tempfile.gettempdir()}: {error.strerror}") from error
     before = os.environ.get("GRADIO_TEMP_DIR")
-    with made as name:
-        os.environ["GRADIO_TEMP_DIR"] = name
-        try:
-            yield Path(name)
-        finally:
-            os.environ.pop("GRADIO_TEMP_DIR")
-            if before is not None:
-                os.environ["GRADIO_TEMP_DIR"] = before
+    os.environ["GRADIO_TEMP_DIR"] = name
+    try:
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+        os.environ.pop("GRADIO_TEMP_DIR")
+        if before is not None:
+            os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def make_server(choices: Choices, limits: Limits, place: Path, door: socket.socket, ready: Callable[[str], None]):
@@ -142,10 +143,8 @@ def make_server(choices: Choices, limits: Limits, place: Path, door: socket.sock
         theme=page.theme(),
         css=page.STYLE.read_text(encoding="utf-8"),
     )
-    config = uvicorn.Config(
-        OwnMachineOnly(app), log_level="warning", access_log=False, timeout_graceful_shutdown=1, server_header=False, proxy_headers=False
-    )
-    return Server(config)
+    quiet = {"log_level": "warning", "access_log": False, "server_header": False, "proxy_headers": False}
+    return Server(uvicorn.Config(OwnMachineOnly(app), timeout_graceful_shutdown=1, **quiet))
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ class Shown:
         faces: of each restored face, what the network got and made side by side, and a caption.
         close_ups: of the same faces, plainly enlarged and restored, with their surroundings.
         download: the restored photo, in full.
-        summary, list: what was found and done, and a line for each face, HTML.
+        summary, lines: what was found and done, and a line for each face, HTML.
     """
 
     before: str
@@ -39,7 +39,7 @@ class Shown:
     parsing: str | None
     download: str
     summary: str
-    list: str
+    lines: str
     faces: list[tuple[str, str]] = field(default_factory=list)
     close_ups: list[tuple[str, str]] = field(default_factory=list)
 
@@ -85,7 +85,9 @@ def summary(name: str, rgb: np.ndarray, photo: RestoredPhoto) -> str:
     """What was found and done, a sentence or two of HTML."""
     height, width = photo.image.shape[:2]
     count, restored = len(photo.faces), len(photo.restored)
-    found = f"{count} face{'s' * (count != 1)} found, {restored} restored" if count else "no face was found; the photo was enlarged as it is"
+    found = "no face was found; the photo was enlarged as it is"
+    if count:
+        found = f"{count} face{'s' * (count != 1)} found, {restored} restored"
     size = f"{rgb.shape[1]} × {rgb.shape[0]} became {width} × {height} pixels"
     notes = "".join(f"<br>{escape(note[:1].upper() + note[1:])}." for note in photo.notes)
     return f"<b>{escape(name)}</b>: {found}. {size}.{notes}"

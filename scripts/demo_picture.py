@@ -59,15 +59,17 @@ def take(address: str, face: int, out: Path) -> None:
         if face:
             tab.locator("#faces button").nth(face - 1).click()
             tab.locator("#seen", has_text="face").wait_for()
+        tab.add_style_tag(content="#examples button:nth-child(n+3) { display: none }")  # photos whose licence is not stated
+        tab.evaluate("scrollTo(0, 0)")
         tab.mouse.move(0, 0)
         tab.wait_for_function("[...document.images].every((image) => image.complete)")
         tab.wait_for_timeout(1500)
-        bottom = tab.locator("#faces").bounding_box()
+        bottom = tab.locator("#faces .grid-container").bounding_box()
         whole = {"x": 0, "y": 0, "width": WIDTH, "height": bottom["y"] + bottom["height"] + 24}
         tab.screenshot(path=part, full_page=True, clip=whole)
         browser.close()
     with Image.open(part) as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(part, optimize=True)
+        picture.convert("RGB").save(part, optimize=True)
     if part.stat().st_size > MOST:
         raise SystemExit(f"{part} has {part.stat().st_size:,} bytes; {MOST:,} at most")
     part.replace(out)

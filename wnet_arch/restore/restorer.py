@@ -36,6 +36,7 @@ class RestoredFace:
         scale: of the network; ``None`` for a face that was left alone.
         lq, sr, mask: what the network got, uint8 (h, h, 3); what it made, uint8 (128, 128, 3), ``strength`` not regarded; and the
             share of it that was pasted, float32 (128, 128). ``None`` for a face that was left alone.
+        skin: what the network itself takes for skin, float32 (128, 128), about 0 to 1; ``None`` where it does not say.
         mask_from: ``parsing``, or ``oval`` where the estimated parsing shows no face.
     """
 
@@ -50,6 +51,7 @@ class RestoredFace:
     sr: np.ndarray | None = None
     mask: np.ndarray | None = None
     mask_from: str | None = None
+    skin: np.ndarray | None = None
 
     @property
     def restored(self) -> bool:
@@ -192,7 +194,7 @@ class FaceRestorer:
                     face.network, face.lq = network.name, face.frame.image(photo, network.side)
                 results = network.run([face.lq for face in part])
                 for face, result in zip(part, results):
-                    face.sr = result.sr
+                    face.sr, face.skin = result.sr, result.skin
                 self._make_masks(part, [result.skin for result in results])
 
     def _make_masks(self, faces: list[RestoredFace], skins: list[np.ndarray | None]) -> None:

@@ -1,0 +1,219 @@
+"""The page: a photo goes in, its faces are found and restored, and before and after can be compared and downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from wnet_arch.demo.choices import SCALES, Choices
+from wnet_arch.demo.limits import Limits
+from wnet_arch.demo.work import Shown, restore_upload
+from wnet_arch.errors import WNetError
+from wnet_arch.restore import STATEMENT
+
+TITLE = "Sharper small faces"
+STYLE = Path(__file__).with_name("page.css")
+#: Files of photos that were shown are deleted after so many seconds, in which the page is looked at; all others at the end.
+KEPT = 3600
+_AS_NEEDED = "as the faces need"
+_ENDINGS = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"]
+_SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+
+
+def theme() -> gr.themes.Base:
+    """Colours dark enough for white text on them, and the system's own fonts; nothing is loaded for either."""
+    base = gr.themes.Base(
+        primary_hue="teal", neutral_hue="slate", radius_size="lg", font=_SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")
+    )
+    return base.set(
+        button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700", button_primary_background_fill_hover_dark="*primary_600",
+        slider_color="*primary_700", slider_color_dark="*primary_500", color_accent="*primary_700",
+    )  # fmt: skip
+
+
+def build_page(
+    choices: Choices, limits: Limits, folder: Path, examples: Sequence[tuple[str, str]] = (), missing: str = ""
+) -> gr.Blocks:
+    """The page, to be mounted by a server.
+
+    Args:
+        choices: the networks.
+        limits: of uploads.
+        folder: for results; Gradio's folder for files, or below it.
+        examples: paths and captions.
+        missing: which examples are missing, and how to get them.
+    """
+    with gr.Blocks(title=f"W-Net: {TITLE.lower()}", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
+        gr.HTML(_header(), padding=False, elem_id="head")
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=2, min_width=300, elem_id="inputs"):
+                inputs = _Inputs(choices, limits, examples, missing)
+            with gr.Column(scale=5, min_width=320, elem_id="results"):
+                outputs = _Outputs()
+        _connect(inputs, outputs, _Handlers(choices, limits, folder))
+    page.queue(default_concurrency_limit=1, max_size=16, api_open=False)
+    return page
+
+
+def _header() -> str:
+    what = "Finds the small faces of a photo and enlarges them with a network that has learnt what faces look like."
+    where = "Everything happens on this computer: no photo leaves it, and all are deleted when the program ends."
+    return f"<h1>{TITLE}</h1><p>{what} {where}</p><p role='note' class='statement'>{escape(STATEMENT)}</p>"
+
+
+class _Inputs:
+    """The column with the photo and the settings."""
+
+    def __init__(self, choices: Choices, limits: Limits, examples: Sequence[tuple[str, str]], missing: str):
+        self.photo = gr.State()
+        self.file = gr.File(label=f"Photo, {limits}", file_types=_ENDINGS, height=150, elem_id="photo")
+        self.examples = []
+        if examples:
+            gr.HTML("<p>Or try one of these</p>", padding=False, elem_id="or")
+            with gr.Row(elem_id="examples"):
+                self.examples = [(gr.Button(caption, icon=path, size="sm", min_width=80), path) for path, caption in examples]
+        if missing:
+            gr.HTML(f"<small>Not here: {escape(missing)}</small>", padding=False, elem_id="missing")
+        self.network = gr.Dropdown(choices.labels, value=choices.first, label="Network", filterable=False, elem_id="network")
+        self.strength = gr.Slider(
+            0, 1, value=1, step=0.05, label="Strength", info="0: plain enlargement, 1: restored", buttons=[], elem_id="strength"
+        )
+        self.scale = gr.Radio(
+            [(_AS_NEEDED, 0), *((f"x{scale}", scale) for scale in SCALES)], value=0, label="Enlarge the photo", elem_id="scale"
+        )
+
+    @property
+    def settings(self) -> list:
+        """What a restorer is asked for with."""
+        return [self.photo, self.network, self.strength, self.scale]
+
+
+class _Outputs:
+    """The column with the results."""
+
+    def __init__(self):
+        self.pairs = gr.State([])
+        self.status = gr.HTML("<p>Drop a photo on the left, or choose an example.</p>", padding=False, elem_id="status")
+        with gr.Column(visible=False, elem_id="shown") as self.all:
+            with gr.Tabs(selected="compare", elem_id="views") as self.tabs:
+                with gr.Tab("Compare", id="compare"):
+                    self.slider = gr.ImageSlider(
+                        show_label=False, container=False, interactive=False, buttons=["fullscreen"], max_height=620,
+                        elem_id="slider",
+                    )  # fmt: skip
+                    self.seen = gr.HTML(padding=False, elem_id="seen")
+                    self.whole = gr.Button("Show the whole photo again", size="sm", visible=False, elem_id="whole")
+                with gr.Tab("Faces", id="found"):
+                    self.boxes = gr.Image(show_label=False, container=False, interactive=False, buttons=[], elem_id="boxes")
+                    self.list = gr.HTML(padding=False, elem_id="list")
+                with gr.Tab("Parsing", id="parsing"):
+                    self.parsing = gr.Image(show_label=False, container=False, interactive=False, buttons=[], elem_id="parsing")
+                    self.about_parsing = gr.HTML(padding=False, elem_id="about-parsing")
+            self.download = gr.DownloadButton("Download the restored photo (PNG)", variant="primary", elem_id="download")
+            self.about_faces = gr.HTML(
+                "<h2>Faces before and after</h2><p>Choose one to see it in the photo.</p>", padding=False, elem_id="about-faces"
+            )
+            self.faces = gr.Gallery(
+                show_label=False, columns=3, height="auto", object_fit="contain", allow_preview=False,
+                container=False, interactive=False, buttons=[], elem_id="faces",
+            )  # fmt: skip
+
+    @property
+    def list_of_all(self) -> list:
+        """In the order of :meth:`_Handlers.show`."""
+        return [
+            self.status, self.all, self.pairs, self.slider, self.seen, self.whole, self.boxes, self.list, self.parsing,
+            self.about_parsing, self.download, self.about_faces, self.faces,
+        ]  # fmt: skip
+
+    @property
+    def view(self) -> list:
+        """What changes when a face, or the whole photo, is looked at."""
+        return [self.slider, self.seen, self.whole, self.tabs]
+
+
+class _Handlers:
+    """What happens on events."""
+
+    def __init__(self, choices: Choices, limits: Limits, folder: Path):
+        self.choices, self.limits, self.folder = choices, limits, folder
+
+    def show(self, photo: str | None, network: str, strength: float, scale: float) -> list:
+        """Restores the photo; what cannot be done is said in its place, and the page goes on."""
+        if not photo:
+            return _nothing("<p>Drop a photo on the left, or choose an example.</p>")
+        try:
+            restorer = self.choices.restorer(network, float(strength), float(scale) or None)
+            shown = restore_upload(photo, restorer, self.limits, self.folder)
+        except (WNetError, MemoryError) as error:
+            text = str(error) or "there is not enough memory for this photo"
+            return _nothing(f"<p role='alert' class='error'>{escape(text[:1].upper() + text[1:])}.</p>")
+        return _everything(shown, network)
+
+    @staticmethod
+    def look(pairs: list, index: int | None) -> list:
+        """The slider with the whole photo, or with one face."""
+        number = 0 if index is None or not 0 <= index < len(pairs) - 1 else index + 1
+        return [pairs[number][0], _seen(pairs[number][1]), gr.update(visible=number > 0), gr.update(selected="compare")]
+
+
+def _everything(shown: Shown, network: str) -> list:
+    whole = ((shown.before, shown.after), "the whole photo")
+    closer = [(pair, f"face {caption}") for pair, (_, caption) in zip(shown.close_ups, shown.faces)]
+    about = f"{escape(network)} estimates no map of the face."
+    if shown.parsing:
+        about = "What the network itself takes for skin, by which it is guided: the more colour, the surer it is."
+    return [
+        f"<p>{shown.summary}</p>",
+        gr.update(visible=True),
+        [whole, *closer],
+        gr.update(value=whole[0]),
+        _seen(whole[1]),
+        gr.update(visible=False),
+        shown.boxes,
+        shown.lines,
+        gr.update(value=shown.parsing, visible=shown.parsing is not None),
+        f"<p>{about}</p>",
+        shown.download,
+        gr.update(visible=bool(shown.faces)),
+        gr.update(value=shown.faces, visible=bool(shown.faces)),
+    ]
+
+
+def _nothing(message: str) -> list:
+    """Only a message."""
+    return [message, gr.update(visible=False), [], None, "", gr.update(visible=False), None, "", None, "", None, gr.update(), None]
+
+
+def _seen(what: str) -> str:
+    return f"<p>Left of the line: plain enlargement. Right: restored. Seen here: {escape(what)}.</p>"
+
+
+def _first(path: str) -> tuple[str, None]:
+    """An example instead of an upload."""
+    return path, None
+
+
+def _connect(inputs: _Inputs, outputs: _Outputs, do: _Handlers) -> None:
+    """Which event does what. None of them is offered as an API."""
+    private = {"api_visibility": "private", "trigger_mode": "always_last"}  # what is asked for while one waits is not dropped
+    slow = {"outputs": outputs.list_of_all, "show_progress_on": [outputs.status], **private}
+
+    def from_gallery(pairs: list, event: gr.SelectData):
+        return do.look(pairs, event.index)
+
+    keep = {"outputs": inputs.photo, "show_progress": "hidden", **private}
+    inputs.file.upload(lambda path: path, inputs.file, **keep).then(do.show, inputs.settings, **slow)
+    inputs.file.clear(lambda: None, **keep).then(do.show, inputs.settings, **slow)
+    for button, path in inputs.examples:
+        chosen = button.click(partial(_first, path), outputs=[inputs.photo, inputs.file], show_progress="hidden", **private)
+        chosen.then(do.show, inputs.settings, **slow)
+    gr.on([inputs.network.input, inputs.strength.release, inputs.scale.input], do.show, inputs.settings, **slow)
+    look = {"outputs": outputs.view, "show_progress": "hidden", **private}
+    outputs.faces.select(from_gallery, outputs.pairs, **look)
+    outputs.whole.click(lambda pairs: do.look(pairs, None), outputs.pairs, **look)

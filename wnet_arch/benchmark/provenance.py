@@ -79,6 +79,10 @@ def _training_set(block: dict) -> str | None:
     root = block.get("dataroot") or block.get("dataroot_gt")
     if not root:
         return block.get("name")
+    return " + ".join(_set_name(one) for one in ([root] if isinstance(root, str) else root))
+
+
+def _set_name(root: str) -> str:
     path = Path(os.path.expanduser(root))
     name = f"{path.parent.name}_{path.name}" if path.name in ("train", "val") else path.name
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -96,6 +97,25 @@ def test_photo_is_tried_again_with_its_border_repeated():
     photo, margin = np.zeros((400, 500, 3), np.uint8), 125
     (face,) = Enclosed().detect(photo)
     assert face.box == (150 - margin, 100 - margin, 350 - margin, 300 - margin)
+
+
+def test_long_strips_get_a_border_that_fits_into_memory():
+    class White(detection.Detector):
+        name, calls = "white", 0
+
+        def _find(self, rgb):
+            self.calls += 1
+            rows, columns = np.nonzero(rgb[..., 0] > 127)
+            return [Detection((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), 1.0)] if self.calls > 1 else []
+
+    photo = np.zeros((400, 20_000, 3), np.uint8)
+    photo[100:300, 8000:8400] = 255
+    tracemalloc.start()
+    (face,) = White().detect(photo)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.allclose(face.box, (8000, 100, 8400, 300), atol=40)  # a pixel and a half of the small copy
+    assert peak < 3 * photo.size
 
 
 def test_choice_among_several():

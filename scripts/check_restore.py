@@ -3,12 +3,12 @@
     python scripts/check_restore.py --faces celeba_val --photos helen_train demo-faces --out check \\
         --weights experiments/wnetlite_x8 experiments/wnetlite_x4
 
-Group photos are made from the faces at sizes of 12 to 200 pixels (`group_photos.py`), portraits are taken as they are; each is
-reduced x8 or x4, and `wnet restore --scale` enlarges it again. Checked: the faces that the detector finds in the photo at its own
-size are all restored, but those too large for the networks; nothing outside of the faces' squares differs from plain enlargement;
-restored faces are nearer to the original than enlarged ones; and no seam shows, that is, along the outline of what was pasted the
-picture is no rougher than the two that meet there. Prints a table, and writes it to OUT/table.md, and sheets to be looked at to
-OUT/sheet_*.png. Exit code 1 if a check fails.
+Group photos are made from the faces at sizes of 12 to 200 pixels (`group_photos.py`), portraits are taken as they are, or made
+smaller first where a network would not fit; each is reduced x8 or x4, and `wnet restore --scale` enlarges it again. Checked: the
+faces that the detector finds in the photo at its own size are all restored, but those too large for the networks; nothing outside
+of the faces' squares differs from plain enlargement; restored faces are nearer to the original than enlarged ones; and no seam
+shows, that is, along the outline of what was pasted the picture is no rougher than the two that meet there. Prints a table, and
+writes it to OUT/table.md, and sheets to be looked at to OUT/sheet_*.png. Exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, frames,
 SMALLEST = 16
 #: How rough the outline of a pasted face may be, see :func:`seam`: on average, and of any face.
 SEAM, WORST_SEAM = 1.02, 1.1
+#: Faces of portraits are at most this share of the largest that is restored.
+FILLED = 0.9
 #: Least share of faces that must be nearer to the original.
 BETTER = 0.95
 BANDS = ((12, 16), (16, 20), (20, 30), (30, 40))
@@ -82,14 +84,20 @@ def make_scenes(args: argparse.Namespace, restorer: FaceRestorer) -> list[Scene]
 
 
 def portrait(path: Path, restorer: FaceRestorer) -> Scene | None:
-    """A photo reduced so far that a network fits its largest face; ``None`` where there is no face, or it is too small."""
+    """A photo reduced so far that a network fits its largest face; ``None`` where there is no face, or it is too small.
+
+    Where the face would still be too large at x8, the original is made smaller first.
+    """
     photo = load_photo(path)
     found = restorer.detector.detect(photo)
     if not found or max(photo.shape[:2]) > 2000:
         return None
-    frame = frames.frame_of(found[0], restorer.detector.name)
+    side, fitting = frames.frame_of(found[0], restorer.detector.name).side, 8 * FILLED * restorer.largest_side
+    if side > fitting:
+        height, width = (round(length * fitting / side) for length in photo.shape[:2])
+        photo, side = np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC)), fitting
     for scale in (8, 4):
-        if SMALLEST <= frame.side / scale <= restorer.largest_side:
+        if SMALLEST <= side / scale <= restorer.largest_side:
             scene = reduced(f"{path.parent.name}_{path.stem}", photo, scale)
             return scene if min(scene.photo.shape[:2]) >= 16 else None
     return None

@@ -151,6 +151,22 @@ def test_mtcnn_cuts_windows_like_a_plain_loop():
             assert (window[y, x] == (rgb[y + 10, x - 4] if inside else 0)).all()
 
 
+def test_mtcnn_judges_windows_in_batches(monkeypatch):
+    """Memory does not grow with the number of windows; what is found does not depend on the batches."""
+    detector, photo = detector_or_skip("mtcnn"), np.tile(astronaut()[:300, 100:400], (2, 2, 1))
+    whole = detector.find(photo)
+    assert len(whole) == 4
+    judge, sizes = mtcnn.OutputNet.forward, []
+    monkeypatch.setattr(mtcnn.OutputNet, "forward", lambda net, x: (sizes.append(len(x)), judge(net, x))[1])
+    monkeypatch.setattr(mtcnn, "_BATCH", 3)
+    parts = detector.find(photo)
+    assert len(sizes) > 1
+    assert max(sizes) <= 3
+    for one, other in zip(whole, parts):
+        assert np.allclose(one.box, other.box, atol=1e-2)
+        assert np.allclose(one.five, other.five, atol=1e-2)
+
+
 def test_mtcnn_drops_boxes_inside_surer_ones():
     boxes = np.array(((0, 0, 100, 100), (20, 20, 60, 60), (200, 0, 300, 100), (90, 0, 190, 100)), np.float32)
     assert mtcnn._without_nested(boxes, np.array((0.9, 0.8, 0.95, 0.7))) == [2, 0, 3]

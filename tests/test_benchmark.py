@@ -15,10 +15,11 @@ from PIL import Image
 
 from tests.conftest import drawn_face, write_folders, write_set
 from wnet_arch import create_network
-from wnet_arch.benchmark import command, provenance, runner, work
+from wnet_arch.benchmark import command, runner, work
 from wnet_arch.benchmark import results as results_module
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
 from wnet_arch.benchmark.measures import Column
+from wnet_arch.benchmark.networks import open_one
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate
 from wnet_arch.benchmark.tables import markdown
 from wnet_arch.cli.common import run_command
@@ -228,17 +229,22 @@ def test_safetensors_tell_where_they_come_from(tmp_path, face_set):
     assert results.networks[0].parameters == sum(p.numel() for p in net.parameters())
 
 
+def test_a_run_on_several_sets_names_them_all(tmp_path, face_set):
+    run = tmp_path / "run"
+    (run / "models").mkdir(parents=True)
+    torch.save({"params": create_network("SRCNN", 8).state_dict()}, run / "models" / "net_g_latest.pth")
+    train = {"dataroot": [str(face_set), "sets/others"]}
+    options = {"scale": 8, "network_g": {"type": "SRCNN", "scale": 8}, "datasets": {"train": train}}
+    (run / "run.yml").write_text(json.dumps(options))
+    assert open_one(str(run), None).provenance.training_set == "faces + others"
+
+
 def test_unknown_origin_is_said_to_be_unknown(tmp_path, face_set):
     net = create_network("SRCNN", 8)
     torch.save(net.state_dict(), tmp_path / "bare.pth")
     results, _ = go(tmp_path / "out", [f"SRCNN={tmp_path / 'bare.pth'}"], [face_set], scales=[8])
     assert results.networks[0].origin == ("unknown", "unknown", "unknown")
     assert "| SRCNN | x8 | network | unknown | unknown | unknown |" in markdown(results)
-
-
-def test_all_sets_of_a_training_are_named(face_set, tmp_path):
-    known = provenance.training_set({"dataroot": [str(face_set), str(tmp_path / "other")]})
-    assert known == "faces + other"
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ def test_choices_are_the_users_networks_and_bicubic(choices):
 
 
 def test_shipped_networks_are_offered_under_one_name_for_all_scales(monkeypatch):
-    monkeypatch.setattr("wnet_arch.demo.choices.shipped_names", lambda: ["edsr_x8", "wnet_lite_x4", "wnet_lite_x8"])
+    monkeypatch.setattr("wnet_arch.weights.shipped.names", lambda: ["edsr_x8", "wnet_lite_x4", "wnet_lite_x8"])
     monkeypatch.setattr(Choices, "restorer", lambda self, label: None)
     assert Choices(detector=BlueScreen()).labels == ["wnet_lite (x4, x8)", "edsr (x8)", "Bicubic"]
 
@@ -251,13 +251,6 @@ def test_the_network_named_is_chosen_at_first(weights):
         Choices("nonsense", own, detector=BlueScreen())
     with pytest.raises(UsageError, match="are both networks for x8"):
         Choices(weights=[own[0] * 2], detector=BlueScreen())
-
-
-def test_without_any_weights_there_is_no_page(monkeypatch):
-    monkeypatch.setattr("wnet_arch.demo.choices.shipped_names", list)
-    monkeypatch.setattr("wnet_arch.restore.networks.shipped_names", list)
-    with pytest.raises(WeightsError, match="--network Bicubic needs none"):
-        Choices(detector=BlueScreen())
 
 
 def test_what_was_searched_is_not_searched_again():

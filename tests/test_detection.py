@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -98,6 +99,25 @@ def test_photo_is_tried_again_with_its_border_repeated():
     assert face.box == (150 - margin, 100 - margin, 350 - margin, 300 - margin)
 
 
+def test_long_strips_get_a_border_that_fits_into_memory():
+    class White(detection.Detector):
+        name, calls = "white", 0
+
+        def _find(self, rgb):
+            self.calls += 1
+            rows, columns = np.nonzero(rgb[..., 0] > 127)
+            return [Detection((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), 1.0)] if self.calls > 1 else []
+
+    photo = np.zeros((400, 20_000, 3), np.uint8)
+    photo[100:300, 8000:8400] = 255
+    tracemalloc.start()
+    (face,) = White().detect(photo)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.allclose(face.box, (8000, 100, 8400, 300), atol=40)  # a pixel and a half of the small copy
+    assert peak < 3 * photo.size
+
+
 def test_choice_among_several():
     faces = [Detection((0, 0, 50, 50), 1), Detection((80, 80, 120, 120), 1), Detection((90, 90, 110, 110), 1)]
     assert choose(faces, "largest", 200, 200) is faces[0]
@@ -129,6 +149,22 @@ def test_mtcnn_cuts_windows_like_a_plain_loop():
         for x in range(12):
             inside = 0 <= y + 10 < 20 and 0 <= x - 4 < 30
             assert (window[y, x] == (rgb[y + 10, x - 4] if inside else 0)).all()
+
+
+def test_mtcnn_judges_windows_in_batches(monkeypatch):
+    """Memory does not grow with the number of windows; what is found does not depend on the batches."""
+    detector, photo = detector_or_skip("mtcnn"), np.tile(astronaut()[:300, 100:400], (2, 2, 1))
+    whole = detector.find(photo)
+    assert len(whole) == 4
+    judge, sizes = mtcnn.OutputNet.forward, []
+    monkeypatch.setattr(mtcnn.OutputNet, "forward", lambda net, x: (sizes.append(len(x)), judge(net, x))[1])
+    monkeypatch.setattr(mtcnn, "_BATCH", 3)
+    parts = detector.find(photo)
+    assert len(sizes) > 1
+    assert max(sizes) <= 3
+    for one, other in zip(whole, parts):
+        assert np.allclose(one.box, other.box, atol=1e-2)
+        assert np.allclose(one.five, other.five, atol=1e-2)
 
 
 def test_mtcnn_drops_boxes_inside_surer_ones():

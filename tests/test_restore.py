@@ -508,6 +508,9 @@ def test_files_of_others_stay(photos, tmp_path, capsys):
     (out / "report.json").write_text("mine")
     assert wnet_restore(photos, "--network", "Bicubic", "--json", "-o", out) == 1
     assert (out / "report.json").read_text() == "mine"
+    (out / "report.json").unlink()
+    (out / "report.json").mkdir()
+    assert wnet_restore(photos, "--network", "Bicubic", "--json", "-o", out, "--overwrite") == 1
 
 
 @pytest.mark.parametrize("moment", range(5))
@@ -567,6 +570,7 @@ def test_hostile_folder(photos, tmp_path, capsys):
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     (photos / "bomb.png").write_bytes(bomb)
     os.symlink(photos / "nowhere", photos / "lost.png")
+    os.symlink("round.png", photos / "round.png")
     os.mkfifo(photos / "pipe.png")
     Image.new("RGB", (5, 5)).save(photos / "tiny.png")
     (photos / "really_png.jpg").write_bytes(good)
@@ -587,7 +591,8 @@ def test_hostile_folder(photos, tmp_path, capsys):
     text = capsys.readouterr()
     failed = {os.path.basename(line.split(": ")[1]): line.split(": ", 2)[2] for line in text.err.splitlines()[:-1]}
     assert failed == {
-        "empty.png": "empty file", "lost.png": "unreadable: no such file", "tiny.png": "too small: 5x5",
+        "empty.png": "empty file", "lost.png": "unreadable: no such file", "round.png": "unreadable: no such file",
+        "tiny.png": "too small: 5x5",
         "cut.png": failed["cut.png"], "text.jpg": "broken: not a picture that Pillow can read", "bomb.png": failed["bomb.png"],
     }  # fmt: skip
     assert failed["cut.png"].startswith("broken: ")
@@ -599,6 +604,39 @@ def test_hostile_folder(photos, tmp_path, capsys):
     assert {"deep.png", "really_png.png", "with spaces and éü 人.png", "odd�?.png"} <= lines.keys()
     assert lines["deep.png"].startswith("560x720, 1 face, 1 restored")
     assert not list(out.rglob("*.part"))
+
+
+def test_forbidden_places(photos, tmp_path, capsys, monkeypatch):
+    """What may not be read or written is one line each. Tests may run as root, whom modes do not stop, so the calls refuse."""
+    for name in ("closed", "fine"):
+        (photos / name).mkdir()
+        Image.fromarray(scene(10)).save(photos / name / "c.png")
+    scandir, stat, mkdir = os.scandir, Path.stat, Path.mkdir
+
+    def refusing(call, *names):
+        def checked(path, *arguments, **options):
+            if set(names) & set(Path(path).parts[-2:]):
+                raise PermissionError(13, "Permission denied", str(path))
+            return call(path, *arguments, **options)
+
+        return checked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing(scandir, "closed"))
+        patch.setattr(Path, "stat", refusing(stat, "closed"))
+        assert wnet_restore(photos, "--recursive", "--network", "Bicubic", "-o", tmp_path / "out") == 1
+        assert capsys.readouterr().err.splitlines()[0] == f"wnet: {photos / 'closed'}: unreadable: Permission denied"
+        assert sorted(entry["stem"] for entry in entries(tmp_path / "out")) == ["a", "b", "fine/c"]
+        assert wnet_restore(photos / "closed" / "c.png", "--network", "Bicubic", "-o", tmp_path / "out") == 2
+        assert capsys.readouterr().err == f"wnet: error: cannot read {photos / 'closed' / 'c.png'}: Permission denied\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refusing(mkdir, "closed"))
+        out = tmp_path / "closed" / "out"
+        assert wnet_restore(photos, "--network", "Bicubic", "-o", out) == 1
+        assert capsys.readouterr().err == f"wnet: error: cannot make the folder {out}: Permission denied\n"
+    (tmp_path / "out2" / "restored.jsonl").mkdir(parents=True)
+    assert wnet_restore(photos, "--network", "Bicubic", "-o", tmp_path / "out2") == 1
+    assert capsys.readouterr().err == f"wnet: error: cannot write {tmp_path / 'out2' / 'restored.jsonl'}: Is a directory\n"
 
 
 def test_names_that_meet(tmp_path):
@@ -651,6 +689,20 @@ def test_exit_codes(photos, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_two_runs_into_one_folder(photos, tmp_path, capsys):
+    """The second is refused while the first is at it, and changes nothing; afterwards it goes on."""
+    out = tmp_path / "out"
+    assert wnet_restore(photos / "a.png", "--network", "Bicubic", "-o", out) == 0
+    before = tree(out)
+    with record.Record(out):
+        assert wnet_restore(photos, "--network", "Bicubic", "--json", "-o", out) == 1
+    error = capsys.readouterr().err
+    assert error == f"wnet: error: another wnet restore is writing to {out}; wait for it, or name another folder\n"
+    assert tree(out) == before
+    assert wnet_restore(photos, "--network", "Bicubic", "-o", out) == 0
+    assert (out / "b.jpg").is_file()
 
 
 def test_trouble_in_writing_is_of_one_photo(photos, tmp_path, monkeypatch, capsys):

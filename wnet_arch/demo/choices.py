@@ -14,7 +14,8 @@ import numpy as np
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.detection import Detection, Detector, create_detector
 from wnet_arch.restore import FaceRestorer
-from wnet_arch.restore.networks import BICUBIC, DEFAULT, shipped_names
+from wnet_arch.restore.networks import BICUBIC, DEFAULT
+from wnet_arch.weights import shipped
 
 #: Scales that the page offers, besides what the faces need.
 SCALES = (1, 2, 4, 8)
@@ -144,7 +145,7 @@ class Remembering(Detector):
 def _shipped() -> dict[str, list[int]]:
     """Shipped networks without their scales, and the scales of each; the default one first."""
     found: dict[str, list[int]] = {}
-    for name in shipped_names():
+    for name in shipped.names():
         base, _, scale = name.rpartition("_x")
         found.setdefault(base, []).append(int(scale))
     return dict(sorted(found.items(), key=lambda one: (one[0] != DEFAULT, one[0])))

@@ -75,9 +75,7 @@ class Detector(ABC):
         rgb = np.ascontiguousarray(rgb)
         found = _search(self._find, rgb)
         if not found:
-            margin = round(_RETRY_MARGIN * max(rgb.shape[:2]))
-            padded = cv2.copyMakeBorder(rgb, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-            found = [_moved(one, -margin) for one in _search(self._find, padded)]
+            found = _search_padded(self._find, rgb)
         found = found or _search(self._find_weak, rgb)
         return sorted(found, key=lambda one: (-one.area, one.box))
 
@@ -195,6 +193,14 @@ def _search(find, rgb: np.ndarray) -> list[Detection]:
     """Faces of a photo, searched at the size that detectors are good at."""
     view, factor = detection_view(rgb)
     return [_scaled(one, factor) for one in find(view)]
+
+
+def _search_padded(find, rgb: np.ndarray) -> list[Detection]:
+    """The same with a border around the photo, or around a small copy of a large one: a long strip would become a huge square."""
+    small, factor = detection_view(rgb) if max(rgb.shape[:2]) > _LARGEST_SIDE else (rgb, 1.0)
+    margin = round(_RETRY_MARGIN * max(small.shape[:2]))
+    padded = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    return [_scaled(_moved(one, -margin), factor) for one in _search(find, padded)]
 
 
 def _distance(box: tuple, height: int, width: int) -> float:

@@ -28,6 +28,8 @@ _PYRAMID_STEP = 0.709
 _WINDOW, _STRIDE = 12, 2
 #: Scores below which each network drops a window: those of the authors.
 _THRESHOLDS = (0.6, 0.7, 0.7)
+#: Windows that R-Net and O-Net get at once: in a crowd there are thousands, of up to half a megabyte of features each.
+_BATCH = 512
 
 
 class ProposalNet(nn.Module):
@@ -147,8 +149,9 @@ def _sorted_out(network: nn.Module, rgb: np.ndarray, boxes: np.ndarray, side: in
     """
     if not len(boxes):
         return boxes, np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
-    windows = np.stack([_window(rgb, box, side) for box in boxes])
-    chance, correction, *points = (part.cpu().numpy() for part in network(_tensor(windows, device)))
+    parts = (boxes[start : start + _BATCH] for start in range(0, len(boxes), _BATCH))
+    judged = [network(_tensor(np.stack([_window(rgb, box, side) for box in part]), device)) for part in parts]
+    chance, correction, *points = (torch.cat(column).cpu().numpy() for column in zip(*judged))
     passed = np.flatnonzero(chance > threshold)
     if points:
         relative = points[0][passed].reshape(-1, 2, 5).transpose(0, 2, 1)

@@ -94,9 +94,19 @@ def restore_photos(
     restorer = open_restorer()
     if not options.face_only:
         restorer.detector  # noqa: B018 - weights that are missing are no trouble of one photo
-    record = _open_record(out, options.overwrite)
     settings = _settings(restorer, options)
     totals = Totals(failed=[(shown(path), reason) for path, reason in unreadable])
+    with _open_record(out, options.overwrite) as record:
+        _restore_all(jobs, restorer, record, settings, options, totals, tell)
+        if options.json:
+            _write_report(record, jobs, totals, restorer)
+    return totals
+
+
+def _restore_all(
+    jobs: Sequence[Job], restorer: FaceRestorer, record: Record, settings: str, options: RestoreOptions, totals: Totals,
+    tell: Callable[[str], None],
+) -> None:  # fmt: skip
     with tqdm(total=len(jobs), desc="photos", unit="photo", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
         for job in jobs:
             try:
@@ -107,9 +117,6 @@ def restore_photos(
             except _TROUBLE as error:
                 totals.failed.append((shown(job.source), _reason(error)))
             bar.update()
-    if options.json:
-        _write_report(record, jobs, totals, restorer)
-    return totals
 
 
 def shown(path: str | os.PathLike) -> str:
@@ -119,9 +126,9 @@ def shown(path: str | os.PathLike) -> str:
 
 
 def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
+    if os.path.lexists(out) and not os.path.isdir(out):
         raise UsageError(f"-o: {out} is a file; name a folder for the results")
-    if not out.exists() and out.suffix.lower() in SUFFIXES:
+    if not os.path.lexists(out) and out.suffix.lower() in SUFFIXES:
         raise UsageError(f"-o: {out} looks like a file; name a folder for the results")
 
 
@@ -131,14 +138,17 @@ def _open_record(out: Path, overwrite: bool) -> Record:
     except OSError as error:
         raise WNetError(f"cannot make the folder {out}: {error.strerror}") from error
     report = out / REPORT
-    if report.exists() and not overwrite and not _is_report(report):
+    if os.path.lexists(report) and not (overwrite and os.path.isfile(report)) and not _is_report(report):
         raise WNetError(f"{report} is there and was not made by this command; move it, or use --overwrite")
     return Record(out, overwrite)
 
 
 def _is_report(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return STATEMENT.encode() in file.read(1000)
+    try:
+        with open(path, "rb") as file:
+            return STATEMENT.encode() in file.read(1000)
+    except OSError:
+        return False
 
 
 def _settings(restorer: FaceRestorer, options: RestoreOptions) -> str:

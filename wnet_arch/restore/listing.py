@@ -31,13 +31,17 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
     its own suffix in it (``a.bmp.png``), or gets a number.
 
     Raises:
-        UsageError: a path does not exist, or ``out`` is one of the folders.
+        UsageError: a path does not exist or cannot be read, or ``out`` is one of the folders.
     """
     jobs, failed, seen, taken = [], [], set(), set()
     for given in paths:
         path = Path(os.path.expanduser(given))
-        if not path.exists():
-            raise UsageError(f"there is no photo or folder {given}")
+        try:
+            path.stat()
+        except PermissionError as error:
+            raise UsageError(f"cannot read {given}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"there is no photo or folder {given}") from error
         if path.is_dir() and path.resolve() == out.resolve():
             raise UsageError(f"-o {out} is the folder of the photos; name another, so that they are not mixed with results")
         found = _in_folder(path, path, out.resolve(), recursive, failed) if path.is_dir() else [(path, path.name)]
@@ -52,18 +56,23 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
 def _in_folder(folder: Path, root: Path, out: Path, recursive: bool, failed: list) -> Iterator[tuple[Path, str]]:
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file()) for entry in entries)
+            found = sorted((entry.name, entry.is_dir(follow_symlinks=False), _may_be_photo(entry)) for entry in entries)
     except OSError as error:
         failed.append((str(folder), f"unreadable: {error.strerror}"))
         return
-    for name, is_folder, is_file in found:
+    for name, is_folder, may_be_photo in found:
         path = folder / name
         if name.startswith("."):
             continue
-        if is_folder and recursive and path.resolve() != out and not (path / NAME).exists():
+        if is_folder and recursive and path.resolve() != out and not os.path.exists(path / NAME):
             yield from _in_folder(path, root, out, recursive, failed)
-        elif not is_folder and path.suffix.lower() in SUFFIXES and (is_file or path.is_symlink()):
+        elif may_be_photo and path.suffix.lower() in SUFFIXES:
             yield path, path.relative_to(root).as_posix()
+
+
+def _may_be_photo(entry: os.DirEntry) -> bool:
+    """A file, or a link, broken ones too: they will be a line of their own. Links to folders are not followed."""
+    return (entry.is_symlink() and not os.path.isdir(entry.path)) or entry.is_file(follow_symlinks=False)
 
 
 def _free_stem(name: str, taken: set[str]) -> str:

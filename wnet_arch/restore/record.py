@@ -15,20 +15,25 @@ from pathlib import Path
 from wnet_arch.errors import WNetError
 from wnet_arch.weights.hashing import sha256_file
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs into one folder are not told apart there
+    fcntl = None
+
 NAME = "restored.jsonl"
 #: A picture is written by a function that gets the path to write to.
 Writer = Callable[[Path], None]
 
 
 class Record:
-    """Opens, or begins, the record of a folder.
+    """Opens, or begins, the record of a folder, and keeps other runs out of it until it is closed; is a context manager.
 
     Args:
         folder: for results; must exist.
         overwrite: replace files that are not of our making.
 
     Raises:
-        WNetError: it cannot be read or written.
+        WNetError: it cannot be read or written, or another run is at it.
     """
 
     def __init__(self, folder: Path, overwrite: bool = False):
@@ -38,15 +43,32 @@ class Record:
         #: Of each file, every hash it has had, since a kill may come before the newest one is in place.
         self._made: dict[str, set[str]] = {}
         try:
+            self._held = open(self.path, "ab")  # noqa: SIM115 - held until close
+            self._lock()
             self._read()
-            with open(self.path, "ab"):
-                pass
         except OSError as error:
             raise WNetError(f"cannot write {self.path}: {error.strerror}") from error
 
-    def _read(self) -> None:
-        if not self.path.exists():
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets other runs write."""
+        self._held.close()
+
+    def _lock(self) -> None:
+        if not fcntl:
             return
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike lockf, not lost where the file is closed elsewhere
+        except BlockingIOError as error:
+            self._held.close()
+            raise WNetError(f"another wnet restore is writing to {self.folder}; wait for it, or name another folder") from error
+
+    def _read(self) -> None:
         with open(self.path, "rb") as file:
             offset = 0
             for line in file:

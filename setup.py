@@ -46,7 +46,7 @@ setup(
         "fan": ["face-alignment>=1.5.0"],
         "report": ["jinja2>=3.1", "vl-convert-python>=1.7", "matplotlib>=3.7"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.16.3"],
-        "demo": ["gradio>=6.0; python_version >= '3.10'"],  # Gradio 6 needs that Python
+        "demo": ["gradio>=6.31; python_version >= '3.10'"],  # Gradio 6 needs that Python; 6.0 hides what appears later
         "test": ["pytest>=7.4.4", "pytest-xdist>=3.5", "scikit-image>=0.22", "onnx>=1.16", "ruff>=0.17"],
     },
     entry_points={

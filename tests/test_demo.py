@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import types
 import urllib.request
 import zlib
 from pathlib import Path
@@ -378,6 +379,14 @@ def test_without_gradio_one_line_says_what_to_install(monkeypatch, capsys):
     assert capsys.readouterr().err == "wnet: error: gradio is missing: pip install 'wnet-fsr[demo]'\n"
 
 
+def test_an_old_gradio_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(server, "LEAST_PYTHON", (3, 9))
+    monkeypatch.setitem(sys.modules, "gradio", types.SimpleNamespace(__version__="6.4.0"))
+    monkeypatch.setitem(sys.modules, "uvicorn", types.SimpleNamespace())
+    assert wnet_demo() == 2
+    assert "gradio 6.4.0 is too old: pip install 'wnet-fsr[demo]'" in capsys.readouterr().err
+
+
 def test_an_old_python_is_named(monkeypatch, capsys):
     monkeypatch.setattr(server, "LEAST_PYTHON", (9, 1))
     assert wnet_demo() == 2
@@ -573,6 +582,16 @@ def test_a_phone_needs_no_sideways_scrolling(tab, tmp_path):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     for name in ("Compare", "Faces", "Parsing"):
         assert tab.get_by_role("tab", name=name).is_visible()
+
+
+def test_trouble_with_one_photo_is_said_on_the_page(tab, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wnet_arch.demo.page.restore_upload", fail)
+    upload(tab, save(tmp_path / "a.png", scene(12)), "could not be restored: OSError: [Errno 28] No space left on device")
+    monkeypatch.undo()
+    upload(tab, save(tmp_path / "b.png", scene(12)), "1 face found")
 
 
 def test_an_example_is_restored_by_a_click(tab):

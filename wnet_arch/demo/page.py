@@ -7,6 +7,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
+import cv2
 import gradio as gr
 
 from wnet_arch.demo.choices import SCALES, Choices
@@ -19,6 +20,8 @@ TITLE = "Sharper small faces"
 STYLE = Path(__file__).with_name("page.css")
 #: Files of photos that were shown are deleted after so many seconds, in which the page is looked at; all others at the end.
 KEPT = 3600
+#: What may go wrong with one photo: torch and OpenCV report a lack of memory as theirs, a full disk is an OSError.
+_TROUBLE = (WNetError, OSError, MemoryError, RuntimeError, cv2.error)
 _AS_NEEDED = "as the faces need"
 _ENDINGS = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"]
 _SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
@@ -98,7 +101,7 @@ class _Outputs:
 
     def __init__(self):
         self.pairs = gr.State([])
-        self.status = gr.HTML("<p>Drop a photo on the left, or choose an example.</p>", padding=False, elem_id="status")
+        self.status = gr.HTML("<p>Drop a photo, or choose an example.</p>", padding=False, elem_id="status")
         with gr.Column(visible=False, elem_id="shown") as self.all:
             with gr.Tabs(selected="compare", elem_id="views") as self.tabs:
                 with gr.Tab("Compare", id="compare"):
@@ -146,12 +149,14 @@ class _Handlers:
     def show(self, photo: str | None, network: str, strength: float, scale: float) -> list:
         """Restores the photo; what cannot be done is said in its place, and the page goes on."""
         if not photo:
-            return _nothing("<p>Drop a photo on the left, or choose an example.</p>")
+            return _nothing("<p>Drop a photo, or choose an example.</p>")
         try:
             restorer = self.choices.restorer(network, float(strength), float(scale) or None)
             shown = restore_upload(photo, restorer, self.limits, self.folder)
-        except (WNetError, MemoryError) as error:
-            text = str(error) or "there is not enough memory for this photo"
+        except _TROUBLE as error:
+            text = " ".join(str(error).split())[:300]
+            if not isinstance(error, WNetError):
+                text = f"this photo could not be restored: {type(error).__name__}: {text}"
             return _nothing(f"<p role='alert' class='error'>{escape(text[:1].upper() + text[1:])}.</p>")
         return _everything(shown, network)
 

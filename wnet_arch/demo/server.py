@@ -23,6 +23,8 @@ from wnet_arch.errors import UsageError, WNetError
 
 HOST = "127.0.0.1"
 LEAST_PYTHON = (3, 10)
+#: With 6.0 the parts of the page that appear after an upload stay empty.
+LEAST_GRADIO = (6, 31)
 #: Gradio reads these when it is imported: it counts nobody, asks for no newer version, keeps no list of runs.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -73,7 +75,7 @@ def check_installed() -> None:
         import uvicorn  # noqa: F401 - Gradio brings it
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is missing: pip install 'wnet-fsr[demo]'") from error
-    if int(gradio.__version__.split(".")[0]) < 6:
+    if tuple(int(part) for part in gradio.__version__.split(".")[:2]) < LEAST_GRADIO:
         raise UsageError(f"gradio {gradio.__version__} is too old: pip install 'wnet-fsr[demo]'")
 
 

@@ -238,8 +238,8 @@ def verdict(results: list[PhotoResult], largest: float) -> list[tuple[str, bool]
     large = sum(side > largest for result in results for side in result.demanded)
     differing = sum(result.differing for result in results)
     return [
-        (f"of {demanded} faces of {SMALLEST} pixels and more that the detector finds by itself, {large} of them too large, {missed} were "
-         "missed", not missed),
+        (f"of {demanded} faces of {SMALLEST} pixels and more the detector finds by itself ({large} too large for the networks), "
+         f"{missed} were missed", not missed),
         (f"{differing} pixels outside of faces differ from plain enlargement", not differing),
         (f"in {len(gains)} restored faces the mean gain over bicubic is {gains.mean():+.2f} dB, {(gains > 0).mean():.1%} gained",
          bool(gains.mean() > 0 and (gains > 0).mean() >= BETTER)),

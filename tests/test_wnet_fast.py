@@ -1,0 +1,56 @@
+"""W-Net as it is computed, against its plain transcription in ``wnet_reference.py``: results, gradients, memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from wnet_reference import WNetReference
+
+from wnet_arch import create_network
+
+
+def perturbed(net: torch.nn.Module) -> torch.nn.Module:
+    """Moves what starts at 0 or 1, statistics included, so that a mistake in its use is seen."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if tensor.is_floating_point():
+                noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+                tensor.mul_(0.8 + 0.4 * noise).add_(0.02 * noise if "running_var" in name else 0.1 * (noise - 0.5))
+    return net
+
+
+def pair(dtype=torch.float64, num_feat: int = 8, scale: int = 8, **options):
+    """Our network and the transcription with the same weights."""
+    torch.manual_seed(0)
+    ours = perturbed(create_network("WNet", scale, num_feat=num_feat, **options)).to(dtype)
+    options.pop("grad_checkpointing", None)
+    reference = WNetReference(scale, num_feat, **options).to(dtype)
+    reference.load_state_dict(ours.state_dict())
+    return ours, reference
+
+
+def faces(dtype=torch.float64, batch: int = 2, height: int = 4, width: int = 6) -> torch.Tensor:
+    return torch.rand(batch, 3, height, width, dtype=dtype, generator=torch.Generator().manual_seed(2))
+
+
+def loss(out) -> torch.Tensor:
+    return (out.sr - 0.3).square().mean() + (out.parsing - 0.7).square().mean()
+
+
+@pytest.mark.parametrize("options", [{"peak": 1}, {"peak": 2, "scale": 4, "y_from": "y1"}, {"skip": False, "global_residual": False}])
+@pytest.mark.parametrize("training", [False, True])
+def test_outputs_and_gradients_are_those_of_the_transcription(options, training):
+    options = {"peak": 2, **options}
+    ours, reference = (net.train(training) for net in pair(**options))
+    lq = faces(height=8 if options.get("scale") == 4 else 4, width=8)
+    found, wanted = ours(lq, return_aux=True), reference(lq)
+    for name in ("sr", "parsing"):
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name))
+    loss(found).backward()
+    loss(wanted).backward()
+    gradients = {name: parameter.grad for name, parameter in reference.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-7, atol=1e-10, msg=name)
+    for (name, mine), theirs in zip(ours.named_buffers(), reference.buffers()):
+        torch.testing.assert_close(mine, theirs, msg=name)

@@ -54,3 +54,22 @@ def test_outputs_and_gradients_are_those_of_the_transcription(options, training)
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-7, atol=1e-10, msg=name)
     for (name, mine), theirs in zip(ours.named_buffers(), reference.buffers()):
         torch.testing.assert_close(mine, theirs, msg=name)
+
+
+@pytest.fixture
+def small_bands(monkeypatch):
+    """Bands of a few rows even of small images."""
+    from wnet_arch.archs import bands
+
+    monkeypatch.setitem(bands.BAND_BYTES, "cpu", 1 << 12)
+
+
+@pytest.mark.parametrize("options", [{"peak": 1}, {"peak": 2}, {"peak": 4, "skip": False}, {"peak": 8, "global_residual": False}])
+def test_inference_equals_the_transcription_in_bands(options, small_bands):
+    ours, reference = (net.eval() for net in pair(**options))
+    lq = faces()
+    with torch.no_grad():
+        found, wanted = ours(lq, return_aux=True), reference(lq)
+    assert ours.trunk.prepared.fast is not None
+    torch.testing.assert_close(found.parsing, wanted.parsing)
+    torch.testing.assert_close(found.sr, wanted.sr)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from wnet_arch.archs import wnet_fast
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
 from wnet_arch.archs.layers import (
     SCAB,
@@ -169,6 +170,8 @@ class WNetTrunk(nn.Module):
         self.skip = skip
         self.global_residual = global_residual
         self.grad_checkpointing = False
+        self.with_lpf = lpf
+        self.prepared = wnet_fast.Prepared()
         fusion = LPF if lpf else CascadeFusion
 
         def scabs() -> nn.Sequential:
@@ -213,6 +216,13 @@ class WNetTrunk(nn.Module):
         return block(*inputs)
 
     def forward(self, image: torch.Tensor) -> WNetOutput:
+        if wnet_fast.can_be_fast(self, image):
+            residual, parsing = wnet_fast.forward(self, image)
+        else:
+            residual, parsing = self._layer_by_layer(image)
+        return WNetOutput(image + residual if self.global_residual else residual, parsing)
+
+    def _layer_by_layer(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         parsing = self._run(self.parsing, image)
         features = torch.cat([image, parsing], dim=1)
         for step, fuse in zip(self.pyramid, self.pyramid_fusions):
@@ -231,8 +241,7 @@ class WNetTrunk(nn.Module):
                 features = features + skipped
             features = self._run(blocks, features)
 
-        residual = self.to_rgb(features)
-        return WNetOutput(image + residual if self.global_residual else residual, parsing)
+        return self.to_rgb(features), parsing
 
     @staticmethod
     def _map_of_size(parsing: torch.Tensor, features: torch.Tensor) -> torch.Tensor:

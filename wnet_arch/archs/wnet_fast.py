@@ -209,7 +209,9 @@ class Fusion:
         pooled = lr1.replaced(torch.cat([lr1.data.mean(1, keepdim=True), lr1.data.amax(1, keepdim=True)], dim=1))
         mask = pooled.convolved(*self.spatial).crop(start - 2, end + 2)
         both = lr1.crop(start - 2, end + 2)
-        return both.replaced(both.data * (mask.data.sigmoid_() + gate)).convolved(*self.att)
+        pixels = both.data.permute(0, 2, 3, 1)  # with sums of other layouts torch would forget the channels-last one
+        weighted = pixels * (mask.data.sigmoid_().permute(0, 2, 3, 1) + gate.permute(0, 2, 3, 1))
+        return both.replaced(weighted.permute(0, 3, 1, 2)).convolved(*self.att)
 
 
 class FastTrunk:

@@ -66,6 +66,13 @@ class Enlarged:
     def __init__(self, features: torch.Tensor, kernel: Kernel):
         self.features, self.kernel = features, kernel
         self.size = tuple(2 * side for side in features.shape[-2:])
+        self.bias_rows: torch.Tensor | None = None
+
+    def _bias_rows(self, width: int) -> torch.Tensor:
+        """The bias of two rows of pixels, (2, W * C); adding whole rows is fast."""
+        if self.bias_rows is None:
+            self.bias_rows = self.kernel.bias.permute(1, 2, 0).repeat(1, width // 2, 1).flatten(1)
+        return self.bias_rows
 
     def sums(self) -> torch.Tensor:
         return window_sums_of_enlarged(
@@ -77,8 +84,7 @@ class Enlarged:
         start, end = max(start, 0), min(end, height)
         source = self.features[image, :, start // 2 : (end + 1) // 2]
         data = F.conv_transpose2d(source, self.kernel.weight, stride=2)
-        by_pixel = data.permute(0, 2, 3, 1).unflatten(2, (width // 2, 2)).unflatten(1, (-1, 2))
-        by_pixel.add_(self.kernel.bias.permute(1, 2, 0)[:, None])
+        data.permute(0, 2, 3, 1).flatten(2).unflatten(1, (-1, 2)).add_(self._bias_rows(width))
         return Rows(data, start // 2 * 2, height).crop(start, end)
 
 
@@ -164,8 +170,10 @@ class Fusion:
         gate = self.channel_gate(source).to(parsing.dtype)
         stride = 1 if after is None or after.weight.shape[-1] == 3 else 2
         batch, channels = len(parsing), self.lr1.weight.shape[0]
-        result = parsing.new_empty((batch, channels, height // stride, width // stride))
-        result = result.contiguous(memory_format=torch.channels_last)
+        result = torch.empty(
+            (batch, channels, height // stride, width // stride),
+            dtype=parsing.dtype, device=parsing.device, memory_format=torch.channels_last,
+        )  # fmt: skip
         cut = list(bands(height, width * channels * parsing.element_size(), parsing.device, multiple=2))
         images = [slice(None)] if len(cut) == 1 else [slice(i, i + 1) for i in range(batch)]
         for image in images:
@@ -206,12 +214,21 @@ class Fusion:
 
     def _attended(self, lr1: Rows, gate: torch.Tensor, start: int, end: int) -> Rows:
         """F_Att of equation 10, two rows more than asked for where the image has them. Both gates are added first."""
-        pooled = lr1.replaced(torch.cat([lr1.data.mean(1, keepdim=True), lr1.data.amax(1, keepdim=True)], dim=1))
-        mask = pooled.convolved(*self.spatial).crop(start - 2, end + 2)
+        pixels = lr1.data.permute(0, 2, 3, 1)
+        mean = torch.matmul(pixels, pixels.new_full((pixels.shape[3], 1), 1 / pixels.shape[3]))
+        pooled = torch.cat([mean, largest(pixels)], dim=3).permute(0, 3, 1, 2)
+        mask = lr1.replaced(pooled).convolved(*self.spatial).crop(start - 2, end + 2)
         both = lr1.crop(start - 2, end + 2)
         pixels = both.data.permute(0, 2, 3, 1)  # with sums of other layouts torch would forget the channels-last one
         weighted = pixels * (mask.data.sigmoid_().permute(0, 2, 3, 1) + gate.permute(0, 2, 3, 1))
         return both.replaced(weighted.permute(0, 3, 1, 2)).convolved(*self.att)
+
+
+def largest(pixels: torch.Tensor) -> torch.Tensor:
+    """Maximum over the last dimension, kept. By halves, as torch's own reduction of few half-precision numbers is slow."""
+    while pixels.shape[-1] % 32 == 0:
+        pixels = torch.maximum(*pixels.chunk(2, dim=-1))
+    return pixels.amax(-1, keepdim=True)
 
 
 class FastTrunk:

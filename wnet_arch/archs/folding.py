@@ -63,3 +63,31 @@ def embedded_convolution(embed: nn.Conv2d, conv: nn.Conv2d) -> torch.Tensor:
     """
     first = torch.cat([embed.weight, embed.bias[:, None, None, None]], dim=1)
     return compose(conv.weight, first)
+
+
+def convolution_of_upsampling(kernel: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+    """:func:`upsampling`'s kernel (I, C, 2, 2) and a padded 3x3 convolution: (I, O, 4, 4), for stride 2 and padding 1.
+
+    Four products make a pixel instead of nine. Biases are left out: that of the Upsample ends at the border.
+    """
+    return F.conv2d(F.pad(kernel, [2] * 4), conv.weight)
+
+
+def on_small_grid(kernel: torch.Tensor, factor: int) -> torch.Tensor:
+    """A convolution of an image enlarged to nearest neighbours, computed on the image itself.
+
+    Args:
+        kernel: (O, I, k, k), of the padded convolution after the enlargement.
+        factor: of the enlargement.
+
+    Returns:
+        (factor * factor * O, I, m, m): all pixels that a pixel becomes, row by row, as channels. Zero padding is right but
+        for what ``kernel`` would see of intermediate results outside the image (see :func:`compose`).
+    """
+    size = kernel.shape[-1]
+    reach = -(-(size // 2) // factor)
+    meets = kernel.new_zeros(factor, size, 2 * reach + 1)  # [pixel, place in the kernel, small pixel found there]
+    for pixel in range(factor):
+        for place in range(size):
+            meets[pixel, place, (pixel + place - size // 2) // factor + reach] = 1
+    return torch.einsum("ocvw,ivm,jwn->ijocmn", kernel, meets, meets).flatten(0, 2)

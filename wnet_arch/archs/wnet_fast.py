@@ -13,6 +13,7 @@ What is exact mathematics is exact here, so results differ by rounding only (flo
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,26 @@ from torch import nn
 from wnet_arch.archs import folding
 from wnet_arch.archs.bands import Rows, bands, mean_of_convolution, window_sums, window_sums_of_enlarged
 from wnet_arch.archs.layers import Downsample, full_precision
+
+def _add_to_rows(rows: Rows, bias: torch.Tensor, period: bool = False) -> None:
+    """Adds values that depend on the row's parity; on the image's first and last row, others.
+
+    Args:
+        rows: of an image.
+        bias: (1, C, 6, W), as a convolution makes it of six rows: the first, those inside, and the last. With ``period``
+            (1, C, 2, W): the same for all.
+    """
+    lines = bias.permute(0, 2, 3, 1).flatten(2)[0]
+    data = rows.data.permute(0, 2, 3, 1).flatten(2)
+    inside = lines if period else lines[2:4]
+    for parity in (0, 1):
+        data[:, (rows.first + parity) % 2 :: 2].add_(inside[parity])
+    if not period:
+        if rows.first == 0:
+            data[:, 0].add_(lines[0] - lines[2])
+        if rows.end == rows.height:
+            data[:, -1].add_(lines[5] - lines[3])
+
 
 #: Rows on which a row of LPF's result depends: two 3x3 convolutions, a 7x7 one and the first 3x3 one.
 LPF_REACH = 6
@@ -47,7 +68,7 @@ def kernel_of(conv: nn.Conv2d) -> Kernel:
 
 
 class Plain:
-    """Features that are there already, as input of a level: (B, C, H, W)."""
+    """Features that are there already, as input of a fusion: (B, C, H, W)."""
 
     def __init__(self, features: torch.Tensor):
         self.features = features
@@ -59,6 +80,9 @@ class Plain:
     def rows(self, image: slice, start: int, end: int) -> Rows:
         return Rows(self.features[image], 0, self.size[0]).crop(start, end)
 
+    def convolved(self, image: slice, conv: EntryKernels, start: int, end: int) -> Rows:
+        return self.rows(image, start - 1, end + 1).convolved(*conv.plain).crop(start, end)
+
 
 class Enlarged:
     """Features (B, C, 2H, 2W) that an Upsample makes of (B, C, H, W), made when they are asked for."""
@@ -66,13 +90,6 @@ class Enlarged:
     def __init__(self, features: torch.Tensor, kernel: Kernel):
         self.features, self.kernel = features, kernel
         self.size = tuple(2 * side for side in features.shape[-2:])
-        self.bias_rows: torch.Tensor | None = None
-
-    def _bias_rows(self, width: int) -> torch.Tensor:
-        """The bias of two rows of pixels, (2, W * C); adding whole rows is fast."""
-        if self.bias_rows is None:
-            self.bias_rows = self.kernel.bias.permute(1, 2, 0).repeat(1, width // 2, 1).flatten(1)
-        return self.bias_rows
 
     def sums(self) -> torch.Tensor:
         return window_sums_of_enlarged(
@@ -83,61 +100,118 @@ class Enlarged:
         height, width = self.size
         start, end = max(start, 0), min(end, height)
         source = self.features[image, :, start // 2 : (end + 1) // 2]
-        data = F.conv_transpose2d(source, self.kernel.weight, stride=2)
-        data.permute(0, 2, 3, 1).flatten(2).unflatten(1, (-1, 2)).add_(self._bias_rows(width))
-        return Rows(data, start // 2 * 2, height).crop(start, end)
+        rows = Rows(F.conv_transpose2d(source, self.kernel.weight, stride=2), start // 2 * 2, height)
+        _add_to_rows(rows, self._bias(width), period=True)
+        return rows.crop(start, end)
+
+    def convolved(self, image: slice, conv: EntryKernels, start: int, end: int) -> Rows:
+        """A convolution of the features, from what they are made of. The bias's share differs at the image's border."""
+        height, width = self.size
+        source = Rows(self.features[image], 0, height // 2).crop(start // 2 - 1, (end + 1) // 2 + 1)
+        data = F.conv_transpose2d(source.data, conv.upsampled, stride=2, padding=1)
+        rows = Rows(data, 2 * source.first, height).crop(start, end)
+        bias = F.conv2d(self._bias(width, pairs=3), *conv.plain, padding=1)
+        _add_to_rows(rows, bias)
+        return rows
+
+    def _bias(self, width: int, pairs: int = 1) -> torch.Tensor:
+        """What the features are where those they are made of are zero: (1, C, 2 * pairs, W)."""
+        bias = self.kernel.bias[None].repeat(1, 1, pairs, width // 2)
+        return bias.contiguous(memory_format=torch.channels_last)
+
+
+class EntryKernels:
+    """A convolution at the entry of a fusion, for features that are there, and for those an Upsample is about to make."""
+
+    def __init__(self, conv: nn.Conv2d, up: Kernel | None, dtype: torch.dtype):
+        self.plain = kernel_of(conv).to(dtype)
+        self.upsampled = None if up is None else Kernel(folding.convolution_of_upsampling(up.weight, conv)).to(dtype).weight
 
 
 class Guide:
     """What LPF makes of the parsing map alone: F'_parsing, and all that reaches the result without the features.
 
-    A map enlarged ``factor`` times to nearest neighbours consists of blocks of equal pixels. After two 3x3 convolutions the
-    first two and last two rows of a block differ from the rest, and those do not differ from each other. So the map
-    is enlarged five times at most, convolved, and the rows and columns in the middle repeated.
+    A map enlarged to nearest neighbours consists of blocks of equal pixels. After two 3x3 convolutions the first two and
+    the last two rows of a block differ from the rest, and those do not differ from each other. So an enlargement to blocks of
+    at most five rows has all there is; rows and columns in the middle are then repeated. And as the convolutions
+    follow each other directly, all pixels of a block are computed from the map itself, at its own size.
 
     Args:
-        fusion: the weights.
+        kernels: the weights.
         parsing: (B, 3, h, w).
-        size: of the features, a multiple of (h, w).
+        size: of the features: (h, w) times the factor the kernels are for.
     """
 
-    MOST = 5
-
-    def __init__(self, fusion: Fusion, parsing: torch.Tensor, size: tuple[int, int]):
-        self.fusion = fusion
+    def __init__(self, kernels: GuideKernels, parsing: torch.Tensor, size: tuple[int, int]):
+        self.kernels = kernels
         self.map = torch.cat([parsing, torch.ones_like(parsing[:, :1])], dim=1)
         self.map = self.map.contiguous(memory_format=torch.channels_last)
-        self.factor = size[0] // parsing.shape[2]
-        self.kept = min(self.factor, self.MOST)
         self.row_places, self.column_places = (self._places(side, parsing.device) for side in size)
 
     def _places(self, side: int, device: torch.device) -> torch.Tensor:
         """For each of the enlarged map's rows the one of the lesser enlargement that is equal to it."""
-        block, row = (torch.arange(side, device=device) // self.factor, torch.arange(side, device=device) % self.factor)
-        from_end = row - self.factor + self.kept
-        return block * self.kept + torch.where(from_end > self.kept // 2, from_end, row.clamp(max=self.kept // 2))
+        factor, kept = self.kernels.factor, self.kernels.kept
+        row = torch.arange(side, device=device)
+        from_end = row % factor - factor + kept
+        return row // factor * kept + torch.where(from_end > kept // 2, from_end, (row % factor).clamp(max=kept // 2))
 
     def rows(self, image: slice, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows ``start`` to ``end`` of F'_parsing and of the sum, each (B, C, end - start, W)."""
-        first, last = start // self.factor, -(-end // self.factor)
-        reach = -(-2 // self.kept)
-        blocks = Rows(self.map[image], 0, self.map.shape[2]).crop(first - reach, last + reach)
-        small = F.interpolate(blocks.data, scale_factor=float(self.kept), mode="nearest")
-        guide = Rows(small, blocks.first * self.kept, blocks.height * self.kept)
-        guide = guide.crop(first * self.kept - 2, last * self.kept + 2)
+        kernels = self.kernels
+        first, last = start // kernels.factor, -(-end // kernels.factor)
+        convolved = self._computed(image, kernels.convolved, first - 1, last + 1)
+        fused = self._computed(image, kernels.fuse1, first, last)
+        self._mend_border(fused, convolved)
+        fused.data.add_(self._computed(image, kernels.rest, first, last).data)
+        rows = self.row_places[start:end] - fused.first
+        return tuple(self._repeated(part.data, rows) for part in (convolved.crop(fused.first, fused.end), fused))
 
-        convolved = guide.convolved(*self.fusion.guide)
-        rest = convolved.convolved(*self.fusion.fuse1_guide).crop(first * self.kept, last * self.kept)
-        convolved, guide = (rows.crop(rest.first, rest.end) for rows in (convolved, guide))
-        rest.data.add_(convolved.data).add_(F.conv2d(guide.data, *self.fusion.fuse2_guide))
-        rows = self.row_places[start:end] - rest.first
-        return self._repeated(convolved.data, rows), self._repeated(rest.data, rows)
+    def _computed(self, image: slice, kernel: Kernel, first: int, last: int) -> Rows:
+        """Blocks from the rows ``first`` to ``last`` of the map."""
+        kept, reach = self.kernels.kept, kernel.weight.shape[-1] // 2
+        small = Rows(self.map[image], 0, self.map.shape[2]).crop(first - reach, last + reach).convolved(*kernel).crop(first, last)
+        blocks = small.data.permute(0, 2, 3, 1).unflatten(3, (kept, kept, -1)).transpose(2, 3)
+        pixels = blocks.flatten(3, 4).flatten(1, 2)
+        return Rows(pixels.permute(0, 3, 1, 2), small.first * kept, small.height * kept)
+
+    def _mend_border(self, fused: Rows, convolved: Rows) -> None:
+        """At the image's border the second convolution meets zeros, not what the first would give outside."""
+        fuse1 = self.kernels.fuse1_plain
+        for edge, column in ((slice(0, 2), 0), (slice(-2, None), -1)):
+            strip = convolved.replaced(convolved.data[:, :, :, edge]).convolved(*fuse1).crop(fused.first, fused.end)
+            fused.data[:, :, :, column] = strip.data[:, :, :, column]
+        for edge, row, there in ((slice(0, 2), 0, fused.first == 0), (slice(-2, None), -1, fused.end == fused.height)):
+            if there:
+                fused.data[:, :, row] = F.conv2d(convolved.data[:, :, edge], *fuse1, padding=1)[:, :, row]
 
     def _repeated(self, data: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         pixels = data.permute(0, 2, 3, 1)
-        if self.kept < self.factor:
-            pixels = pixels.index_select(2, self.column_places)
-        return pixels.index_select(1, rows).permute(0, 3, 1, 2)
+        if self.kernels.kept < self.kernels.factor:
+            pixels = pixels.index_select(2, self.column_places).index_select(1, rows)
+        else:
+            pixels = pixels[:, rows[0] : rows[-1] + 1]
+        return pixels.permute(0, 3, 1, 2)
+
+
+class GuideKernels:
+    """Weights of a :class:`Guide`, for maps enlarged ``factor`` times; ``kept``: rows of a block that are computed."""
+
+    MOST = 5
+
+    def __init__(self, lpf: nn.Module, factor: int, dtype: torch.dtype):
+        self.factor, self.kept = factor, min(factor, self.MOST)
+        channels = lpf.embed.out_channels
+        embed = torch.cat([lpf.embed.weight, lpf.embed.bias[:, None, None, None]], dim=1)
+        convolve, bias = folding.embedded_convolution(lpf.embed, lpf.conv_parsing), lpf.conv_parsing.bias
+        fuse1 = lpf.conv_fuse1.weight[:, channels:]
+        rest = convolve + F.pad(folding.compose(lpf.conv_fuse2.weight, embed), [1] * 4)
+        self.convolved = self._blocks(convolve, bias).to(dtype)
+        self.fuse1 = self._blocks(folding.compose(fuse1, convolve), fuse1.sum((2, 3)) @ bias + lpf.conv_fuse1.bias).to(dtype)
+        self.rest = self._blocks(rest, bias + lpf.conv_fuse2.bias).to(dtype)
+        self.fuse1_plain = Kernel(fuse1, lpf.conv_fuse1.bias).to(dtype)
+
+    def _blocks(self, weight: torch.Tensor, bias: torch.Tensor) -> Kernel:
+        return Kernel(folding.on_small_grid(weight, self.kept), bias.repeat(self.kept**2))
 
 
 class Fusion:
@@ -145,31 +219,32 @@ class Fusion:
 
     Args:
         lpf: the module.
+        factor: how many times the map is enlarged for it.
+        up: the Upsample before it, if there is one.
         dtype: of the computation; sums over the whole image stay in float32.
     """
 
-    def __init__(self, lpf: nn.Module, dtype: torch.dtype):
+    def __init__(self, lpf: nn.Module, factor: int, up: Kernel | None, dtype: torch.dtype):
         channels = lpf.embed.out_channels
-        embed = torch.cat([lpf.embed.weight, lpf.embed.bias[:, None, None, None]], dim=1)
-        fuse1 = lpf.conv_fuse1.weight
+        self.up = None if up is None else up.to(dtype)
         self.lr1_mean = Kernel(lpf.conv_lr1.weight, lpf.conv_lr1.bias)
         self.gate = copy.deepcopy(lpf.channel_attention.gate)
-        self.lr1, self.lr2, self.att, self.pixel = (
-            kernel_of(conv).to(dtype) for conv in (lpf.conv_lr1, lpf.conv_lr2, lpf.conv_att, lpf.pixel_attention.conv)
+        self.lr1, self.lr2 = (EntryKernels(conv, up, dtype) for conv in (lpf.conv_lr1, lpf.conv_lr2))
+        self.att, self.pixel = (kernel_of(conv).to(dtype) for conv in (lpf.conv_att, lpf.pixel_attention.conv))
+        self.spatial, self.fuse1, self.fuse2 = (
+            Kernel(weight).to(dtype)
+            for weight in (lpf.spatial_attention.conv.weight, lpf.conv_fuse1.weight[:, :channels], lpf.conv_fuse2.weight)
         )
-        self.spatial = Kernel(lpf.spatial_attention.conv.weight).to(dtype)
-        self.fuse1, self.fuse2 = (Kernel(weight).to(dtype) for weight in (fuse1[:, :channels], lpf.conv_fuse2.weight))
-        self.guide = Kernel(folding.embedded_convolution(lpf.embed, lpf.conv_parsing), lpf.conv_parsing.bias).to(dtype)
-        self.fuse1_guide = Kernel(fuse1[:, channels:], lpf.conv_fuse1.bias).to(dtype)
-        self.fuse2_guide = Kernel(folding.compose(lpf.conv_fuse2.weight, embed), lpf.conv_fuse2.bias).to(dtype)
+        self.guide = GuideKernels(lpf, factor, dtype)
 
-    def run(self, source: Plain | Enlarged, parsing: torch.Tensor, after: Kernel | None = None) -> torch.Tensor:
+    def run(self, features: torch.Tensor, parsing: torch.Tensor, after: Kernel | None = None) -> torch.Tensor:
         """Fuses features with the map, and applies the convolution ``after``: 3x3, or 4x4 with stride 2."""
+        source = Enlarged(features, self.up) if self.up else Plain(features)
         height, width = source.size
-        guide = Guide(self, parsing, source.size)
+        guide = Guide(self.guide, parsing, source.size)
         gate = self.channel_gate(source).to(parsing.dtype)
         stride = 1 if after is None or after.weight.shape[-1] == 3 else 2
-        batch, channels = len(parsing), self.lr1.weight.shape[0]
+        batch, channels = len(parsing), self.att.weight.shape[0]
         result = torch.empty(
             (batch, channels, height // stride, width // stride),
             dtype=parsing.dtype, device=parsing.device, memory_format=torch.channels_last,
@@ -202,12 +277,12 @@ class Fusion:
         """Rows of F_fused (equation 11) from ``start`` to ``end``, those outside the image left out."""
         height = source.size[0]
         start, end = max(start, 0), min(end, height)
-        features = source.rows(image, start - LPF_REACH, end + LPF_REACH)
-        attended = self._attended(features.convolved(*self.lr1), gate, start, end)
-        lr2 = features.crop(start - 1, end + 1).convolved(*self.lr2).crop(start, end)
+        reach = LPF_REACH - 1
+        attended = self._attended(source.convolved(image, self.lr1, start - reach, end + reach), gate, start, end)
+        lr2 = source.convolved(image, self.lr2, start, end)
         parsing, rest = guide.rows(image, start, end)
         sigma = F.conv2d(lr2.data + parsing, *self.pixel).sigmoid_()
-        pixel = torch.lerp(parsing, lr2.data, sigma, out=sigma).add_(features.crop(start, end).data)
+        pixel = torch.lerp(parsing, lr2.data, sigma, out=sigma).add_(source.rows(image, start, end).data)
         fused = attended.convolved(*self.fuse1).crop(start, end)
         fused.data.add_(lr2.data).add_(rest).add_(F.conv2d(pixel, *self.fuse2))
         return fused
@@ -247,21 +322,25 @@ class FastTrunk:
         )
         steps = [step if isinstance(step, nn.Sequential) else [step] for step in trunk.pyramid]
         self.first = kernel_of(steps[0][0]).to(dtype)
-        self.ups = [self._upsampling(step[1]) if len(step) == 2 and not self._halves(step) else None for step in steps]
         self.afters = [self._after(step) for step in steps[1:]] + [None]
-        self.pyramid_fusions, self.encoder_fusions = (
-            [Fusion(fusion, dtype) for fusion in fusions] for fusions in (trunk.pyramid_fusions, trunk.encoder_fusions)
-        )
+        self.pyramid_fusions = list(self._fusions(steps, trunk.pyramid_fusions))
+        self.encoder_fusions = [Fusion(fusion, 1, None, dtype) for fusion in trunk.encoder_fusions]
         self.encoder_downs = [Kernel(*folding.downsampling(down)).to(dtype) for down in trunk.encoder_downs]
-        self.decoder_ups = [self._upsampling(up) for up in trunk.decoder_ups]
+        self.decoder_ups = [Kernel(*folding.upsampling(up)).to(dtype) for up in trunk.decoder_ups]
         self.to_rgb = kernel_of(trunk.to_rgb).to(dtype)
+
+    def _fusions(self, steps: list, fusions: nn.ModuleList) -> Iterator[Fusion]:
+        factor = 1
+        for step, fusion in zip(steps, fusions):
+            up = None
+            if len(step) == 2:
+                factor = factor // 2 if self._halves(step) else factor * 2
+                up = None if self._halves(step) else Kernel(*folding.upsampling(step[1]))
+            yield Fusion(fusion, factor, up, self.dtype)
 
     @staticmethod
     def _halves(step: nn.Sequential) -> bool:
         return isinstance(step[1], Downsample)
-
-    def _upsampling(self, up: nn.Sequential) -> Kernel:
-        return Kernel(*folding.upsampling(up)).to(self.dtype)
 
     def _after(self, step: nn.Sequential) -> Kernel:
         """What a step of the pyramid does in the pass of the fusion before it."""
@@ -274,14 +353,14 @@ class FastTrunk:
         image = image.to(self.dtype).contiguous(memory_format=torch.channels_last)
         parsing = self.parsing(image)
         features = F.conv2d(torch.cat([image, parsing], dim=1), *self.first, padding=1)
-        for up, fusion, after in zip(self.ups, self.pyramid_fusions, self.afters):
-            features = fusion.run(Enlarged(features, up) if up else Plain(features), parsing, after)
+        for fusion, after in zip(self.pyramid_fusions, self.afters):
+            features = fusion.run(features, parsing, after)
 
         skips = []
         for level, (down, blocks, fusion) in enumerate(zip(self.encoder_downs, self.encoder_blocks, self.encoder_fusions), 1):
             skips.append(features)
             features = blocks(F.conv2d(features, *down, stride=2))
-            features = fusion.run(Plain(features), parsing[..., :: 2**level, :: 2**level])
+            features = fusion.run(features, parsing[..., :: 2**level, :: 2**level])
 
         for up, blocks, skipped in zip(self.decoder_ups, self.decoder_blocks, reversed(skips)):
             enlarged = Enlarged(features, up)

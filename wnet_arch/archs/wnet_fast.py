@@ -24,24 +24,21 @@ from wnet_arch.archs import folding
 from wnet_arch.archs.bands import Rows, bands, mean_of_convolution, window_sums, window_sums_of_enlarged
 from wnet_arch.archs.layers import Downsample, full_precision
 
-def _add_to_rows(rows: Rows, bias: torch.Tensor, period: bool = False) -> None:
-    """Adds values that depend on the row's parity; on the image's first and last row, others.
+def _add_to_rows(rows: Rows, lines: torch.Tensor) -> None:
+    """Adds values that depend on a row's parity, and differ on the image's first and last row.
 
     Args:
         rows: of an image.
-        bias: (1, C, 6, W), as a convolution makes it of six rows: the first, those inside, and the last. With ``period``
-            (1, C, 2, W): the same for all.
+        lines: (6, W * C), for the first row, the second, two of those inside, the last but one, and the last. What depends
+            on parity alone is the same for the first, third and fifth, and for the others.
     """
-    lines = bias.permute(0, 2, 3, 1).flatten(2)[0]
     data = rows.data.permute(0, 2, 3, 1).flatten(2)
-    inside = lines if period else lines[2:4]
     for parity in (0, 1):
-        data[:, (rows.first + parity) % 2 :: 2].add_(inside[parity])
-    if not period:
-        if rows.first == 0:
-            data[:, 0].add_(lines[0] - lines[2])
-        if rows.end == rows.height:
-            data[:, -1].add_(lines[5] - lines[3])
+        data[:, (rows.first + parity) % 2 :: 2].add_(lines[2 + parity])
+    if rows.first == 0:
+        data[:, 0].add_(lines[0] - lines[2])
+    if rows.end == rows.height:
+        data[:, -1].add_(lines[5] - lines[3])
 
 
 #: Rows on which a row of LPF's result depends: two 3x3 convolutions, a 7x7 one and the first 3x3 one.
@@ -90,6 +87,7 @@ class Enlarged:
     def __init__(self, features: torch.Tensor, kernel: Kernel):
         self.features, self.kernel = features, kernel
         self.size = tuple(2 * side for side in features.shape[-2:])
+        self.biases: dict[EntryKernels | None, torch.Tensor] = {}
 
     def sums(self) -> torch.Tensor:
         return window_sums_of_enlarged(
@@ -97,27 +95,29 @@ class Enlarged:
         )
 
     def rows(self, image: slice, start: int, end: int) -> Rows:
-        height, width = self.size
+        height = self.size[0]
         start, end = max(start, 0), min(end, height)
         source = self.features[image, :, start // 2 : (end + 1) // 2]
         rows = Rows(F.conv_transpose2d(source, self.kernel.weight, stride=2), start // 2 * 2, height)
-        _add_to_rows(rows, self._bias(width), period=True)
+        _add_to_rows(rows, self._bias())
         return rows.crop(start, end)
 
     def convolved(self, image: slice, conv: EntryKernels, start: int, end: int) -> Rows:
         """A convolution of the features, from what they are made of. The bias's share differs at the image's border."""
-        height, width = self.size
+        height = self.size[0]
         source = Rows(self.features[image], 0, height // 2).crop(start // 2 - 1, (end + 1) // 2 + 1)
         data = F.conv_transpose2d(source.data, conv.upsampled, stride=2, padding=1)
         rows = Rows(data, 2 * source.first, height).crop(start, end)
-        bias = F.conv2d(self._bias(width, pairs=3), *conv.plain, padding=1)
-        _add_to_rows(rows, bias)
+        _add_to_rows(rows, self._bias(conv))
         return rows
 
-    def _bias(self, width: int, pairs: int = 1) -> torch.Tensor:
-        """What the features are where those they are made of are zero: (1, C, 2 * pairs, W)."""
-        bias = self.kernel.bias[None].repeat(1, 1, pairs, width // 2)
-        return bias.contiguous(memory_format=torch.channels_last)
+    def _bias(self, conv: EntryKernels | None = None) -> torch.Tensor:
+        """What the features, or their convolution, are where those they are made of are zero: rows as in :func:`_add_to_rows`."""
+        if conv not in self.biases:
+            bias = self.kernel.bias[None].repeat(1, 1, 3, self.features.shape[3])
+            bias = bias if conv is None else F.conv2d(bias, *conv.plain, padding=1)
+            self.biases[conv] = bias.permute(0, 2, 3, 1).flatten(2)[0]
+        return self.biases[conv]
 
 
 class EntryKernels:

@@ -27,6 +27,7 @@ from wnet_arch.archs.layers import (
     conv1x1,
     conv3x3,
 )
+from wnet_arch.archs.pixelwise import gated
 from wnet_arch.errors import NetworkError
 
 #: Channels of the parsing map (equation 8).
@@ -69,7 +70,7 @@ class MultiScaleAttentionUnit(nn.Module):
         y4 = F.relu(self.conv4(torch.cat([y1, y2, y3], dim=1)))
         y5 = F.relu(self.conv5(y3))
         joined = torch.cat([y2, y4, y5], dim=1)
-        y6 = self.channel_attention(joined) + self.spatial_attention(joined)
+        y6 = gated(joined, self.channel_attention.factors(joined), self.spatial_attention.factors(joined))
         return self.conv7(y6) + deep
 
 
@@ -137,9 +138,9 @@ class LPF(nn.Module):
         lr1, lr2 = self.conv_lr1(features), self.conv_lr2(features)
         parsing_conv = self.conv_parsing(parsing)
 
-        attended = self.conv_att(self.channel_attention(lr1) + self.spatial_attention(lr1))
+        attended = self.conv_att(gated(lr1, self.channel_attention.factors(lr1), self.spatial_attention.factors(lr1)))
         sigma = self.pixel_attention(lr2 + parsing_conv)
-        pixel = sigma * lr2 + (1 - sigma) * parsing_conv
+        pixel = torch.lerp(parsing_conv, lr2, sigma)  # sigma * lr2 + (1 - sigma) * parsing_conv
 
         fuse1 = self.conv_fuse1(torch.cat([attended, parsing_conv], dim=1))
         fuse2 = self.conv_fuse2(pixel + features + parsing)
@@ -216,6 +217,8 @@ class WNetTrunk(nn.Module):
         return block(*inputs)
 
     def forward(self, image: torch.Tensor) -> WNetOutput:
+        if image.device.type == "cpu":  # its convolutions are twice as fast with channels beside each other
+            image = image.contiguous(memory_format=torch.channels_last)
         if wnet_fast.can_be_fast(self, image):
             residual, parsing = wnet_fast.forward(self, image)
         else:

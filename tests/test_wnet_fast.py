@@ -6,7 +6,7 @@ import pytest
 import torch
 from wnet_reference import WNetReference
 
-from wnet_arch import create_network
+from wnet_arch import create_network, profiling
 
 
 def perturbed(net: torch.nn.Module) -> torch.nn.Module:
@@ -73,3 +73,33 @@ def test_inference_equals_the_transcription_in_bands(options, small_bands):
     assert ours.trunk.prepared.fast is not None
     torch.testing.assert_close(found.parsing, wanted.parsing)
     torch.testing.assert_close(found.sr, wanted.sr)
+
+
+@pytest.mark.parametrize("peak", [1, 4])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_training_in_float32_has_the_gradients_of_float64(peak, checkpointing):
+    """Running statistics, too: a part that is computed twice must not count its batch twice."""
+    ours, reference = pair(peak=peak, grad_checkpointing=checkpointing)
+    ours.float().train()
+    reference.train()
+    image = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(3))
+    loss(ours.trunk(image)).backward()
+    loss(reference.trunk(image.double())).backward()
+    gradients = {name: parameter.grad for name, parameter in reference.named_parameters()}
+    largest = max(gradient.norm() for gradient in gradients.values())
+    for name, parameter in ours.named_parameters():
+        # Biases in front of batch normalisation have none: only what rounding leaves.
+        size = gradients[name].norm().clamp_min(1e-5 * largest)
+        assert (parameter.grad - gradients[name]).norm() < 1e-3 * size, name
+    for (name, mine), theirs in zip(ours.named_buffers(), reference.buffers()):
+        torch.testing.assert_close(mine.double(), theirs.double(), rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_checkpointing_keeps_an_eighth_and_nothing_of_the_largest_grid():
+    lq = faces(torch.float32, batch=1, height=4, width=4)
+    ours, reference = pair(torch.float32, peak=8, grad_checkpointing=True)
+    kept = profiling.kept_for_backward(ours.train(), lq)
+    plain = profiling.kept_for_backward(reference.train(), lq)
+    assert kept < plain / 8
+    largest = 32 * 32 * 64 * 8 * 4  # one feature map of the peak, in bytes
+    assert kept < 2 * largest

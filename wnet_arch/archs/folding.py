@@ -47,13 +47,19 @@ def downsampling(down: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def convolution_and_downsampling(conv: nn.Conv2d, down: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
-    """A padded 3x3 convolution and a Downsample: one 4x4 convolution with stride 2 and padding 1, (O, I, 4, 4), (O,).
-
-    It does less than half the work, as the 3x3 convolution's result is never needed at every pixel. Downsample does not
-    pad, so this holds at the borders, too.
-    """
+    """A padded 3x3 convolution and a Downsample: one 4x4 convolution with stride 2 and padding 1, (O, I, 4, 4), (O,)."""
     kernel, bias = downsampling(down)
     return compose(kernel, conv.weight), bias + kernel.sum((2, 3)) @ conv.bias
+
+
+def convolution_and_halving(conv: nn.Conv2d, pointwise: nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same up to the normalisation, which in training needs the batch: pixel unshuffle and ``pointwise`` alone.
+
+    One layer does less than half the work of both, as the 3x3 convolution's result is never needed at every pixel.
+    Downsample does not pad, so this holds at the borders, too.
+    """
+    kernel = pointwise.weight.flatten(1).unflatten(1, (-1, 2, 2))
+    return compose(kernel, conv.weight), pointwise.bias + kernel.sum((2, 3)) @ conv.bias
 
 
 def embedded_convolution(embed: nn.Conv2d, conv: nn.Conv2d) -> torch.Tensor:

@@ -47,11 +47,17 @@ def data_sets(root: Path, scale: int, folder: Path, count: int) -> dict[str, tor
     common = {"name": "timed", "phase": "train", "scale": scale, "use_hflip": True}
     pair = {**common, "type": "PairedImageDataset", "use_rot": False, "gt_size": side, "filename_tmpl": "{}"}
     on_disk = {"dataroot_gt": str(folder / "gt"), "dataroot_lq": str(folder / f"lq_x{scale}"), "io_backend": {"type": "disk"}}
-    in_lmdb = {"dataroot_gt": str(folder / "gt.lmdb"), "dataroot_lq": str(folder / f"lq_x{scale}.lmdb"), "io_backend": {"type": "lmdb"}}
+    in_lmdb = {
+        "dataroot_gt": str(folder / "gt.lmdb"),
+        "dataroot_lq": str(folder / f"lq_x{scale}.lmdb"),
+        "io_backend": {"type": "lmdb"},
+    }
+    ours = {"type": "PairedFaceParsingDataset", "dataroot": str(root)}
     return {
         "PairedImageDataset, PNG folders": build_dataset({**pair, **on_disk}),
         "PairedImageDataset, LMDB": build_dataset({**pair, **in_lmdb}),
-        "PairedFaceParsingDataset, set": build_dataset({**common, "type": "PairedFaceParsingDataset", "dataroot": str(root)}),
+        "PairedFaceParsingDataset, set": build_dataset({**common, **ours}),
+        "PairedFaceParsingDataset, cache": build_dataset({**common, **ours, "cache": True}),
     }
 
 

@@ -38,7 +38,9 @@ def loss(out) -> torch.Tensor:
     return (out.sr - 0.3).square().mean() + (out.parsing - 0.7).square().mean()
 
 
-@pytest.mark.parametrize("options", [{"peak": 1}, {"peak": 2, "scale": 4, "y_from": "y1"}, {"skip": False, "global_residual": False}])
+@pytest.mark.parametrize(
+    "options", [{"peak": 1}, {"peak": 2, "scale": 4, "y_from": "y1"}, {"skip": False, "global_residual": False}]
+)
 @pytest.mark.parametrize("training", [False, True])
 def test_outputs_and_gradients_are_those_of_the_transcription(options, training):
     options = {"peak": 2, **options}

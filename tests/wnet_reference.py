@@ -161,13 +161,13 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.query, self.key, self.value = (
-            nn.Sequential(nn.Conv2d(n, n, 3, padding=1, groups=n), conv(1, n, n)) for _ in range(3)
-        )
+        self.query, self.key, self.value = (nn.Sequential(nn.Conv2d(n, n, 3, padding=1, groups=n), conv(1, n, n)) for _ in range(3))
 
     def forward(self, x):
         batch, n, height, width = x.shape
-        q, k, v = (layer(x).reshape(batch, self.heads, n // self.heads, height * width) for layer in (self.query, self.key, self.value))
+        q, k, v = (
+            layer(x).reshape(batch, self.heads, n // self.heads, height * width) for layer in (self.query, self.key, self.value)
+        )
         q = q / q.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         k = k / k.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         weights = torch.softmax(torch.matmul(q, k.transpose(-2, -1)) * self.temperature, dim=-1)

@@ -24,6 +24,7 @@ from wnet_arch.archs import folding
 from wnet_arch.archs.bands import Rows, bands, mean_of_convolution, window_sums, window_sums_of_enlarged
 from wnet_arch.archs.layers import Downsample, full_precision
 
+
 def _add_to_rows(rows: Rows, lines: torch.Tensor) -> None:
     """Adds values that depend on a row's parity, and differ on the image's first and last row.
 

@@ -7,6 +7,7 @@ import torch
 from wnet_reference import WNetReference
 
 from wnet_arch import create_network, profiling
+from wnet_arch.archs.base import enlarge
 
 
 def perturbed(net: torch.nn.Module) -> torch.nn.Module:
@@ -75,6 +76,55 @@ def test_inference_equals_the_transcription_in_bands(options, small_bands):
     assert ours.trunk.prepared.fast is not None
     torch.testing.assert_close(found.parsing, wanted.parsing)
     torch.testing.assert_close(found.sr, wanted.sr)
+
+
+def test_the_smallest_face():
+    ours, reference = (net.eval() for net in pair(peak=2))
+    lq = faces(height=2, width=2)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(lq), reference(lq).sr)
+
+
+def test_changed_weights_are_used_even_those_changed_behind_autograds_back():
+    ours, reference = (net.eval() for net in pair(peak=1))
+    lq = faces()
+    with torch.no_grad():
+        before = ours(lq)
+        for net in (ours, reference):
+            net.trunk.encoder_fusions[0].conv_att.weight.data.mul_(1.5)  # as BasicSR keeps its moving average
+        after = ours(lq)
+        torch.testing.assert_close(after, reference(lq).sr)
+    assert not torch.allclose(before, after)
+
+
+def test_hooks_are_called_and_copies_are_independent():
+    import copy
+
+    ours, _ = pair(peak=1)
+    ours.eval()
+    with torch.no_grad():
+        result = ours(faces())
+        other = copy.deepcopy(ours)
+        assert other.trunk.prepared.fast is None
+        seen = []
+        other.trunk.encoder_fusions[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+        torch.testing.assert_close(other(faces()), result)
+    assert len(seen) == 1
+
+
+def test_bf16_stays_within_50_db_of_float32():
+    """At W-Net's own range: an untrained residual is small, so it is given the size of a trained one."""
+    torch.manual_seed(0)
+    net = create_network("WNet", 8, num_feat=16, peak=2).eval()
+    lq = faces(torch.float32)
+    with torch.no_grad():
+        residual = net(lq) - enlarge(lq, 8)
+        net.trunk.to_rgb.weight.mul_(0.1 / residual.std())
+        exact = net(lq)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = net(lq)
+    assert rounded.dtype == torch.float32
+    assert -10 * torch.log10((rounded - exact).square().mean()) > 50
 
 
 @pytest.mark.parametrize("peak", [1, 4])

@@ -260,7 +260,11 @@ class Fusion:
 
     def channel_gate(self, source: Plain | Enlarged) -> torch.Tensor:
         """Channel attention's factors (B, C, 1, 1) for F_LR^(1), which need not be there for that."""
-        mean = mean_of_convolution(source.sums(), source.size, *self.lr1_mean)
+        if min(source.size) == 1:
+            wide = source.features.to(self.lr1_mean.weight.dtype)
+            mean = F.conv2d(wide, *self.lr1_mean, padding=1).mean((2, 3))
+        else:
+            mean = mean_of_convolution(source.sums(), source.size, *self.lr1_mean)
         return self.gate(mean[:, :, None, None].to(self.lr1_mean.weight.dtype))
 
     def _band(self, source, guide, gate, after, image, start: int, end: int) -> torch.Tensor:
@@ -378,7 +382,7 @@ class Prepared:
         self.fast: FastTrunk | None = None
 
     def of(self, trunk: nn.Module, dtype: torch.dtype) -> FastTrunk:
-        now = (dtype, *((tensor.data_ptr(), tensor._version, tensor.device) for tensor in _tensors(trunk)))
+        now = (dtype, *_state_of(trunk))
         if now != self.made_for:
             with torch.inference_mode(False), torch.no_grad():
                 self.made_for, self.fast = now, FastTrunk(trunk, dtype)
@@ -389,6 +393,13 @@ class Prepared:
 
     def __reduce__(self):
         return Prepared, ()
+
+
+def _state_of(module: nn.Module) -> tuple:
+    """Changes with any weight. What is written through ``.data``, as moving averages are, leaves the version: hence norms."""
+    tensors = [tensor.detach() for tensor in _tensors(module)]
+    norms = [torch.linalg.vector_norm(t, dtype=torch.float64) for t in tensors if t.is_floating_point()]
+    return (*((tensor.data_ptr(), tensor._version, tensor.device) for tensor in tensors), *torch.stack(norms).tolist())
 
 
 def _tensors(module: nn.Module):

@@ -13,6 +13,7 @@ from basicsr.data import build_dataset
 from conftest import drawn_face, write_folders, write_set
 from PIL import Image
 
+from wnet_arch.data.decoded import DecodedImages
 from wnet_arch.data.face_lmdb import read_keys
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces import labels
@@ -225,3 +226,17 @@ def test_wrong_options(options, said):
 def test_empty_folder(tmp_path):
     with pytest.raises(DataError, match="holds no image"):
         dataset(dataroot_gt=str(tmp_path))
+
+
+def test_cached_samples_are_the_same_and_decoded_once_by_all_workers(face_set, monkeypatch):
+    plain, cached = dataset(dataroot=str(face_set)), dataset(dataroot=str(face_set), cache=True)
+    loader = torch.utils.data.DataLoader(cached, batch_size=1, num_workers=2, multiprocessing_context="fork")
+    assert len(list(loader)) == len(plain)
+    monkeypatch.setattr(cached.gt, "get", None)  # this process did not decode, yet needs no file any more
+    for index in range(len(plain)):
+        assert all(torch.equal(plain[index][name], cached[index][name]) for name in ("lq", "gt", "parsing"))
+
+
+def test_cache_larger_than_memory_is_refused():
+    with pytest.raises(UsageError, match=r"cache: .* GiB"):
+        DecodedImages(10**12, [(128, 128, 3)])

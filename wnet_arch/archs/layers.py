@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from wnet_arch.archs.pixelwise import global_mean, gram, mean_over_channels
+
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     """The paper's f_{3x3,n}: 3x3, stride 1, zero padding that keeps the size, with bias."""
@@ -41,8 +43,12 @@ class ChannelAttention(nn.Module):
         # of these few units ever passes a gradient. A positive start lets all of them learn.
         nn.init.constant_(self.gate[1].bias, 0.2)
 
+    def factors(self, x: torch.Tensor) -> torch.Tensor:
+        """The gate alone, (B, C, 1, 1)."""
+        return self.gate[1:](global_mean(x))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.gate(x)
+        return x * self.factors(x)
 
 
 class SpatialAttention(nn.Module):
@@ -52,9 +58,12 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
+    def factors(self, x: torch.Tensor) -> torch.Tensor:
+        """The gate alone, (B, 1, H, W)."""
+        return torch.sigmoid(self.conv(torch.cat([mean_over_channels(x), x.amax(1, keepdim=True)], dim=1)))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
-        return x * torch.sigmoid(self.conv(pooled))
+        return x * self.factors(x)
 
 
 class PixelAttention(nn.Module):
@@ -145,15 +154,32 @@ class ChannelSelfAttention(nn.Module):
         return nn.Sequential(depthwise, conv1x1(num_feat, num_feat))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, channels, height, width = x.shape
-        by_head = (batch, self.num_heads, channels // self.num_heads, height * width)
-        query, key, value = (proj(x).reshape(by_head) for proj in (self.query, self.key, self.value))
-        # A sum over all pixels and a softmax: too much for half precision, so both stay in float32 under autocast.
+        query, key = self.query(x), self.key(x)
+        # Lengths and products of all channels at once. A sum over all pixels and a softmax are too much for half precision.
+        both = torch.cat([query, key], dim=1)
+        products = gram(both, both)
         with full_precision(x.device):
-            wide = torch.promote_types(query.dtype, torch.float32)
-            query, key = F.normalize(query.to(wide), dim=-1), F.normalize(key.to(wide), dim=-1)
-            weights = (query @ key.transpose(-2, -1) * self.temperature.to(wide)).softmax(dim=-1)
-        return (weights.to(value.dtype) @ value).reshape(x.shape)
+            weights = self._weights(products)
+        # The values are those of the depth-wise convolution; their 1x1 convolution and the attention are one matrix.
+        depthwise, pointwise = self.value
+        matrix = weights @ pointwise.weight.flatten(1).to(weights)
+        shift = weights @ pointwise.bias.to(weights)
+        values = depthwise(x)
+        attended = torch.matmul(values.permute(0, 2, 3, 1).flatten(1, 2), matrix.transpose(1, 2).to(values.dtype))
+        attended = attended + shift.to(values.dtype)[:, None]
+        return attended.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+    def _weights(self, products: torch.Tensor) -> torch.Tensor:
+        """The softmax of equation 21 from scalar products (B, 2C, 2C) of all of Q and K: (B, C, C), zero between heads."""
+        batch, channels = products.shape[0], products.shape[1] // 2
+        lengths = products.diagonal(dim1=1, dim2=2).clamp_min(1e-24).sqrt()
+        cosines = products[:, :channels, channels:] / (lengths[:, :channels, None] * lengths[:, None, channels:])
+        size = channels // self.num_heads
+        by_head = cosines.unflatten(2, (self.num_heads, size)).unflatten(1, (self.num_heads, size))
+        by_head = by_head.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+        weights = (by_head * self.temperature.to(by_head)).softmax(dim=-1)
+        heads = torch.eye(self.num_heads, dtype=weights.dtype, device=weights.device)[:, None, :, None]
+        return (weights[:, :, :, None] * heads).reshape(batch, channels, channels)
 
 
 class SCAB(nn.Module):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
+from wnet_arch.archs import folding, wnet_fast
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
 from wnet_arch.archs.layers import (
     SCAB,
@@ -26,6 +26,8 @@ from wnet_arch.archs.layers import (
     conv1x1,
     conv3x3,
 )
+from wnet_arch.archs.pixelwise import gated
+from wnet_arch.archs.recompute import moving_norms, recomputed
 from wnet_arch.errors import NetworkError
 
 #: Channels of the parsing map (equation 8).
@@ -68,7 +70,7 @@ class MultiScaleAttentionUnit(nn.Module):
         y4 = F.relu(self.conv4(torch.cat([y1, y2, y3], dim=1)))
         y5 = F.relu(self.conv5(y3))
         joined = torch.cat([y2, y4, y5], dim=1)
-        y6 = self.channel_attention(joined) + self.spatial_attention(joined)
+        y6 = gated(joined, self.channel_attention.factors(joined), self.spatial_attention.factors(joined))
         return self.conv7(y6) + deep
 
 
@@ -132,17 +134,25 @@ class LPF(nn.Module):
         self.conv_fuse2 = conv1x1(num_feat, num_feat)
 
     def forward(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
-        parsing = self.embed(parsing)
+        parsing, parsing_conv = self._embedded(parsing)
         lr1, lr2 = self.conv_lr1(features), self.conv_lr2(features)
-        parsing_conv = self.conv_parsing(parsing)
 
-        attended = self.conv_att(self.channel_attention(lr1) + self.spatial_attention(lr1))
+        attended = self.conv_att(gated(lr1, self.channel_attention.factors(lr1), self.spatial_attention.factors(lr1)))
         sigma = self.pixel_attention(lr2 + parsing_conv)
-        pixel = sigma * lr2 + (1 - sigma) * parsing_conv
+        pixel = torch.lerp(parsing_conv, lr2, sigma)  # sigma * lr2 + (1 - sigma) * parsing_conv
 
         fuse1 = self.conv_fuse1(torch.cat([attended, parsing_conv], dim=1))
         fuse2 = self.conv_fuse2(pixel + features + parsing)
         return fuse1 + fuse2 + lr2 + parsing_conv
+
+    def _embedded(self, parsing: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """F_parsing and F'_parsing. In training the latter comes from the map's three channels by one convolution."""
+        embedded = self.embed(parsing)
+        if not self.training:
+            return embedded, self.conv_parsing(embedded)
+        kernel = folding.embedded_convolution(self.embed, self.conv_parsing)
+        with_ones = torch.cat([parsing, torch.ones_like(parsing[:, :1])], dim=1)
+        return embedded, F.conv2d(with_ones, kernel, self.conv_parsing.bias, padding=1)
 
 
 class CascadeFusion(nn.Module):
@@ -169,6 +179,8 @@ class WNetTrunk(nn.Module):
         self.skip = skip
         self.global_residual = global_residual
         self.grad_checkpointing = False
+        self.with_lpf = lpf
+        self.prepared = wnet_fast.Prepared()
         fusion = LPF if lpf else CascadeFusion
 
         def scabs() -> nn.Sequential:
@@ -204,20 +216,29 @@ class WNetTrunk(nn.Module):
         ]
 
     def _run(self, block: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
-        """Runs a block, keeping only its inputs for the backward pass when checkpointing is on.
-
-        Blocks with BatchNorm never come here: running them twice would update the running statistics twice.
-        """
+        """Runs a block without BatchNorm, keeping only its inputs for the backward pass when checkpointing is on."""
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)
+            return recomputed(block, (), *inputs)
         return block(*inputs)
 
     def forward(self, image: torch.Tensor) -> WNetOutput:
+        if image.device.type == "cpu":  # its convolutions are twice as fast with channels beside each other
+            image = image.contiguous(memory_format=torch.channels_last)
+        if wnet_fast.can_be_fast(self, image):
+            residual, parsing = wnet_fast.forward(self, image)
+        else:
+            residual, parsing = self._layer_by_layer(image)
+        return WNetOutput(image + residual if self.global_residual else residual, parsing)
+
+    def _layer_by_layer(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         parsing = self._run(self.parsing, image)
         features = torch.cat([image, parsing], dim=1)
-        for step, fuse in zip(self.pyramid, self.pyramid_fusions):
-            features = step(features)
-            features = self._run(fuse, features, self._map_of_size(parsing, features))
+        if self.training and len(self.pyramid) > 1:
+            features = self._pyramid_in_training(features, parsing)
+        else:
+            for step, fuse in zip(self.pyramid, self.pyramid_fusions):
+                features = step(features)
+                features = self._run(fuse, features, self._map_of_size(parsing, features))
 
         skips = []
         for down, blocks, fuse in zip(self.encoder_downs, self.encoder_blocks, self.encoder_fusions):
@@ -231,8 +252,43 @@ class WNetTrunk(nn.Module):
                 features = features + skipped
             features = self._run(blocks, features)
 
-        residual = self.to_rgb(features)
-        return WNetOutput(image + residual if self.global_residual else residual, parsing)
+        return self.to_rgb(features), parsing
+
+    def _pyramid_in_training(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
+        """The pyramid, cut where its features are smallest: behind the convolution before an enlargement, and behind the one
+        that halves. What is between two cuts keeps only its input when checkpointing is on: nothing of the largest grid.
+        """
+        features = self.pyramid[0][0](features)
+        for index, fuse in enumerate(self.pyramid_fusions):
+            following = self.pyramid[index + 1] if index + 1 < len(self.pyramid) else None
+            resample = self.pyramid[index][1]
+            head = resample if isinstance(resample, Upsample) else resample[2]  # of a Downsample, only the norm is left
+
+            def part(features, parsing, head=head, fuse=fuse, following=following):
+                features = head(features)
+                features = fuse(features, self._map_of_size(parsing, features))
+                return self._towards(following, features)
+
+            if not (self.grad_checkpointing and torch.is_grad_enabled()):
+                features = part(features, parsing)
+            elif torch.compiler.is_compiling():  # which would move the statistics of the norm twice
+                features = head(features)
+                features = self._run(fuse, features, self._map_of_size(parsing, features))
+                features = self._towards(following, features)
+            else:
+                features = recomputed(part, moving_norms(head), features, parsing)
+        return features
+
+    @staticmethod
+    def _towards(step: nn.Sequential | None, features: torch.Tensor) -> torch.Tensor:
+        """What is done of a step of the pyramid before the next cut."""
+        if step is None:
+            return features
+        conv, resample = step
+        if isinstance(resample, Upsample):
+            return conv(features)
+        kernel, bias = folding.convolution_and_halving(conv, resample[1])
+        return F.conv2d(features, kernel, bias, stride=2, padding=1)
 
     @staticmethod
     def _map_of_size(parsing: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -302,7 +358,7 @@ class WNet(FaceSRNetwork):
         self.set_grad_checkpointing(grad_checkpointing)
 
     def set_grad_checkpointing(self, enable: bool = True) -> int:
-        """Trades time for memory in training: fusions, SCABs and the Parsing Block keep only their inputs.
+        """Trades time for memory in training: the levels of the pyramid, fusions, SCABs and the Parsing Block keep only inputs.
 
         The result and the gradients are the same; a training step computes those blocks' forward pass twice. Returns how
         many blocks there are.

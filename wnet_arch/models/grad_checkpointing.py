@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 
 import torch
 from basicsr.utils import get_root_logger
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import is_parametrized
-from torch.utils.checkpoint import checkpoint
 
+from wnet_arch.archs.recompute import moving_norms, recomputed
 from wnet_arch.errors import UsageError
 
 #: Convolutions in a row from which on a plain Sequential is computed again in segments.
@@ -40,7 +38,7 @@ def switch_on(net: nn.Module, compiled: bool = False) -> None:
     if not count:
         raise UsageError(f"train.grad_checkpointing: {name} has no repeated blocks to compute again; set it to false")
     blocks = (module for module in net.modules() if isinstance(module, (_Checkpointed, _CheckpointedChain)))
-    if compiled and any(map(_moving_norms, blocks)):
+    if compiled and any(map(moving_norms, blocks)):
         raise UsageError(
             f"train.grad_checkpointing: not with train.compile for {name}: compiled blocks would move the running statistics of "
             "BatchNorm twice; set one of the two to false"
@@ -138,29 +136,4 @@ def _run(block: nn.Module, forward, *inputs, **options):
     """Runs a block; when it is being trained, so that it is computed again in the backward pass."""
     if not (block.training and torch.is_grad_enabled()):
         return forward(*inputs, **options)
-    if _moving_norms(block):
-        options["context_fn"] = lambda: (nullcontext(), _statistics_left_alone(block))
-    return checkpoint(forward, *inputs, use_reentrant=False, **options)
-
-
-def _moving_norms(module: nn.Module) -> list[_NormBase]:
-    """The normalisation inside that moves its running statistics in every forward pass in training."""
-    return [norm for norm in module.modules() if isinstance(norm, _NormBase) and norm.track_running_stats]
-
-
-@contextmanager
-def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
-    """Context in which normalisation does not move its running statistics, which the first pass has moved already.
-
-    It still writes them, with weight 0: the autograd engine compares what both passes save.
-    """
-    norms = _moving_norms(block)
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm, (_, batches) in zip(norms, before):
-        norm.momentum = 0.0
-        norm.num_batches_tracked = None if batches is None else batches.clone()
-    try:
-        yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, before):
-            norm.momentum, norm.num_batches_tracked = momentum, batches
+    return recomputed(forward, moving_norms(block), *inputs, **options)

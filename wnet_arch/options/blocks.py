@@ -78,6 +78,7 @@ class FaceDataset(Dataset):
     dataroot_parsing: Optional[Text] = Field(None, description="folder of label maps of the same names; unknown if not given")
     use_hflip: Optional[Flag] = Field(False, description="mirror at random in training")
     landmarks: Optional[Flag] = Field(False, description="give the 68 landmarks, too; needs `wnet prepare --landmarks`")
+    cache: Optional[Flag] = Field(False, description="keep decoded images in memory, shared by the workers: 64 KiB a face")
 
 
 class ImageStore(Block):

@@ -329,10 +329,10 @@ def test_sets_that_cannot_be_used(tmp_path, weights):
 
 
 def test_the_command_says_it_in_one_line_and_ends_with_2(tmp_path, face_set, capsys):
-    argv = ["benchmark", "--networks", "SPARNet", "--sets", str(face_set), "-o", str(tmp_path / "out"), "--report-faces", "0"]
+    argv = ["benchmark", "--networks", "CTCNet", "--sets", str(face_set), "-o", str(tmp_path / "out"), "--report-faces", "0"]
     assert run_command("wnet", _main, argv) == 2
     error = capsys.readouterr().err
-    assert error.startswith("wnet: error: --networks: SPARNet needs weights")
+    assert error.startswith("wnet: error: --networks: CTCNet needs weights")
     assert error.count("\n") == 1
 
 

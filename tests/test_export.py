@@ -267,7 +267,7 @@ def test_shipped_networks_by_name(weights, tmp_path, monkeypatch):
         ("WEIGHTS", "net.safetensors", {"check": "nowhere"}, "there is no folder nowhere"),
         ("WEIGHTS", "net.safetensors", {"check": "small"}, "the faces of small are 64x64; exported networks make 128x128"),
         ("WEIGHTS", "net.safetensors", {"check": "small", "faces": 0}, "--faces: at least 1"),
-        ("SPARNet", "net.pt2", {}, "^SPARNet needs weights"),
+        ("CTCNet", "net.pt2", {}, "^CTCNet needs weights"),
         ("Bicubic", "net.pt2", {}, "Bicubic has no weights"),
         ("small", "net.pt2", {}, "'small' is no weights file, folder"),
         ("missing.pth", "net.pt2", {}, "there is no weights file missing.pth"),

@@ -32,7 +32,8 @@ def pair(dtype=torch.float64, num_feat: int = 8, scale: int = 8, **options):
 
 
 def faces(dtype=torch.float64, batch: int = 2, height: int = 4, width: int = 6) -> torch.Tensor:
-    return torch.rand(batch, 3, height, width, dtype=dtype, generator=torch.Generator().manual_seed(2))
+    image = torch.randint(0, 256, (batch, 3, height, width), generator=torch.Generator().manual_seed(2))
+    return image.to(dtype) / 255  # 8-bit values, as the enlargement takes them
 
 
 def loss(out) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """W-Net as its equations read: plain, eager, un-fused, NCHW. The ground truth that faster forms are held against.
 
-Shares nothing with ``wnet_arch`` but the names of the parameters, so that one state dict fits both. Equation numbers are the
-paper's. Keep it slow: what is clever belongs into ``wnet_arch/archs``.
+Shares nothing with ``wnet_arch`` but the names of the parameters, so that one state dict fits both, and the enlargement of the
+input. Equation numbers are the paper's. Keep it slow: what is clever belongs into ``wnet_arch/archs``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from wnet_arch.archs.enlarging import enlarge
 
 
 class Output(NamedTuple):
@@ -252,10 +254,5 @@ class WNetReference(nn.Module):
         return out if return_aux else out.sr
 
     def enlarged(self, lq):
-        """PIL's bicubic filter on 8-bit images: rows first, each pass rounded to 8 bit."""
-        height, width = lq.shape[2:]
-        image = lq * 255.0
-        for size in ((height, self.scale * width), (self.scale * height, self.scale * width)):
-            image = F.interpolate(image, size=size, mode="bicubic", antialias=True)
-            image = image.round().clamp(0.0, 255.0)
-        return image / 255.0
+        """Pillow's bicubic filter on 8-bit images, which test_wnet.py compares with Pillow itself."""
+        return enlarge(lq, self.scale)

@@ -171,15 +171,14 @@ class ChannelSelfAttention(nn.Module):
 
     def _weights(self, products: torch.Tensor) -> torch.Tensor:
         """The softmax of equation 21 from scalar products (B, 2C, 2C) of all of Q and K: (B, C, C), zero between heads."""
-        batch, channels = products.shape[0], products.shape[1] // 2
+        channels = products.shape[1] // 2
         lengths = products.diagonal(dim1=1, dim2=2).clamp_min(1e-24).sqrt()
         cosines = products[:, :channels, channels:] / (lengths[:, :channels, None] * lengths[:, None, channels:])
         size = channels // self.num_heads
-        by_head = cosines.unflatten(2, (self.num_heads, size)).unflatten(1, (self.num_heads, size))
-        by_head = by_head.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+        heads = torch.eye(self.num_heads, dtype=cosines.dtype, device=cosines.device)[:, None, :, None]
+        by_head = (cosines.unflatten(2, (self.num_heads, size)).unflatten(1, (self.num_heads, size)) * heads).sum(3)
         weights = (by_head * self.temperature.to(by_head)).softmax(dim=-1)
-        heads = torch.eye(self.num_heads, dtype=weights.dtype, device=weights.device)[:, None, :, None]
-        return (weights[:, :, :, None] * heads).reshape(batch, channels, channels)
+        return (weights[:, :, :, None] * heads).flatten(3, 4).flatten(1, 2)
 
 
 class SCAB(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png, re
 from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.data.face_maker import shapes
 from wnet_arch.faces import labels
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def drawn_face(seed: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -98,3 +101,16 @@ def vgg_file(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
     torch.save(state, path)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, driven by Playwright; where one of them is missing, its tests skip and say which."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()

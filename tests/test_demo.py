@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -42,7 +41,6 @@ from wnet_arch.faces.detection import Detection, Detector
 from wnet_arch.restore import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto, frames, paste
 
 BLUE = (10, 20, 255)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LIMITS = Limits(max_mb=0.5, max_pixels=200_000)
 
 
@@ -451,18 +449,6 @@ def address(choices):
         thread.join(30)
     assert foreign == []
     assert not place.exists()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -18,8 +17,6 @@ from wnet_arch.cli.common import run_command
 from wnet_arch.cli.wnet import _main
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces import labels
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
@@ -123,18 +120,6 @@ def test_chosen_faces_hold_every_networks_extremes():
         assert f"f{table[:, 0].argmin()}" in chosen
         assert f"f{table[:, 0].argmax()}" in chosen
     assert report.choose_faces(results, results.sets[0], 8, 500, cases) == results.sets[0].keys
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -1,17 +1,21 @@
 """W-Net face super-resolution as a plugin for BasicSR.
 
-Importing this package registers its networks, models, losses, metrics and data sets with BasicSR.
+Importing this package registers its networks, models, losses, metrics and data sets with BasicSR, if that is imported or as
+soon as it is (:mod:`wnet_arch.registration`).
 """
 
-from wnet_arch import compat  # first: it makes BasicSR importable
-from wnet_arch import archs, data, losses, metrics, models
+import importlib
+
+from wnet_arch import archs, registration
 from wnet_arch.archs import create_network, list_networks
 
-compat.replace_training_parts()
+registration.join_when_imported()
 
 
 def __getattr__(name: str):
-    """What needs more than training does is imported on first use."""
+    """What running a network does not need is imported on first use."""
+    if name in ("compat", "data", "losses", "metrics", "models"):
+        return importlib.import_module(f"{__name__}.{name}")
     if name == "FaceRestorer":
         from wnet_arch.restore import FaceRestorer
 

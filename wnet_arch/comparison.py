@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from wnet_arch import visuals
 from wnet_arch.archs import create_network
+from wnet_arch.archs.base import build_network
 from wnet_arch.checkpoint import load_into
 from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import UsageError, did_you_mean
@@ -67,7 +67,7 @@ def compare(opt: dict, weights: str, dataset: str = "val") -> Comparison:
         raise UsageError("the options name no val.metrics to compare with")
     with quiet_logger():
         data = build_dataset(dict(copy.deepcopy(opt["datasets"][dataset]), phase="val", scale=opt["scale"]))
-        net = build_network(copy.deepcopy(opt["network_g"]))
+        net = build_network(opt["network_g"])
     load_into(net, weights, "params_ema")
     methods = {"Bicubic": create_network("Bicubic", opt["scale"]), opt["network_g"]["type"]: net}
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""The only file that works around framework versions. Imported before BasicSR.
+"""The only file that works around framework versions. Used by :mod:`wnet_arch.registration` around BasicSR's import.
 
 BasicSR's last release on PyPI (1.4.2, August 2022) neither imports nor runs everywhere on today's libraries. Each
 work-around below names the versions it is for, does nothing elsewhere, and has a test in ``tests/test_compat.py``.
@@ -81,6 +81,13 @@ def supply_scipy_filters() -> bool:
     return True
 
 
+def supply_modules() -> None:
+    """Supplies the modules that BasicSR imports and the installed libraries no longer have. Before it is imported."""
+    supply_functional_tensor()
+    supply_distutils()
+    supply_scipy_filters()
+
+
 def load_resume_state(opt: dict) -> dict | None:
     """Replaces ``basicsr.train.load_resume_state`` (every version up to git 8d56e3a).
 
@@ -141,7 +148,7 @@ def _named_state(path: Path, models: str) -> dict:
 
 
 def replace_training_parts() -> None:
-    """Gives ``basicsr.train`` (every version) this package's loaders, logs and launcher, for the reasons they state."""
+    """Gives ``basicsr.train`` (every version) this package's loaders, states, logs and launcher, for the reasons they state."""
     import basicsr.train
     import basicsr.utils.options
 
@@ -151,6 +158,7 @@ def replace_training_parts() -> None:
     from wnet_arch.tensorboard_log import init_tb_loggers
 
     basicsr.utils.options.init_dist = init_dist
+    basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     basicsr.train.MessageLogger = JsonMessageLogger
     basicsr.train.AvgTimer = IterationTimer
@@ -207,21 +215,8 @@ def describe_framework() -> str:
     import torchvision
 
     return (
-        f"BasicSR {getattr(basicsr, '__version__', 'unknown')} from {BASICSR_PATH}, "
+        f"BasicSR {getattr(basicsr, '__version__', 'unknown')} from {os.path.dirname(basicsr.__file__)}, "
         f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     )
 
 
-def _apply() -> str:
-    supply_functional_tensor()
-    supply_distutils()
-    supply_scipy_filters()
-    where = check_framework()
-    import basicsr.train
-
-    basicsr.train.load_resume_state = load_resume_state
-    return where
-
-
-#: Folder of the BasicSR in use.
-BASICSR_PATH = _apply()

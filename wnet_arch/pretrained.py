@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import nn
 
+from wnet_arch.archs.base import build_network
 from wnet_arch.checkpoint import load_into
-from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.weights import metadata, shipped
 
@@ -32,14 +30,11 @@ def load_pretrained(name: str, device: str = "cpu") -> nn.Module:
         WeightsError: unknown name (the nearest is named), or the file is missing, damaged, or of another configuration.
         UsageError: torch cannot use the device.
     """
-    from basicsr.archs import build_network
-
     path = shipped.path(name)
     recipe = metadata.read(path)
     if recipe is None:
         raise WeightsError(f"{path} does not say which network it is of: install wnet-fsr again")
-    with quiet_logger():
-        net = build_network(copy.deepcopy(recipe.network))
+    net = build_network(recipe.network)
     load_into(net, str(path))
     net.provenance = recipe.provenance
     try:

@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wnet_arch.archs import create_network
 from wnet_arch.archs.base import NETWORKS
-from wnet_arch.models.grad_checkpointing import checkpoint_blocks
 
 #: Side of the face every network of the paper's tables makes.
 FACE_SIZE = 128
@@ -92,6 +91,8 @@ def measure_time(costs: list[Cost], options: dict, runs: int = 5, device: str = 
 
 def count_memory(costs: list[Cost], options: dict) -> None:
     """Fills in ``kept`` for float32, without computing anything. Parameters, their gradients and the optimizer come on top."""
+    from wnet_arch.models.grad_checkpointing import checkpoint_blocks
+
     for c in costs:
         with torch.device("meta"):
             plain, thrifty = (create_network(c.name, c.scale, **options.get(c.name, {})).train() for _ in range(2))

@@ -11,8 +11,6 @@ import json
 import time
 from pathlib import Path
 
-from basicsr.utils import get_root_logger
-
 from wnet_arch import progress
 
 FILE = "log.jsonl"
@@ -97,6 +95,8 @@ class JsonMessageLogger:
         terms = {key: value for key, value in log_vars.items() if key not in keys}
         entry = {**known, "images_per_second": round(images, 2), **terms}
         append(self.opt, {key: round(value, 8) if isinstance(value, float) else value for key, value in entry.items()})
+        from basicsr.utils import get_root_logger
+
         get_root_logger().info(self._message(known, images, terms))
         if self.tb_logger:
             self._for_tensorboard(known, images, terms)

@@ -11,8 +11,6 @@ import os
 import secrets
 from pathlib import Path
 
-from basicsr.utils import get_root_logger
-
 from wnet_arch.errors import UsageError
 
 WANDB_ID = "wandb_id.txt"
@@ -86,4 +84,6 @@ def _init_wandb(opt: dict, is_resumed: bool) -> None:
     resume = "allow" if known else "never"
     project = _project(opt)
     wandb.init(id=number, resume=resume, name=opt["name"], config=opt, project=project, sync_tensorboard=True, dir=str(root))
+    from basicsr.utils import get_root_logger
+
     get_root_logger().info(f"wandb: {'continues' if known else 'starts'} run {number} of project {project}")

@@ -8,20 +8,29 @@ without that wrapping, is the attribute ``trunk``.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from wnet_arch.archs.enlarging import enlarge
 from wnet_arch.errors import NetworkError, did_you_mean
 
-__all__ = ["NETWORKS", "FaceSRNetwork", "FaceSROutput", "create_network", "enlarge", "list_networks", "register_network"]
+__all__ = [
+    "NETWORKS", "TWINS", "FaceSRNetwork", "FaceSROutput", "build_network", "create_network", "enlarge", "list_networks",
+    "register_discriminator", "register_network", "register_with_framework",
+]  # fmt: skip
 
 NETWORKS: dict[str, type[FaceSRNetwork]] = {}
+#: BasicSR has networks of these names too; its option files know ours as NAME_face.
+TWINS = ("EDSR",)
+#: Discriminators, which only BasicSR's option files name.
+_DISCRIMINATORS: list[type[nn.Module]] = []
+#: BasicSR's registry once it is imported, see :mod:`wnet_arch.registration`.
+_framework_registry = None
 
 
 class FaceSROutput(NamedTuple):
@@ -99,8 +108,32 @@ def register_network(cls: type[FaceSRNetwork]) -> type[FaceSRNetwork]:
     if name in NETWORKS:
         raise NetworkError(f"two networks are called {name}: {NETWORKS[name].__module__} and {cls.__module__}")
     NETWORKS[name] = cls
-    ARCH_REGISTRY.register(cls, suffix="face" if name in ARCH_REGISTRY else None)
+    if _framework_registry is not None:
+        _register_with(_framework_registry, cls)
     return cls
+
+
+def register_discriminator(cls: type[nn.Module]) -> type[nn.Module]:
+    """Class decorator: makes a discriminator known to BasicSR's YAML options (``network_d``)."""
+    _DISCRIMINATORS.append(cls)
+    if _framework_registry is not None:
+        _register_with(_framework_registry, cls)
+    return cls
+
+
+def register_with_framework() -> None:
+    """Puts all networks into BasicSR's registry, now and whenever another one is defined. BasicSR must be imported."""
+    global _framework_registry
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    if _framework_registry is None:
+        _framework_registry = ARCH_REGISTRY
+        for cls in (*NETWORKS.values(), *_DISCRIMINATORS):
+            _register_with(ARCH_REGISTRY, cls)
+
+
+def _register_with(registry, cls: type[nn.Module]) -> None:
+    registry.register(cls, suffix="face" if cls.__name__ in registry else None)
 
 
 def list_networks() -> list[str]:
@@ -128,3 +161,22 @@ def create_network(name: str, scale: int = 8, **options) -> FaceSRNetwork:
             hint = did_you_mean(option, known) if known else "; it has none"
             raise NetworkError(f"{name} has no option '{option}'{hint}")
     return cls(scale=scale, **options)
+
+
+def build_network(block: dict) -> nn.Module:
+    """Builds the network of an option block ``network_g``: ``type``, which may be any name in BasicSR's registry, and options.
+
+    A network of this package is built without importing BasicSR. No log message is written.
+    """
+    options = copy.deepcopy(block)
+    own = [name for name, cls in NETWORKS.items() if cls.__module__.startswith(__package__)]
+    for name in own:
+        if options["type"] == (f"{name}_face" if name in TWINS else name):
+            del options["type"]
+            return NETWORKS[name](**options)
+    from basicsr import archs
+
+    from wnet_arch.compat import quiet_logger
+
+    with quiet_logger():
+        return archs.build_network(options)

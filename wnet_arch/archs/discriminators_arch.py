@@ -7,10 +7,10 @@ Each takes RGB in [0, 1], real or super-resolved, and gives numbers without a fi
 from __future__ import annotations
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from wnet_arch.archs.base import register_discriminator
 from wnet_arch.archs.baseline_layers import check_counts, check_multiple, conv, normal_init, reflect_conv, to_signed
 from wnet_arch.errors import NetworkError
 
@@ -23,7 +23,7 @@ def _check_images(net: nn.Module, x: torch.Tensor, size: int | None) -> None:
         raise NetworkError(f"{type(net).__name__} takes images of shape {wanted}, not {tuple(x.shape)}")
 
 
-@ARCH_REGISTRY.register()
+@register_discriminator
 class SRGANDiscriminator(nn.Module):
     """Discriminator of SRGAN (Ledig et al., CVPR 2017), 38,245,569 parameters at 128x128.
 
@@ -61,7 +61,7 @@ class SRGANDiscriminator(nn.Module):
         return self.classifier(self.features(to_signed(x)))
 
 
-@ARCH_REGISTRY.register()
+@register_discriminator
 class WIPADiscriminator(nn.Module):
     """Discriminator of WIPA (Dastmalchi and Aghaeinia, SPIC 2022), 4,855,617 parameters at 128x128.
 
@@ -94,7 +94,7 @@ class WIPADiscriminator(nn.Module):
         return self.layers(to_signed(x))
 
 
-@ARCH_REGISTRY.register()
+@register_discriminator
 class MRRNetDiscriminator(nn.Module):
     """Discriminator of MRRNet (Huang et al., ICANN 2022), 390,720 parameters.
 

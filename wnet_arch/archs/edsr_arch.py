@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from basicsr.archs.edsr_arch import EDSR as FrameworkEDSR
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
 from wnet_arch.archs.baseline_layers import check_counts
@@ -30,6 +29,8 @@ class EDSR(FaceSRNetwork):
         check_counts("EDSR", num_feat=num_feat, num_blocks=num_blocks)
         if isinstance(res_scale, bool) or not isinstance(res_scale, (int, float)):
             raise NetworkError(f"EDSR takes a number for res_scale, not {res_scale!r}")
+        from basicsr.archs.edsr_arch import EDSR as FrameworkEDSR  # here: BasicSR takes seconds to import
+
         self.trunk = FrameworkEDSR(3, 3, num_feat=num_feat, num_block=num_blocks, upscale=scale, res_scale=res_scale)
 
     def restore(self, lq: torch.Tensor) -> torch.Tensor:

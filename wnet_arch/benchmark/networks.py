@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from wnet_arch.archs import list_networks
+from wnet_arch.archs.base import TWINS
 from wnet_arch.benchmark import sources
 from wnet_arch.benchmark.provenance import Provenance, find_recipe
 from wnet_arch.benchmark.sources import Source
@@ -163,9 +164,7 @@ def _open_weights(label: str, weights: str, option_file: str | None, scales: lis
 
 def _registered_name(name: str) -> str:
     """The name under which the framework's registry knows our network: NAME_face where it has one of that name itself."""
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    return f"{name}_face" if f"{name}_face" in ARCH_REGISTRY else name
+    return f"{name}_face" if name in TWINS else name
 
 
 def _check(found: list[Source], scales: list[int]) -> None:

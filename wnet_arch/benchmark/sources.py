@@ -6,7 +6,6 @@ Each kind is a :class:`Source`: light, sent to worker processes as it is, and tu
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from abc import ABC, abstractmethod
@@ -21,11 +20,11 @@ from PIL import Image
 from torch import nn
 
 from wnet_arch.archs import create_network
+from wnet_arch.archs.base import build_network
 from wnet_arch.benchmark.cache import digest
 from wnet_arch.benchmark.provenance import Provenance
 from wnet_arch.benchmark.sets import TestSet, named
 from wnet_arch.checkpoint import load_into
-from wnet_arch.compat import quiet_logger
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
 from wnet_arch.errors import DataError, UsageError, WeightsError
 from wnet_arch.weights.metadata import origin
@@ -87,10 +86,7 @@ class Network(Source):
             NetworkError: the options are wrong.
             WeightsError: the weights are missing, or those of another configuration.
         """
-        from basicsr.archs import build_network
-
-        with quiet_logger():
-            net = build_network(copy.deepcopy(self.block))
+        net = build_network(self.block)
         if self.weights:
             load_into(net, self.weights, "params_ema")
         return net.eval()

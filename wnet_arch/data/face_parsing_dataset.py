@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from basicsr.utils.registry import DATASET_REGISTRY
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -94,7 +93,6 @@ def image_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
 
 
-@DATASET_REGISTRY.register()
 class PairedFaceParsingDataset(Dataset):
     """LR face, HR face and parsing map.
 

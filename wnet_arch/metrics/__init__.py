@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import inspect
 
+from wnet_arch.compat import check_framework
+
+check_framework()  # first: BasicSR, when imported, joins this package to itself
+
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.metrics import protocols, registered
 from wnet_arch.metrics.base import Metric

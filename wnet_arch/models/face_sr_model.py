@@ -23,7 +23,7 @@ from tqdm import tqdm
 from wnet_arch import checkpoint, distributed, progress, run_log
 from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
-from wnet_arch.losses import build_loss
+from wnet_arch.losses.building import build_loss
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
 from wnet_arch.models.precision import Precision
 from wnet_arch.models.sheets import ValidationSheet

@@ -2,6 +2,7 @@
 
     python scripts/benchmark_compute.py                                    # W-Net of the paper: forward, float32 and bf16
     python scripts/benchmark_compute.py --mode training --peak 1 --batch 8
+    python scripts/benchmark_compute.py WNet WNetLite --start_up
     python scripts/benchmark_compute.py SPARNet WNetLite --mode forward training --threads 2 --json costs.json
 
 W-Net is compared with its plain, eager, float32, un-fused transcription in ``tests/wnet_reference.py``, in the same run:
@@ -219,6 +220,39 @@ def report(cases: list[Case], args: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+START_UP = """
+import time
+start = time.perf_counter()
+import torch
+torch.set_num_threads({threads})
+from_torch = time.perf_counter()
+from wnet_arch import create_network
+imported = time.perf_counter()
+net = create_network({network!r}, {scale}, **{options!r}).eval()
+built = time.perf_counter()
+with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled={bf16}):
+    net(torch.rand(1, 3, {side}, {side}))
+print(from_torch - start, imported - from_torch, built - imported, time.perf_counter() - built)
+"""
+
+
+def measure_start_up(network: str, precision: str, args: argparse.Namespace) -> str:
+    """What a fresh process needs until it has its first face: wall-clock seconds, the median of ``--runs`` processes."""
+    options = {name: getattr(args, name) for name in ("num_feat", "peak") if getattr(args, name) is not None and network == "WNet"}
+    code = START_UP.format(
+        threads=args.threads, network=network, scale=args.scale, options=options, bf16=precision == "bf16",
+        side=FACE_SIZE // args.scale,
+    )  # fmt: skip
+    runs = []
+    for _ in range(max(args.runs, 1)):
+        begin = time.perf_counter()
+        found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        runs.append((time.perf_counter() - begin, *map(float, found.stdout.split())))
+    total, *parts = sorted(runs)[len(runs) // 2]
+    named = ", ".join(f"{name} {part:.2f}" for name, part in zip(("torch", "wnet_arch", "build", "first forward"), parts))
+    return f"{network}, {precision}: {total:.2f} s from the start of Python to its end ({named})"
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("networks", nargs="*", default=["WNet"], help="registered names (default: WNet)")
@@ -233,6 +267,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="timed rounds; a first one warms up")
     parser.add_argument("--compile", action="store_true", help="networks, not the transcription, through torch.compile")
     parser.add_argument("--no_memory", action="store_true", help="leave out the processes that measure peak memory")
+    parser.add_argument("--start_up", action="store_true", help="instead: import, build and first forward in a fresh process")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -245,6 +280,9 @@ def main() -> None:
     if args.child is not None:
         return child(cases[args.child], args)
     load = [os.getloadavg()[0]]
+    if args.start_up:
+        print(*(measure_start_up(network, precision, args) for network in args.networks for precision in args.precision), sep="\n")
+        return print(f"load average {load[0]:.1f} to {os.getloadavg()[0]:.1f}")
     clock_name = measure_times(cases, args)
     ceilings: dict[tuple, float | None] = {}
     for index, case in enumerate(cases):

@@ -8,7 +8,8 @@
 W-Net is compared with its plain, eager, float32, un-fused transcription in ``tests/wnet_reference.py``, in the same run:
 the cases take turns in every round, and the median counts. Peak memory is what a fresh process needs beyond what it had
 when the network was built. What the backward pass keeps is counted, not measured. The ceiling is what bare 3x3
-convolutions of the network's own shapes reach, in the same layout and precision.
+convolutions of the network's own shapes reach, in the same layout and precision. ``differs`` and ``PSNR`` (dB, of SR in [0, 1])
+compare with the first float32 result of the network.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Case:
     peak_bytes: int | None = None
     kept_bytes: int | None = None
     macs: float | None = None
+    largest_difference: float | None = None
+    psnr: float | None = None
     flops_per_second: float | None = None
     ceiling: float | None = None
 
@@ -56,12 +59,15 @@ class Case:
 def build(case: Case, args: argparse.Namespace) -> torch.nn.Module:
     """The network of a case, weights from seed 0; the transcription of W-Net has W-Net's."""
     from wnet_arch import create_network
+    from wnet_arch.checkpoint import load_into
     from wnet_arch.models.grad_checkpointing import checkpoint_blocks
 
     torch.manual_seed(0)
     options = {name: getattr(args, name) for name in ("num_feat", "peak") if getattr(args, name) is not None}
     name = "WNet" if case.network == TRANSCRIPTION else case.network
     net = create_network(name, args.scale, **(options if name == "WNet" else {}))
+    if args.weights:
+        load_into(net, args.weights)
     if case.network == TRANSCRIPTION:
         sys.path.insert(0, str(TESTS))
         from wnet_reference import WNetReference
@@ -147,6 +153,22 @@ def count(case: Case, args: argparse.Namespace) -> None:
             case.kept_bytes = kept_for_backward(build(case, args), lq)
 
 
+def compare(cases: list[Case], args: argparse.Namespace) -> None:
+    """How far SR of the forward passes is from that of the first one of the network, float32; on smooth images, not on noise."""
+    torch.manual_seed(0)
+    side = FACE_SIZE // args.scale
+    lq = F.interpolate(torch.rand(args.batch, 3, 5, 5), (side, side), mode="bicubic").clamp(0, 1)
+    true: dict[str, torch.Tensor] = {}
+    for case in (case for case in cases if case.mode == "forward"):
+        net = build(case, args)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bf16"):
+            sr = net(lq, return_aux=True)[0].float().clamp(0, 1)
+        difference = sr - true.setdefault("WNet" if case.network == TRANSCRIPTION else case.network, sr)
+        if difference.any():
+            case.largest_difference = float(difference.abs().max())
+            case.psnr = float(-10 * difference.square().mean().log10())
+
+
 def measure_peak(case: Case, index: int, args: argparse.Namespace) -> None:
     """In a process of its own: what its memory grows by during the work."""
     command = [sys.executable, __file__, *sys.argv[1:], "--child", str(index)]
@@ -206,16 +228,17 @@ def report(cases: list[Case], args: argparse.Namespace) -> str:
     """The table: times relative to the first case of the same mode."""
     lines = [
         f"{'case':44}{'seconds':>9}{'faces/s':>9}{'faster':>8}{'peak MiB':>10}{'kept MiB':>10}{'GMACs':>9}"
-        f"{'GFLOP/s':>9}{'ceiling':>9}{'share':>7}"
+        f"{'GFLOP/s':>9}{'ceiling':>9}{'share':>7}{'differs':>10}{'PSNR':>6}"
     ]
     for case in cases:
         first = next(other for other in cases if other.mode == case.mode)
         mib = [f"{value / 2**20:.0f}" if value is not None else "-" for value in (case.peak_bytes, case.kept_bytes)]
         share = f"{case.flops_per_second / case.ceiling:.0%}" if case.ceiling else "-"
+        away = f"{case.largest_difference:>10.1e}{case.psnr:>6.1f}" if case.psnr else ""
         top = f"{case.ceiling / 1e9:.0f}" if case.ceiling else "-"
         lines.append(
             f"{case.label():44}{case.seconds:>9.3f}{args.batch / case.seconds:>9.2f}{first.seconds / case.seconds:>7.2f}x"
-            f"{mib[0]:>10}{mib[1]:>10}{case.macs / 1e9:>9.1f}{case.flops_per_second / 1e9:>9.0f}{top:>9}{share:>7}"
+            f"{mib[0]:>10}{mib[1]:>10}{case.macs / 1e9:>9.1f}{case.flops_per_second / 1e9:>9.0f}{top:>9}{share:>7}{away}"
         )
     return "\n".join(lines)
 
@@ -262,6 +285,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=int, default=8, choices=(4, 8))
     parser.add_argument("--peak", type=int, help="of WNet (default: 8)")
     parser.add_argument("--num_feat", type=int, help="of WNet (default: 64)")
+    parser.add_argument("--weights", metavar="FILE", help="of the one network that is measured; without, weights are random")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--runs", type=int, default=3, help="timed rounds; a first one warms up")
@@ -284,6 +308,7 @@ def main() -> None:
         print(*(measure_start_up(network, precision, args) for network in args.networks for precision in args.precision), sep="\n")
         return print(f"load average {load[0]:.1f} to {os.getloadavg()[0]:.1f}")
     clock_name = measure_times(cases, args)
+    compare(cases, args)
     ceilings: dict[tuple, float | None] = {}
     for index, case in enumerate(cases):
         count(case, args)

@@ -245,6 +245,13 @@ def test_the_command_compares_and_times_on_faces(weights, tmp_path, capsys):
     assert torch.get_num_threads() == threads
 
 
+def test_the_command_says_that_nothing_is_known_of_the_training(weights, tmp_path, capsys):
+    bare = tmp_path / "bare.safetensors"
+    save_file(load_file(weights[8]), bare, {"network_g": json.dumps({"type": "WNetLite", "scale": 8, **SMALL}), "scale": "8"})
+    assert wnet_export(bare, "-o", tmp_path / "bare.pt2") == 0
+    assert "; nothing is known of its training" in capsys.readouterr().out
+
+
 def test_shipped_networks_by_name(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("wnet_arch.weights.shipped.names", lambda: ["tiny_net_x4", "tiny_net_x8"])
     monkeypatch.setattr("wnet_arch.weights.shipped.path", lambda name: Path(weights[int(name[-1])]))

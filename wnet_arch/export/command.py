@@ -162,10 +162,13 @@ def _faces(test_set: TestSet, subject: Subject) -> torch.Tensor:
 def report(done: Exported) -> list[str]:
     """What was written and seen, a line each."""
     source, grey = done.subject.provenance, 255
-    known = [f"trained on {source.training_set}"] * bool(source.training_set)
-    known += [f"{source.iterations:,} iterations"] * (source.iterations is not None) + [f"seed {source.seed}"] * (
-        source.seed is not None
-    )
+    known = []
+    if source.training_set:
+        known.append(f"trained on {source.training_set}")
+    if source.iterations is not None:
+        known.append(f"{source.iterations:,} iterations")
+    if source.seed is not None:
+        known.append(f"seed {source.seed}")
     origin = ", ".join(known) or "nothing is known of its training"
     lines = [f"{done.path}: {done.subject.name}, {done.subject.kind}, {done.precision}, {done.bytes / 1e6:.1f} MB; {origin}"]
     if "terms" in done.subject.texts:

@@ -11,6 +11,7 @@ What the model card needs goes into the file's metadata. scripts/model_zoo.py me
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from wnet_arch import options
+from wnet_arch.archs.base import build_network
 from wnet_arch.benchmark.provenance import training_set
 from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import image_tensor
@@ -61,11 +63,17 @@ def halved(state: dict) -> dict:
     return {name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()}
 
 
+def explicit(block: dict) -> dict:
+    """The block ``network_g`` with the network's defaults written out: they may change, what a file holds may not."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    parameters = inspect.signature(ARCH_REGISTRY.get(block["type"])).parameters.values()
+    return {"type": block["type"], **{p.name: p.default for p in parameters if p.default is not p.empty}, **block}
+
+
 def psnr(opt: dict, state: dict, faces) -> float:
     """Mean PSNR, protocol dic, of a network with these weights."""
-    from basicsr.archs import build_network
-
-    net = build_network(dict(opt["network_g"])).eval()
+    net = build_network(opt["network_g"]).eval()
     net.load_state_dict(state)
     protocol, found = protocols.get("dic"), []
     for lq, gt in faces:
@@ -86,7 +94,7 @@ def facts(opt: dict, which: str, hardware: str) -> dict[str, str]:
         f"{'mirroring' if data.get('use_hflip') else 'no augmentation'}"
     )
     known = {
-        "network_g": json.dumps(opt["network_g"]), "scale": opt["scale"], "training_set": training_set(data),
+        "network_g": json.dumps(explicit(opt["network_g"])), "scale": opt["scale"], "training_set": training_set(data),
         "iterations": train["total_iter"], "seed": opt["manual_seed"], "images_seen": train["total_iter"] * batch, "recipe": recipe,
         "hardware": hardware, "torch": torch.__version__, "licence": "Apache-2.0", "terms": TERMS,
     }  # fmt: skip

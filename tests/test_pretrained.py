@@ -19,7 +19,7 @@ from wnet_arch.benchmark import networks, results
 from wnet_arch.checkpoint import load_into, read_state_dict
 from wnet_arch.errors import WeightsError
 from wnet_arch.metrics import protocols
-from wnet_arch.weights import entries, shipped
+from wnet_arch.weights import entries, metadata, shipped
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = {"num_feat": 32, "depths": [1, 1, 1, 1]}
@@ -181,3 +181,13 @@ def test_every_shipped_network_beats_bicubic_enlargement_on_a_photo(name):
 def shipped_scale(name: str) -> int:
     assert shipped.path(name).is_file()
     return int(name.rpartition("_x")[2])
+
+
+def test_a_file_holds_the_options_that_were_defaults_when_it_was_trained():
+    script = load_script("ship_weights")
+    block = script.explicit({"type": "WNetLite", "scale": 4, "num_feat": 64})
+    assert block["num_feat"] == 64
+    assert set(block) == {"type", "scale", "num_feat", "depths", "num_heads", "attention", "parsing", "position"}
+    for name in ("wnet_lite_x4", "wnet_lite_x8"):
+        of_file = metadata.read(shipped.path(name)).network
+        assert of_file == script.explicit(of_file), f"{name} relies on defaults"

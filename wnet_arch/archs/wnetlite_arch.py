@@ -150,7 +150,7 @@ class WNetLite(FaceSRNetwork):
         num_heads: of the attention on the smallest grid.
         attention: self-attention over the whole face behind every block of the smallest grid.
         parsing: estimate the map on the grid of 32x32 and fuse it on all larger ones.
-        position: a learned offset for every place of the aligned face.
+        position: a learned offset for every place of the aligned face. Faces framed as in training gain by it, all others lose.
 
     Raises:
         NetworkError: a value outside the ones named above.
@@ -161,12 +161,12 @@ class WNetLite(FaceSRNetwork):
     def __init__(
         self,
         scale: int = 8,
-        num_feat: int = 128,
+        num_feat: int = 192,
         depths: tuple[int, int, int, int] = (6, 3, 2, 1),
         num_heads: int = 4,
         attention: bool = True,
         parsing: bool = True,
-        position: bool = True,
+        position: bool = False,
     ):
         super().__init__(scale)
         if not isinstance(num_feat, int) or num_heads < 1 or num_feat % 8 or num_feat < 16 or num_feat % num_heads:

@@ -148,11 +148,11 @@ def test_short_weights_halve_the_file(weights, tmp_path, precision, suffix):
 
 def test_short_files_keep_vectors_and_what_would_overflow(weights, tmp_path):
     outputs = Outputs(entries.open_one(weights[8], None).build(), 16)
-    outputs.net.trunk.position.data.fill_(7e4)
+    outputs.net.trunk.shallow.weight.data.fill_(7e4)
     (tmp_path / "short.safetensors").touch()
     tensors_file.write(outputs, {}, "fp16", tmp_path / "short.safetensors")
     short, state = load_file(str(tmp_path / "short.safetensors")), outputs.net.state_dict()
-    assert torch.equal(short.pop("trunk.position"), state.pop("trunk.position"))
+    assert torch.equal(short.pop("trunk.shallow.weight"), state.pop("trunk.shallow.weight"))
     assert all(torch.equal(value, state[name]) for name, value in short.items() if value.ndim < 2)
     assert all(value.dtype == torch.float16 for value in short.values() if value.ndim >= 2)
 

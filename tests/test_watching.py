@@ -234,7 +234,7 @@ def log_vars(iteration: int, **terms) -> dict:
 
 def test_time_left_counts_from_where_the_run_was_continued(tmp_path, clock, monkeypatch):
     messages = []
-    monkeypatch.setattr(run_log, "get_root_logger", lambda: types.SimpleNamespace(info=messages.append))
+    monkeypatch.setattr("basicsr.utils.get_root_logger", lambda: types.SimpleNamespace(info=messages.append))
     report = reporter(tmp_path, 1000, 1100)
     clock.now += 20
     report(log_vars(1010, l_pix=0.25, out_d_real=2.0))

@@ -49,8 +49,9 @@ The landmarks and identity of an SR face are measured at the place where dlib fi
 are counted beside the number. celeba_val has the frame of the training faces. Faces of helen_train are cropped wider (1.8 times the
 box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
 frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was chosen
-on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests. `wnet_lite_x4` is WNetLite's earlier form, with fewer channels and an
-offset for every place of the aligned face, which made faces framed otherwise worse (docs/networks.md).
+on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests. `wnet_lite_x4` is WNetLite's
+earlier form, with fewer channels and an offset for every place of the aligned face, which made faces framed
+otherwise worse (docs/networks.md).
 """
 
 CARD_TEXT = """# {title}
@@ -68,9 +69,9 @@ among all of them.
 
 It has been trained briefly; the paper's networks saw some hundred times as many images. celeba_val was looked at while the recipe
 and WNetLite's form were chosen, and the first 200 faces of helen_train for WNetLite's form (docs/networks.md): both are development
-sets, not untouched tests. Quality falls on faces cropped or aligned otherwise than above, as helen_train shows; `wnet restore` aligns them. Details of the faces are estimated, not
-recovered: never use them to identify a person. How quality differs with skin colour, age, pose, glasses or compression has not
-been measured.
+sets, not untouched tests. Quality falls on faces cropped or aligned otherwise than above, as helen_train shows;
+`wnet restore` aligns them. Details of the faces are estimated, not recovered: never use them to identify a
+person. How quality differs with skin colour, age, pose, glasses or compression has not been measured.
 """
 
 

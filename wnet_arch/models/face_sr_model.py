@@ -24,6 +24,7 @@ from wnet_arch import checkpoint, distributed, progress, run_log
 from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses.building import build_loss
+from wnet_arch.memory import reuse_freed_memory
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
 from wnet_arch.models.precision import Precision
 from wnet_arch.models.sheets import ValidationSheet
@@ -50,6 +51,7 @@ class FaceSRModel(SRModel):
     * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
       :class:`wnet_arch.models.precision.Precision`.
     * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.models.grad_checkpointing`.
+    * ``train.reuse_memory``: freed memory is kept on CPUs (default), see :func:`wnet_arch.memory.reuse_freed_memory`.
     * ``train.accumulation``: an iteration draws so many batches, and takes one step with the mean of their gradients.
     * ``train.sync_bn``: batch normalisation over the images of all processes together (GPUs).
     * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
@@ -73,6 +75,8 @@ class FaceSRModel(SRModel):
 
     def init_training_settings(self) -> None:
         self.net_g.train()
+        if self.device.type == "cpu" and self.opt["train"].get("reuse_memory", True):
+            reuse_freed_memory()
         if self.opt["train"].get("grad_checkpointing"):
             grad_checkpointing.switch_on(self.get_bare_model(self.net_g), self.precision.compile)
         self.ema_decay = self.opt["train"].get("ema_decay", 0)

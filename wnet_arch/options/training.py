@@ -117,6 +117,7 @@ class EngineTrain(AnyTrain):
     channels_last: Optional[Flag] = Field(False, description="channels beside each other in memory")
     compile: Optional[Flag] = Field(False, description="run the networks through `torch.compile`")
     grad_checkpointing: Flag = Field(False, description="recompute blocks in the backward pass: less memory, more time")
+    reuse_memory: Flag = Field(True, description="on CPUs: keep freed memory for the next step; faster with large maps")
     grad_clip: Optional[Positive] = Field(None, description="largest norm of all gradients of an optimizer; `~`: any")
     accumulation: Count = Field(1, description="batches of `batch_size_per_gpu` whose mean gradient makes a step")
     nonfinite: choice("stop", "skip") = Field("stop", description="at a loss that is no finite number: stop, or skip the step")

@@ -6,8 +6,8 @@
     python scripts/benchmark_compute.py SPARNet WNetLite --mode forward training --threads 2 --json costs.json
 
 W-Net is compared with its plain, eager, float32, un-fused transcription in ``tests/wnet_reference.py``, in the same run:
-the cases take turns in every round, and the median counts. Training keeps freed memory for the next step, as the trainer
-does, the transcription's too (--give_memory_back: as torch does by itself). Peak memory is what a fresh process needs
+the cases take turns in every round, and the median counts. With --reuse_memory freed memory is kept for the next step, as the
+trainer does, in all cases, the transcription too; without, as torch does by itself. Peak memory is what a fresh process needs
 beyond what it had when the network was built. What the backward pass keeps is counted, not measured. The ceiling is what bare 3x3
 convolutions of the network's own shapes reach, in the same layout and precision. ``differs`` and ``PSNR`` (dB, of SR in [0, 1])
 compare with the first float32 result of the network.
@@ -291,7 +291,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--runs", type=int, default=3, help="timed rounds; a first one warms up")
     parser.add_argument("--compile", action="store_true", help="networks, not the transcription, through torch.compile")
-    parser.add_argument("--give_memory_back", action="store_true", help="training without `reuse_memory`")
+    parser.add_argument("--reuse_memory", action="store_true", help="keep freed memory in all cases, as the trainer does")
     parser.add_argument("--no_memory", action="store_true", help="leave out the processes that measure peak memory")
     parser.add_argument("--start_up", action="store_true", help="instead: import, build and first forward in a fresh process")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
@@ -303,7 +303,7 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     cases = cases_of(args)
-    if "training" in args.mode and not args.give_memory_back:
+    if args.reuse_memory:
         from wnet_arch.memory import reuse_freed_memory
 
         reuse_freed_memory()

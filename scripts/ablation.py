@@ -1,0 +1,191 @@
+"""The paper's ablation (Table 3, experiments A to H) at one equal, reduced budget, from several seeds: writes docs/ablation.md.
+
+    python scripts/ablation.py --images 2400 --batch 4 --seeds 0 1 2 --network-option peak=1 num_feat=32
+
+Trains options/ablation/*_x4.yml by the recipe of the model zoo (scripts/train_zoo.py) with the paper's loss, without its VGG
+terms unless --vgg names weights; beside them H without the term that compares its parsing map with the true one. All runs of
+a seed see the same faces in the same order. Measures the last weights on every face of --val (protocol dic). Runs, and what was
+measured, are kept in --out: the same command goes on where it was interrupted, and the page is written whenever a run has
+ended, with what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from train_zoo import OPTIONS, key_value, recipe, run
+
+from wnet_arch import options
+from wnet_arch.archs.base import build_network
+from wnet_arch.benchmark import stats
+from wnet_arch.benchmark.paper_numbers import TABLE_3
+from wnet_arch.benchmark.provenance import training_set
+from wnet_arch.benchmark.sets import open_set
+from wnet_arch.benchmark.sources import image_tensor
+from wnet_arch.benchmark.tables import table
+from wnet_arch.checkpoint import read_state_dict
+from wnet_arch.metrics import protocols
+
+ROOT = OPTIONS.parent
+SCALE = 4
+#: H, whose parsing map nothing compares with the true one.
+UNSUPERVISED = "H, map not supervised"
+EXPERIMENTS = (*TABLE_3, UNSUPERVISED)
+
+INTRODUCTION = """# The modules of W-Net, one by one
+
+`{command}`
+wrote this page. Experiments A to H of the paper's Table 3 (x4), and H without the term that compares its parsing map with the true
+one, each trained from {seeds} seeds on the same {images:,} images ({data}),
+by the recipe of the model zoo ({rate}, batches of {batch}, bf16) with {form}. PSNR and SSIM:
+protocol `dic`, last weights, {faces:,} faces of {val}.
+
+**This is a small budget and a small W-Net**: the paper's has 64 channels, enlarges to 1024x1024 and saw some hundred times as
+many images. It tells what the modules do at the beginning of training, and no more.
+
+± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
+
+"""
+
+
+def folder_of(args: argparse.Namespace, experiment: str, seed: int) -> Path:
+    return args.out / f"{experiment.split(',')[0]}{'_unsupervised' if experiment == UNSUPERVISED else ''}_seed{seed}"
+
+
+def planned(args: argparse.Namespace, experiment: str, seed: int) -> dict:
+    """The options of one run: the experiment's file with what all of them share."""
+    opt = options.load(str(OPTIONS / "ablation" / f"{experiment[0]}_x{SCALE}.yml"))
+    args.seed = seed
+    opt = recipe(args, opt, args.images // args.batch)
+    opt["train"]["wnet_opt"]["vgg"] = args.vgg
+    if experiment == UNSUPERVISED:
+        opt["train"]["wnet_opt"]["parsing_weight"] = 0
+    return opt
+
+
+def measure(args: argparse.Namespace, experiment: str, seed: int) -> list[list[float]]:
+    """PSNR and SSIM of every face after the training, which is done, or gone on with, if need be."""
+    folder = folder_of(args, experiment, seed)
+    opt, kept = planned(args, experiment, seed), folder / "measured.json"
+    if kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["options"] != json.loads(json.dumps(opt, default=str)):
+            sys.exit(f"{folder} is of a run with other options; give the same, or another --out")
+        return found["values"]
+    folder.mkdir(parents=True, exist_ok=True)
+    log = run(opt, folder, "run")
+    net = build_network(opt["network_g"]).eval()
+    net.load_state_dict(read_state_dict(str(log.parent / "models" / "net_g_latest.pth"), "params"))
+    values = evaluate(net, args.val, f"{experiment}, seed {seed}")
+    part = kept.with_suffix(".part")
+    part.write_text(json.dumps({"options": opt, "values": values}, default=str), encoding="utf-8")
+    os.replace(part, kept)
+    return values
+
+
+def evaluate(net: torch.nn.Module, path: str, label: str) -> list[list[float]]:
+    test_set, protocol, values = open_set(path, Path(path).name, [SCALE]), protocols.get("dic"), []
+    for key in tqdm(test_set.keys, desc=label, unit="face"):
+        gt = test_set.hr(key)
+        with torch.inference_mode():
+            sr = net(image_tensor(test_set.lr(key, SCALE, gt))[None]).clamp(0, 1)[0]
+        sr = (sr * 255).round().byte().permute(1, 2, 0).numpy()
+        values.append([protocol.psnr(sr, gt, SCALE), protocol.ssim(sr, gt, SCALE)])
+    return values
+
+
+def with_error(values: np.ndarray, digits: int) -> str:
+    """Mean over seeds of values (seeds,) with its standard error."""
+    error = f" ±{statistics.stdev(values) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{error}"
+
+
+def rows(found: dict[str, np.ndarray]) -> list[list[str]]:
+    """One row an experiment that has been measured, ``found[experiment]``: (seeds, faces, 2)."""
+    text, best = [], max(psnr for _, (psnr, _) in TABLE_3.values())
+    for experiment, values in found.items():
+        modules, paper = TABLE_3[experiment[0]]
+        cells = [experiment, *("✓" if on else "" for on in modules), str(len(values))]
+        cells += [with_error(values[..., 0].mean(1), 2), with_error(values[..., 1].mean(1), 4)]
+        for other in ("A", "H"):
+            cells.append("" if other == experiment or other not in found else difference(values, found[other]))
+        known = experiment in TABLE_3
+        text.append([*cells, *((f"*{paper[0]:.2f}*", f"*{paper[0] - best:+.2f}*") if known else ("–", "–"))])
+    return text
+
+
+def difference(values: np.ndarray, other: np.ndarray) -> str:
+    """dB to another experiment, over the seeds that both have."""
+    seeds = min(len(values), len(other))
+    by_face = (values[:seeds, :, 0] - other[:seeds, :, 0]).mean(0)
+    found = stats.intervals(by_face[:, None])[0]
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def page(args: argparse.Namespace, found: dict[str, np.ndarray], opt: dict) -> str:
+    network = {key: value for key, value in opt["network_g"].items() if key in ("num_feat", "peak")}
+    form = ", ".join(f"`{key}: {value}`" for key, value in network.items()) + (", with" if args.vgg else ", without") + " VGG terms"
+    faces = len(next(iter(found.values()))[0])
+    text = INTRODUCTION.format(
+        command=shlex.join(["python", "scripts/ablation.py", *sys.argv[1:]]), seeds=len(args.seeds), images=args.images,
+        data=training_set(opt["datasets"]["train"]), rate=f"Adam {args.lr:g}", batch=args.batch, form=form, faces=faces,
+        val=Path(args.val).name,
+    )  # fmt: skip
+    header = ["experiment", "Parsing Block", "LPF", "SCAB", "seeds", "PSNR, dB", "SSIM", "to A, dB", "to H, dB"]
+    text += table([*header, "*paper, dB*", "*to H*"], rows(found), left=4)
+    missing = [name for name in EXPERIMENTS if name not in found]
+    return text + (f"\n\nNot yet measured: {'; '.join(missing)}.\n" if missing else "\n") + conclusions(args)
+
+
+def conclusions(args: argparse.Namespace) -> str:
+    """What we wrote below the table, kept when the page is written again."""
+    if not args.page.exists():
+        return ""
+    _, mark, rest = args.page.read_text(encoding="utf-8").partition("\n## What holds")
+    return mark + rest
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, required=True, help="that each run sees")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
+    parser.add_argument("--experiments", nargs="+", default=EXPERIMENTS, choices=EXPERIMENTS, metavar="E", help="(default: all)")
+    parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
+    parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument("--vgg", metavar="WEIGHTS", help="with the VGG terms of equation 26, e.g. vgg19-normalised")
+    parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
+    parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs (default: ablation)")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "ablation.md")
+    args = parser.parse_args()
+    args.validations = 1
+    missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
+    if missing:
+        sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
+    if args.images < 10 * args.batch:
+        sys.exit(f"--images {args.images}: that is less than 10 iterations of {args.batch}")
+    found: dict[str, list] = {}
+    for seed in args.seeds:  # a seed of all before the next: comparable whenever it is stopped
+        for experiment in args.experiments:
+            found.setdefault(experiment, []).append(measure(args, experiment, seed))
+            done = {name: np.array(found[name]) for name in EXPERIMENTS if name in found}
+            part = args.page.with_suffix(".part")
+            part.write_text(page(args, done, planned(args, experiment, seed)), encoding="utf-8")
+            os.replace(part, args.page)
+    print(args.page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

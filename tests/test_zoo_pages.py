@@ -1,0 +1,115 @@
+"""The pages that scripts write about the zoo: the ablation, and the groups of faces."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_set
+
+from wnet_arch.data.face_parsing_dataset import reduce_bicubic
+from wnet_arch.faces import labels
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def run(folder: Path, script: str, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPTS / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return write_set(tmp_path_factory.mktemp("zoo_pages") / "faces", count=4, size=128)
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_ablation_goes_on_keeps_our_words_and_refuses_other_options(tmp_path, faces, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    ablation, page = load("ablation"), tmp_path / "page.md"
+
+    def call(images: int, *experiments: str) -> None:
+        arguments = ["--images", images, "--seeds", 3, "--experiments", *experiments, "--data", faces, "--val", faces, "--batch", 1]
+        arguments += ["--page", page, "--out", tmp_path / "runs", "--network-option", "peak=1", "num_feat=8"]
+        monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
+        ablation.main()
+
+    call(10, "A")
+    kept = tmp_path / "runs" / "A_seed3" / "measured.json"
+    values, written = np.array(json.loads(kept.read_text())["values"]), kept.stat().st_mtime_ns
+    assert values.shape == (4, 2)
+    assert "Not yet measured: B; C;" in page.read_text(encoding="utf-8")
+
+    page.write_text(page.read_text(encoding="utf-8") + "\n## What holds\n\nOur words.\n", encoding="utf-8")
+    call(10, "A", ablation.UNSUPERVISED)
+    assert kept.stat().st_mtime_ns == written
+    text = page.read_text(encoding="utf-8")
+    assert f"| A |  |  |  | 1 | {values[:, 0].mean():.2f} |" in text
+    assert "| H, map not supervised | ✓ | ✓ | ✓ | 1 | " in text
+    assert text.endswith("## What holds\n\nOur words.\n")
+    losses = [
+        json.loads((tmp_path / "runs" / f"{name}_seed3" / "measured.json").read_text())["options"]["train"]["wnet_opt"]
+        for name in ("A", "H_unsupervised")
+    ]
+    assert losses[1] == {**losses[0], "parsing_weight": 0} != losses[0]
+
+    with pytest.raises(SystemExit, match="is of a run with other options; give the same, or another --out"):
+        call(20, "A")
+
+
+@pytest.fixture(scope="module")
+def groups():
+    return load("zoo_groups")
+
+
+def test_groups_are_what_the_map_and_the_picture_say(groups):
+    parsing = np.zeros((128, 128), np.uint8)
+    parsing[20:110, 30:98] = labels.SKIN
+    parsing[60:75, 60:68] = labels.NOSE
+    light, dark = (np.full((128, 128, 3), colour, np.uint8) for colour in ((250, 225, 205), (80, 50, 35)))
+    face = groups.Face(light, parsing)
+    named = {name for name, belongs in groups.GROUPS.items() if belongs(face)}
+    assert "no glasses (none at all)" in named
+    assert "frontal (nose within 4 % of the middle of the skin)" in named
+    assert "skin very light (typology angle over 55 degrees)" in named
+    assert "little detail (x8 loses under 12 of 255, RMS)" in named
+
+    turned, seen = parsing.copy(), groups.Face(dark, parsing)
+    turned[60:75, 60:68], turned[60:75, 78:90], turned[45:50, 35:90] = labels.SKIN, labels.NOSE, labels.EYE_GLASSES
+    named = {name for name, belongs in groups.GROUPS.items() if belongs(groups.Face(dark, turned))}
+    assert "strongly turned (over 12 %)" in named
+    assert "glasses (over 0.5 % of the picture)" in named
+    assert "skin brown or dark (below 10)" in named
+    assert seen.tone() < 10 < 55 < face.tone()
+    empty = groups.Face(light, np.zeros_like(parsing))
+    assert not [name for name in groups.GROUPS if "skin" in name and groups.GROUPS[name](empty)]
+
+
+def test_grey_and_compressed_faces(groups, faces):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    grey = groups.grey(image)
+    assert (grey[..., 0] == grey[..., 2]).all()
+    errors = [np.abs(groups.compressed(image, quality).astype(int) - image).mean() for quality in groups.JPEG]
+    assert 0 < errors[0] < errors[1] < errors[2]
+    face = np.tile(np.arange(128, dtype=np.uint8)[:, None, None], (1, 128, 3))
+    plain = groups.networks(8)["Bicubic"]
+    assert groups.enlarge(plain, [reduce_bicubic(face, 8)])[0].shape == (128, 128, 3)
+
+
+def test_the_groups_page_needs_the_benchmark(tmp_path, faces):
+    found = run(tmp_path, "zoo_groups", "--sets", faces, "--out", tmp_path / "groups.md")
+    assert found.returncode == 1
+    assert "run scripts/model_zoo.py --out zoo_benchmark with the same --sets first" in found.stderr
+    assert not (tmp_path / "groups.md").exists()

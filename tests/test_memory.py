@@ -27,7 +27,8 @@ def step():
 
 step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-step()
+for _ in range(10):
+    step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -38,10 +39,10 @@ def page_faults(what: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_a_second_step_needs_no_new_pages():
+def test_most_steps_need_no_new_pages():
     given_back = page_faults("give back")
-    assert given_back > 3 * 64 * 2**20 / 2**21  # with the largest pages there are
-    assert page_faults("keep") < given_back / 20
+    assert given_back > 10 * 3 * 64 * 2**20 / 2**21  # with the largest pages there are
+    assert page_faults("keep") < given_back / 4  # the first steps still find places for all, between what else is in use
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):

@@ -71,7 +71,8 @@ It has been trained briefly; the paper's networks saw some hundred times as many
 and WNetLite's form were chosen, and the first 200 faces of helen_train for WNetLite's form (docs/networks.md): both are development
 sets, not untouched tests. Quality falls on faces cropped or aligned otherwise than above, as helen_train shows;
 `wnet restore` aligns them. Details of the faces are estimated, not recovered: never use them to identify a
-person. How quality differs with skin colour, age, pose, glasses or compression has not been measured.
+person. docs/groups.md tells for which faces (glasses, pose, light, measured skin tone) and inputs (grey, JPEG) it does well;
+nothing was measured by age.
 """
 
 

@@ -41,7 +41,8 @@ JPEG = (90, 60, 30)
 
 INTRODUCTION = """# Where the networks fail
 
-`{command}` wrote this page: {sets}. Nothing was trained or chosen by these tables. The networks are those of
+`{command}`
+wrote this page: {sets}. Nothing was trained or chosen by these tables. The networks are those of
 [MODEL_ZOO.md](../MODEL_ZOO.md), and so are metrics and protocol (`dic`).
 
 Groups come from the set's parsing maps (those of our own parser, which errs now and then) and from simple statistics of the HR

@@ -30,7 +30,7 @@ from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.paper_numbers import TABLE_3
 from wnet_arch.benchmark.provenance import training_set
 from wnet_arch.benchmark.sets import open_set
-from wnet_arch.benchmark.sources import image_tensor
+from wnet_arch.benchmark.sources import Network, tensor_restorer
 from wnet_arch.benchmark.tables import table
 from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.metrics import protocols
@@ -94,11 +94,10 @@ def measure(args: argparse.Namespace, experiment: str, seed: int) -> list[list[f
 
 def evaluate(net: torch.nn.Module, path: str, label: str) -> list[list[float]]:
     test_set, protocol, values = open_set(path, Path(path).name, [SCALE]), protocols.get("dic"), []
+    restore = tensor_restorer(Network(label, SCALE), net, "cpu", batch=1)
     for key in tqdm(test_set.keys, desc=label, unit="face"):
         gt = test_set.hr(key)
-        with torch.inference_mode():
-            sr = net(image_tensor(test_set.lr(key, SCALE, gt))[None]).clamp(0, 1)[0]
-        sr = (sr * 255).round().byte().permute(1, 2, 0).numpy()
+        (sr,) = restore([test_set.lr(key, SCALE, gt)], [key])
         values.append([protocol.psnr(sr, gt, SCALE), protocol.ssim(sr, gt, SCALE)])
     return values
 

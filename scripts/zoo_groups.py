@@ -16,19 +16,21 @@ import io
 import os
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable
 
 import numpy as np
-import torch
 from PIL import Image
 from skimage.color import rgb2lab
 from tqdm import tqdm
 
-from wnet_arch import create_network, list_pretrained, load_pretrained, metrics
+from wnet_arch import list_pretrained, metrics
 from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.networks import open_one
 from wnet_arch.benchmark.sets import TestSet, open_sets
+from wnet_arch.benchmark.sources import Source, bicubic
 from wnet_arch.benchmark.tables import table
 from wnet_arch.faces import labels
 
@@ -52,24 +54,26 @@ the photo are in it, so it is not a person's skin type,** and nothing here says 
 """
 
 
-class Face(NamedTuple):
+@dataclass(frozen=True)
+class Face:
     """What a group may look at: HR face, uint8 (H, W, 3), and its parsing map, uint8 (H, W)."""
 
     image: np.ndarray
     map: np.ndarray
 
+    @cached_property
+    def lab(self) -> np.ndarray:
+        """The face in CIELAB: lightness 0 to 100, a, b."""
+        return rgb2lab(self.image)
+
     def share(self, part: int) -> float:
         """Of the picture, 0 to 1."""
         return float((self.map == part).mean())
 
-    def skin(self) -> np.ndarray:
-        """Median skin colour in CIELAB."""
-        pixels = self.image[self.map == labels.SKIN]
-        return np.median(rgb2lab(pixels[None] / 255)[0], axis=0) if len(pixels) else np.full(3, np.nan)
-
     def tone(self) -> float:
-        """Individual typology angle, degrees: large is light (Chardon et al., 1991)."""
-        lightness, _, b = self.skin()
+        """Individual typology angle of the median skin colour, degrees: large is light (Chardon et al., 1991)."""
+        skin = self.lab[self.map == labels.SKIN]
+        lightness, _, b = np.median(skin, axis=0) if len(skin) else np.full(3, np.nan)
         return float(np.degrees(np.arctan2(lightness - 50, b)))
 
     def turn(self) -> float:
@@ -104,9 +108,9 @@ GROUPS: dict[str, Callable[[Face], bool]] = {
     "skin intermediate (28 to 41)": lambda face: 28 < face.tone() <= 41,
     "skin tan (10 to 28)": lambda face: 10 < face.tone() <= 28,
     "skin brown or dark (below 10)": lambda face: face.tone() <= 10,
-    "dim photo (mean lightness below 35 of 100)": lambda face: rgb2lab(face.image)[..., 0].mean() < 35,
-    "bright photo (over 65)": lambda face: rgb2lab(face.image)[..., 0].mean() > 65,
-    "little colour (mean chroma below 6)": lambda face: np.hypot(*np.moveaxis(rgb2lab(face.image)[..., 1:], -1, 0)).mean() < 6,
+    "dim photo (mean lightness below 35 of 100)": lambda face: face.lab[..., 0].mean() < 35,
+    "bright photo (over 65)": lambda face: face.lab[..., 0].mean() > 65,
+    "little colour (mean chroma below 6)": lambda face: np.hypot(face.lab[..., 1], face.lab[..., 2]).mean() < 6,
     "little detail (x8 loses under 12 of 255, RMS)": lambda face: face.detail() < 12,
     "much detail (over 20)": lambda face: face.detail() > 20,
 }
@@ -178,18 +182,7 @@ def changed_inputs() -> dict[str, tuple[Callable, Callable]]:
     return kinds
 
 
-def enlarge(net: torch.nn.Module, faces: list[np.ndarray]) -> list[np.ndarray]:
-    """SR faces, uint8 (H, W, 3)."""
-    found = []
-    for start in range(0, len(faces), 16):
-        batch = torch.from_numpy(np.stack(faces[start : start + 16])).permute(0, 3, 1, 2).float() / 255
-        with torch.inference_mode():
-            sr = net(batch).clamp(0, 1)
-        found += list((sr * 255).round().byte().permute(0, 2, 3, 1).numpy())
-    return found
-
-
-def changed_table(test_set: TestSet, scale: int, nets: dict[str, torch.nn.Module], faces: int) -> str:
+def changed_table(test_set: TestSet, scale: int, nets: dict[str, Source], faces: int) -> str:
     """PSNR (dic) and LPIPS of all networks where the input is not what they were trained on."""
     keys = test_set.keys[:faces]
     hr = [test_set.hr(key) for key in keys]
@@ -199,20 +192,17 @@ def changed_table(test_set: TestSet, scale: int, nets: dict[str, torch.nn.Module
     for name, (change_lr, change_hr) in changed_inputs().items():
         gt, cells = [change_hr(image) for image in hr], []
         for net in tqdm(nets.values(), desc=f"{test_set.name} x{scale}, {name}", unit="network"):
-            sr = enlarge(net, [change_lr(image) for image in lr])
+            sr = net.load(test_set, "cpu", batch=16)([change_lr(image) for image in lr], keys)
             psnr = np.mean([protocol.psnr(one, other, scale) for one, other in zip(sr, gt)])
             cells.append(f"{psnr:.2f} / {np.mean(lpips.measure(sr, gt)['lpips']):.3f}")
         rows.append([name, *cells])
     return table(["input", *(f"{name} PSNR, dB / LPIPS" for name in nets)], rows)
 
 
-def networks(scale: int) -> dict[str, torch.nn.Module]:
+def networks(scale: int) -> dict[str, Source]:
     """Bicubic and what ships for the scale, by the benchmark's names."""
-    found = {"Bicubic": create_network("Bicubic", scale=scale).eval()}
-    for name in list_pretrained():
-        if name.endswith(f"_x{scale}"):
-            found[open_one(name, None).name] = load_pretrained(name)
-    return found
+    found = [bicubic(scale), *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}"))]
+    return {source.name: source for source in found}
 
 
 def document(args: argparse.Namespace) -> str:

@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_set
+from PIL import Image
 
+from wnet_arch.benchmark.sets import open_set
+from wnet_arch.benchmark.sources import bicubic
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
+from wnet_arch.metrics import protocols
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -97,15 +101,24 @@ def test_groups_are_what_the_map_and_the_picture_say(groups):
     assert not [name for name in groups.GROUPS if "skin" in name and groups.GROUPS[name](empty)]
 
 
-def test_grey_and_compressed_faces(groups, faces):
+def test_grey_and_compressed_faces(groups):
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
     grey = groups.grey(image)
     assert (grey[..., 0] == grey[..., 2]).all()
     errors = [np.abs(groups.compressed(image, quality).astype(int) - image).mean() for quality in groups.JPEG]
     assert 0 < errors[0] < errors[1] < errors[2]
-    face = np.tile(np.arange(128, dtype=np.uint8)[:, None, None], (1, 128, 3))
-    plain = groups.networks(8)["Bicubic"]
-    assert groups.enlarge(plain, [reduce_bicubic(face, 8)])[0].shape == (128, 128, 3)
+
+
+def test_changed_inputs_are_compared_with_what_they_should_become(groups, faces):
+    test_set = open_set(str(faces), "faces", [8])
+    text = groups.changed_table(test_set, 8, {"Bicubic": bicubic(8)}, faces=2)
+    found = []
+    for key in test_set.keys[:2]:
+        hr = test_set.hr(key)
+        plain = Image.fromarray(reduce_bicubic(hr, 8)).resize((128, 128), Image.Resampling.BICUBIC)
+        found.append(protocols.get("dic").psnr(np.array(plain), hr, 8))
+    assert f"| as it is | {np.mean(found):.2f} / " in text
+    assert text.count("\n") == 2 + len(groups.JPEG) + 1
 
 
 def test_the_groups_page_needs_the_benchmark(tmp_path, faces):

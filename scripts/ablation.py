@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import statistics
 import sys
@@ -26,7 +25,7 @@ from train_zoo import OPTIONS, key_value, recipe, run
 
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
-from wnet_arch.benchmark import stats
+from wnet_arch.benchmark import results, stats
 from wnet_arch.benchmark.paper_numbers import TABLE_3
 from wnet_arch.benchmark.provenance import training_set
 from wnet_arch.benchmark.sets import open_set
@@ -86,9 +85,7 @@ def measure(args: argparse.Namespace, experiment: str, seed: int) -> list[list[f
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(log.parent / "models" / "net_g_latest.pth"), "params"))
     values = evaluate(net, args.val, f"{experiment}, seed {seed}")
-    part = kept.with_suffix(".part")
-    part.write_text(json.dumps({"options": opt, "values": values}, default=str), encoding="utf-8")
-    os.replace(part, kept)
+    results.write_text(kept, json.dumps({"options": opt, "values": values}, default=str))
     return values
 
 
@@ -179,9 +176,7 @@ def main() -> int:
         for experiment in args.experiments:
             found.setdefault(experiment, []).append(measure(args, experiment, seed))
             done = {name: np.array(found[name]) for name in EXPERIMENTS if name in found}
-            part = args.page.with_suffix(".part")
-            part.write_text(page(args, done, planned(args, experiment, seed)), encoding="utf-8")
-            os.replace(part, args.page)
+            results.write_text(args.page, page(args, done, planned(args, experiment, seed)))
     print(args.page)
     return 0
 

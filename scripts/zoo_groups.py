@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ from skimage.color import rgb2lab
 from tqdm import tqdm
 
 from wnet_arch import list_pretrained, metrics
-from wnet_arch.benchmark import stats
+from wnet_arch.benchmark import results, stats
 from wnet_arch.benchmark.networks import open_one
 from wnet_arch.benchmark.sets import TestSet, open_sets
 from wnet_arch.benchmark.sources import Source, bicubic
 from wnet_arch.benchmark.tables import table
+from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,9 +86,8 @@ class Face:
 
     def detail(self) -> float:
         """How much of the picture is lost x8: RMS of what bicubic enlargement does not bring back, 0 to 255."""
-        picture = Image.fromarray(self.image)
-        small = picture.resize((picture.width // 8, picture.height // 8), Image.Resampling.BICUBIC)
-        back = np.asarray(small.resize(picture.size, Image.Resampling.BICUBIC), float)
+        height, width = self.image.shape[:2]
+        back = np.asarray(Image.fromarray(reduce_bicubic(self.image, 8)).resize((width, height), Image.Resampling.BICUBIC), float)
         return float(np.sqrt(((back - self.image) ** 2).mean()))
 
 
@@ -233,10 +232,7 @@ def main() -> int:
     parser.add_argument("--faces", type=int, default=200, help="faces of each set whose input is changed (default: 200)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "groups.md")
     args = parser.parse_args()
-    text = document(args)
-    part = args.out.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, args.out)
+    results.write_text(args.out, document(args))
     print(args.out)
     return 0
 

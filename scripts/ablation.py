@@ -1,17 +1,20 @@
 """The paper's ablation (Table 3, experiments A to H) at one equal, reduced budget, from several seeds: writes docs/ablation.md.
 
-    python scripts/ablation.py --images 2400 --batch 4 --seeds 0 1 2 --network-option peak=1 num_feat=32
+    python scripts/ablation.py --images 2400 --batch 4 --seeds 0 1 2 --network-option peak=1 num_feat=32 --minutes 10
 
 Trains options/ablation/*_x4.yml by the recipe of the model zoo (scripts/train_zoo.py) with the paper's loss, without its VGG
-terms unless --vgg names weights; beside them H without the term that compares its parsing map with the true one. All runs of
+terms unless --vgg names weights; beside them, what the paper does not ask: H without the term that compares its parsing map with
+the true one, H that is given the true map, and with --minutes H with pyramids of all heights, trained for equal times. All runs of
 a seed see the same faces in the same order. Measures the last weights on every face of --val (protocol dic). Runs, and what was
 measured, are kept in --out: the same command goes on where it was interrupted, and the page is written whenever a run has
-ended, with what there is.
+ended, with what there is. Several such commands may share --out, one for each --seeds or --experiments, on as many cores; the
+whole command then writes the page of all.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
 import statistics
@@ -21,10 +24,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from train_zoo import OPTIONS, key_value, recipe, run
+from train_zoo import OPTIONS, RATE, key_value, plan, recipe, run, set_option
 
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
+from wnet_arch.archs.wnet_arch import PARSING_CHANNELS
 from wnet_arch.benchmark import results, stats
 from wnet_arch.benchmark.paper_numbers import TABLE_3
 from wnet_arch.benchmark.provenance import training_set
@@ -32,19 +36,30 @@ from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import Network, tensor_restorer
 from wnet_arch.benchmark.tables import table
 from wnet_arch.checkpoint import read_state_dict
+from wnet_arch.losses.wnet_loss import skin_target
 from wnet_arch.metrics import protocols
 
 ROOT = OPTIONS.parent
 SCALE = 4
-#: H, whose parsing map nothing compares with the true one.
-UNSUPERVISED = "H, map not supervised"
-EXPERIMENTS = (*TABLE_3, UNSUPERVISED)
+#: What is not in the paper: H, whose parsing map nothing compares with the true one; and H which is given the true one.
+UNSUPERVISED, GIVEN = "H, map not supervised", "H, true map given"
+#: Experiments, and what changes in the option file.
+CHANGES = {
+    **{name: {} for name in TABLE_3},
+    UNSUPERVISED: {"train.wnet_opt.parsing_weight": 0},
+    GIVEN: {"train.true_parsing": True},
+}
+EXPERIMENTS = tuple(CHANGES)
+PEAKS = (1, 2, 4, 8)
+#: Iterations that measure the pace of a pyramid, and those of them that do not count.
+PACE = 8, 3
 
 INTRODUCTION = """# The modules of W-Net, one by one
 
 `{command}`
-wrote this page. Experiments A to H of the paper's Table 3 (x4), and H without the term that compares its parsing map with the true
-one, each trained from {seeds} seeds on the same {images:,} images ({data}),
+wrote this page. Experiments A to H of the paper's Table 3 (x4); H without the term that compares its parsing map with the true
+one; and H which is given the true map, of training and of test faces, in place of its estimate, as no network can be in use: the
+ceiling of the idea. Each trained from {seeds} seeds on the same {images:,} images ({data}),
 by the recipe of the model zoo ({rate}, batches of {batch}, bf16) with {form}. PSNR and SSIM:
 protocol `dic`, last weights, {faces:,} faces of {val}.
 
@@ -54,10 +69,18 @@ many images. It tells what the modules do at the beginning of training, and no m
 ± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
 
 """
+TIMED = """
+
+## The height of the pyramid, at equal time
+
+H, each height trained for {minutes:g} minutes ({seeds}) as above, with as many images as that gave.
+
+"""
 
 
 def folder_of(args: argparse.Namespace, experiment: str, seed: int) -> Path:
-    return args.out / f"{experiment.split(',')[0]}{'_unsupervised' if experiment == UNSUPERVISED else ''}_seed{seed}"
+    known = {UNSUPERVISED: "H_unsupervised", GIVEN: "H_true_map"}
+    return args.out / f"{known.get(experiment, experiment)}_seed{seed}"
 
 
 def planned(args: argparse.Namespace, experiment: str, seed: int) -> dict:
@@ -66,15 +89,32 @@ def planned(args: argparse.Namespace, experiment: str, seed: int) -> dict:
     args.seed = seed
     opt = recipe(args, opt, args.images // args.batch)
     opt["train"]["wnet_opt"]["vgg"] = args.vgg
-    if experiment == UNSUPERVISED:
-        opt["train"]["wnet_opt"]["parsing_weight"] = 0
+    for key, value in CHANGES[experiment].items():
+        set_option(opt, key, value)
     return opt
 
 
 def measure(args: argparse.Namespace, experiment: str, seed: int) -> list[list[float]]:
     """PSNR and SSIM of every face after the training, which is done, or gone on with, if need be."""
-    folder = folder_of(args, experiment, seed)
-    opt, kept = planned(args, experiment, seed), folder / "measured.json"
+    return trained(args, folder_of(args, experiment, seed), planned(args, experiment, seed), f"{experiment}, seed {seed}")
+
+
+def measure_peak(args: argparse.Namespace, peak: int, seed: int) -> tuple[list[list[float]], int]:
+    """The same of H with a pyramid of some height, trained for --minutes; and the number of images that it saw."""
+    timed = argparse.Namespace(**{**vars(args), "network": "H", "scale": SCALE, "images": None})
+    timed.network_option = [*(pair for pair in args.network_option if pair[0] != "peak"), ("peak", peak)]
+    folder, whole = args.out / f"peak{peak}_seed{seed}", argparse.Namespace(**{**vars(timed), "images": 10 * args.batch})
+    folder.mkdir(parents=True, exist_ok=True)
+    options.save(planned(whole, "H", seed), str(folder / "base.yml"))
+    timed.seed = seed
+    iterations = plan(timed, folder / "base.yml", folder, *PACE)["iterations"]
+    timed.images = iterations * args.batch
+    return trained(args, folder, planned(timed, "H", seed), f"peak {peak}, seed {seed}"), timed.images
+
+
+def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str) -> list[list[float]]:
+    """PSNR and SSIM of every face after the training in a folder."""
+    kept = folder / "measured.json"
     if kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found["options"] != json.loads(json.dumps(opt, default=str)):
@@ -84,17 +124,19 @@ def measure(args: argparse.Namespace, experiment: str, seed: int) -> list[list[f
     log = run(opt, folder, "run")
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(log.parent / "models" / "net_g_latest.pth"), "params"))
-    values = evaluate(net, args.val, f"{experiment}, seed {seed}")
+    values = evaluate(net, args.val, label, bool(opt["train"].get("true_parsing")))
     results.write_text(kept, json.dumps({"options": opt, "values": values}, default=str))
     return values
 
 
-def evaluate(net: torch.nn.Module, path: str, label: str) -> list[list[float]]:
+def evaluate(net: torch.nn.Module, path: str, label: str, true_parsing: bool = False) -> list[list[float]]:
     test_set, protocol, values = open_set(path, Path(path).name, [SCALE]), protocols.get("dic"), []
-    restore = tensor_restorer(Network(label, SCALE), net, "cpu", batch=1)
     for key in tqdm(test_set.keys, desc=label, unit="face"):
-        gt = test_set.hr(key)
-        (sr,) = restore([test_set.lr(key, SCALE, gt)], [key])
+        gt, run_net = test_set.hr(key), net
+        if true_parsing:
+            skin = skin_target(torch.from_numpy(test_set.labels(key))[None])[0].expand(-1, PARSING_CHANNELS, -1, -1)
+            run_net = functools.partial(net, parsing=skin)
+        (sr,) = tensor_restorer(Network(label, SCALE), run_net, "cpu", batch=1)([test_set.lr(key, SCALE, gt)], [key])
         values.append([protocol.psnr(sr, gt, SCALE), protocol.ssim(sr, gt, SCALE)])
     return values
 
@@ -119,6 +161,16 @@ def rows(found: dict[str, np.ndarray]) -> list[list[str]]:
     return text
 
 
+def timed_rows(peaks: dict[int, tuple[np.ndarray, list[int]]]) -> list[list[str]]:
+    """One row a height, ``peaks[peak]``: values (seeds, faces, 2), and images seen from each seed."""
+    lowest = peaks[min(peaks)][0]
+    text = []
+    for peak, (values, images) in sorted(peaks.items()):
+        cells = [str(peak), f"{round(statistics.mean(images)):,}", str(len(values)), with_error(values[..., 0].mean(1), 2)]
+        text.append([*cells, with_error(values[..., 1].mean(1), 4), "" if values is lowest else difference(values, lowest)])
+    return text
+
+
 def difference(values: np.ndarray, other: np.ndarray) -> str:
     """dB to another experiment, over the seeds that both have."""
     seeds = min(len(values), len(other))
@@ -127,19 +179,24 @@ def difference(values: np.ndarray, other: np.ndarray) -> str:
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
-def page(args: argparse.Namespace, found: dict[str, np.ndarray], opt: dict) -> str:
+def page(args: argparse.Namespace, found: dict[str, np.ndarray], peaks: dict[int, tuple], opt: dict) -> str:
     network = {key: value for key, value in opt["network_g"].items() if key in ("num_feat", "peak")}
     form = ", ".join(f"`{key}: {value}`" for key, value in network.items()) + (", with" if args.vgg else ", without") + " VGG terms"
     faces = len(next(iter(found.values()))[0])
     text = INTRODUCTION.format(
         command=shlex.join(["python", "scripts/ablation.py", *sys.argv[1:]]), seeds=len(args.seeds), images=args.images,
-        data=training_set(opt["datasets"]["train"]), rate=f"Adam {args.lr:g}", batch=args.batch, form=form, faces=faces,
+        data=training_set(opt["datasets"]["train"]), rate=f"Adam {args.lr or RATE:g}", batch=args.batch, form=form, faces=faces,
         val=Path(args.val).name,
     )  # fmt: skip
     header = ["experiment", "Parsing Block", "LPF", "SCAB", "seeds", "PSNR, dB", "SSIM", "to A, dB", "to H, dB"]
     text += table([*header, "*paper, dB*", "*to H*"], rows(found), left=4)
     missing = [name for name in EXPERIMENTS if name not in found]
-    return text + (f"\n\nNot yet measured: {'; '.join(missing)}.\n" if missing else "\n") + conclusions(args)
+    text += f"\n\nNot yet measured: {'; '.join(missing)}.\n" if missing else "\n"
+    if peaks:
+        text += TIMED.format(minutes=args.minutes, seeds=f"{len(args.seeds)} seed{'s' * (len(args.seeds) > 1)}")
+        header = ["peak", "images", "seeds", "PSNR, dB", "SSIM", f"to peak {min(peaks)}, dB"]
+        text += table(header, timed_rows(peaks), left=1) + "\n"
+    return text + conclusions(args)
 
 
 def conclusions(args: argparse.Namespace) -> str:
@@ -158,25 +215,36 @@ def main() -> int:
     parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
     parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--minutes", type=float, help="train pyramids of all heights for so long each, as well")
+    parser.add_argument("--lr", type=float, help=f"(default: {RATE:g})")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--vgg", metavar="WEIGHTS", help="with the VGG terms of equation 26, e.g. vgg19-normalised")
     parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs (default: ablation)")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "ablation.md")
     args = parser.parse_args()
-    args.validations = 1
+    args.validations, args.option = 1, []
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:
         sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
     if args.images < 10 * args.batch:
         sys.exit(f"--images {args.images}: that is less than 10 iterations of {args.batch}")
     found: dict[str, list] = {}
+    peaks: dict[int, tuple[list, list]] = {}
+
+    def write() -> None:
+        done = {name: np.array(found[name]) for name in EXPERIMENTS if name in found}
+        timed = {peak: (np.array(values), images) for peak, (values, images) in peaks.items()}
+        results.write_text(args.page, page(args, done, timed, planned(args, "H", args.seeds[0])))
+
     for seed in args.seeds:  # a seed of all before the next: comparable whenever it is stopped
         for experiment in args.experiments:
             found.setdefault(experiment, []).append(measure(args, experiment, seed))
-            done = {name: np.array(found[name]) for name in EXPERIMENTS if name in found}
-            results.write_text(args.page, page(args, done, planned(args, experiment, seed)))
+            write()
+        for peak in PEAKS if args.minutes else ():
+            for kept, new in zip(peaks.setdefault(peak, ([], [])), measure_peak(args, peak, seed)):
+                kept.append(new)
+            write()
     print(args.page)
     return 0
 

@@ -122,7 +122,7 @@ def document(found: results.Results, names: list[str], command: str) -> str:
         card = f"[{name}](wnet_arch/weights/{name}.md)"
         cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) for c in columns)
         rows.append(
-            [card, f"{source.name} x{source.scale}", f"{megabytes(name):.1f} MB", f"{int(about['images_seen']):,}",
+            [card, f"{source.name} x{source.scale}", size(name), f"{int(about['images_seen']):,}",
              f"{int(about['iterations']):,}", about["seed"], f"{record.parameters:,}", f"{record.macs / 1e9:.2f}", *cells]
         )  # fmt: skip
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
@@ -130,9 +130,18 @@ def document(found: results.Results, names: list[str], command: str) -> str:
     return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
 
 
-def megabytes(name: str) -> float:
+def own_files(name: str) -> tuple[list[Path], list[Path]]:
+    """The files of a network, and those of another from which it takes the rest of its tensors."""
     path = shipped.path(name)
-    return sum(file.stat().st_size for file in (path, *metadata.continuations(path))) / 1e6
+    files = [path, *metadata.continuations(path)]
+    own = [file for file in files if file.stem.partition("-")[0] == name]
+    return own, [file for file in files if file not in own]
+
+
+def size(name: str) -> str:
+    own, others = own_files(name)
+    text = f"{sum(file.stat().st_size for file in own) / 1e6:.1f} MB"
+    return f"{text}, rest of {others[0].stem}" if others else text
 
 
 def model_card(found: results.Results, name: str, command: str) -> str:
@@ -140,10 +149,13 @@ def model_card(found: results.Results, name: str, command: str) -> str:
     path, source = shipped.path(name), open_one(name, None)
     about = metadata.texts(path)
     record = next(n for n in found.at(source.scale) if n.name == source.name)
-    files = [path, *metadata.continuations(path)]
+    own, others = own_files(name)
+    files = "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in own)
+    if others:
+        files += f"; all else from those of {others[0].stem}"
     facts = [
         ["network", f"`{json.dumps(source.block)}`; {record.parameters:,} parameters, {record.macs / 1e9:.2f} GMACs a face"],
-        ["files", "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in files)],
+        ["files", files],
         ["training data", f"{about['training_set']}: aligned CelebA photos with maps by our parser, CelebAMask-HQ with its own"],
         ["seen", f"{int(about['images_seen']):,} images in {int(about['iterations']):,} iterations, seed {about['seed']}"],
         ["recipe", f"`scripts/train_zoo.py`: {about['recipe']}"],

@@ -3,8 +3,11 @@
     python scripts/ship_weights.py zoo/wnetlite_x8/experiments/wnetlite_x8 wnet_lite_x8 --set datasets/celeba_val
 
 Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the set:
-after few iterations the average still remembers the start, of some networks more than of others. Matrices are stored in half
-precision if that changes the PSNR by less than 0.01 dB, in single precision otherwise; vectors and statistics always in single.
+after few iterations the average still remembers the start, of some networks more than of others; --which decides otherwise, as for
+networks that do not aim at PSNR. Matrices are stored in half precision if that changes the PSNR by less than 0.01 dB, in single
+precision otherwise; vectors and statistics always in single. With --on NAME only tensors go into the file that differ from those
+of a shipped network: for trainings that went on from it and left parts as they were.
+
 What the model card needs goes into the file's metadata. scripts/model_zoo.py measures what ships and writes the cards.
 """
 
@@ -28,7 +31,7 @@ from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import image_tensor
 from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.metrics import protocols
-from wnet_arch.weights import metadata
+from wnet_arch.weights import metadata, shipped
 from wnet_arch.weights.entries import MANIFEST
 from wnet_arch.weights.hashing import sha256_file
 
@@ -122,6 +125,8 @@ def main() -> int:
     parser.add_argument("name", metavar="NAME", help="NETWORK_xSCALE, e.g. wnet_lite_x8")
     parser.add_argument("--set", required=True, metavar="SET", help="faces that decide about half precision")
     parser.add_argument("--faces", type=int, default=100)
+    parser.add_argument("--which", choices=("better", "last", "average"), default="better", help="weights (default: better)")
+    parser.add_argument("--on", metavar="NAME", choices=shipped.names(), help="shipped network that the training went on from")
     parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
     args = parser.parse_args()
     opt, found = finished(args.run)
@@ -130,14 +135,40 @@ def main() -> int:
     faces = open_set(args.set, "set", [opt["scale"]], args.faces)
     pairs = [(faces.lr(key, opt["scale"]), faces.hr(key)) for key in faces.keys]
     values = {which: psnr(opt, state, pairs) for which, state in found.items()}
-    which = max(values, key=values.get)
+    which = {"last": LAST, "average": AVERAGE}.get(args.which) or max(values, key=values.get)
+    if which not in found:
+        sys.exit(f"{args.run} has no {which}: it was trained with ema_decay 0")
     state, half = found[which], psnr(opt, halved(found[which]), pairs)
     print(f"{args.name}, {len(pairs)} faces: {', '.join(f'{name} {value:.4f} dB' for name, value in values.items())}")
     print(f"{which} in half precision {half:.4f} dB")
     if abs(values[which] - half) < HALF:
         state = halved(state)
-    write(state, facts(opt, which, args.hardware), MANIFEST.with_name(f"{args.name}.safetensors"), args.name)
+    known, base = facts(opt, which, args.hardware), {}
+    if args.on:
+        base = shared(state, args.on)
+        known["recipe"] += f"; went on from {args.on}"
+        state = {name: value for name, value in state.items() if name not in base}
+        known[metadata.CONTINUED] = json.dumps(files_of(args.on))
+    write(state, known, MANIFEST.with_name(f"{args.name}.safetensors"), args.name)
     return 0
+
+
+def shared(state: dict, name: str) -> set[str]:
+    """The tensors that are those of a shipped network."""
+    known = read_state_dict(name)
+    same = {key for key, value in state.items() if key in known and torch.equal(known[key].float(), value.float())}
+    if not same:
+        sys.exit(f"--on {name}: no tensor is the same; leave it out")
+    if set(known) != set(state):
+        sys.exit(f"--on {name}: its tensors have other names; leave it out")
+    print(f"{len(same)} of {len(state)} tensors are those of {name}")
+    return same
+
+
+def files_of(name: str) -> dict[str, str]:
+    """The files of a shipped network and their SHA-256."""
+    path = shipped.path(name)
+    return {file.name: sha256_file(file) for file in (path, *metadata.continuations(path))}
 
 
 def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> None:
@@ -146,7 +177,7 @@ def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> N
 
     parts = split(state)
     places = [file] + [file.with_name(f"{name}-{i}of{len(parts)}.safetensors") for i in range(2, len(parts) + 1)]
-    continued: dict[str, str] = {}
+    continued: dict[str, str] = json.loads(facts_of_run.get(metadata.CONTINUED, "{}"))
     for part, place in reversed(list(zip(parts, places))):  # the first holds the hashes of the others
         known = {**facts_of_run, metadata.CONTINUED: json.dumps(continued)} if place == file and continued else facts_of_run
         beside = place.with_suffix(".part")

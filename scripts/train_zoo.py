@@ -7,8 +7,8 @@ The recipe: the option file of the network (its loss, its start), and for all al
 together), mirroring, Adam 5e-4 falling to 1e-6 along a cosine after a short warm-up, gradients clipped to a norm of 1, a moving
 average of 0.999, bf16, one seed. With --minutes the pace
 of the first iterations decides how many there will be, so that the learning rate ends at its end; that number is kept in
-OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Adversarial terms are left to the option
-files: networks whose files need a discriminator are refused.
+OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Files with a discriminator keep the rates that
+they name, unless --lr gives one. --name makes variants of one network: with --option train.wnet_opt.key_weight=0.5, for instance.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from wnet_arch import options
 OPTIONS = Path(__file__).resolve().parents[1] / "options"
 #: Iterations that measure the pace, and those of them that do not count.
 PACE, WARM_UP = 30, 10
+#: Learning rate of networks that train alone.
+RATE = 5e-4
 #: Of the time, what validation, checkpoints and start-up take.
 SPARE = 0.1
 
@@ -37,8 +39,6 @@ def option_file(network: str, scale: int) -> Path:
     if file is None:
         known = sorted(name.rpartition("_x")[0] for name in files if name.endswith(f"_x{scale}"))
         sys.exit(f"there is no option file for {network} x{scale}; networks: {', '.join(known)}")
-    if options.load(str(file)).get("network_d"):
-        sys.exit(f"{file.name} trains against a discriminator; this recipe does not")
     return file
 
 
@@ -53,10 +53,14 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     train.update(
         ema_decay=0.999, total_iter=iterations, precision="bf16", channels_last=True, grad_clip=1.0,
         warmup_iter=min(200, iterations // 10),
-        optim_g={"type": "Adam", "lr": args.lr, "betas": [0.9, 0.99]},
         scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
     )  # fmt: skip
+    if args.lr or not opt.get("network_d"):
+        for key in ("optim_g", "optim_d")[: 2 if opt.get("network_d") else 1]:
+            train[key] = {"type": "Adam", "lr": args.lr or RATE, "betas": [0.9, 0.99]}
     opt["network_g"].update(args.network_option)
+    for key, value in args.option:
+        set_option(opt, key, value)
     opt["val"].update(val_freq=max(1, iterations // args.validations), pbar=False, keep_best="psnr")
     opt["logger"].update(print_freq=10, save_checkpoint_freq=max(1, min(500, iterations // 20)), keep_last=2, use_tb_logger=False)
     opt["manual_seed"] = args.seed
@@ -80,7 +84,7 @@ def lines(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
-def plan(args: argparse.Namespace, file: Path, folder: Path) -> dict:
+def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, warm_up: int = WARM_UP) -> dict:
     """How many iterations: asked for, or as many as the time allows at the pace of the first."""
     path = folder / "plan.json"
     asked = {"network": args.network, "scale": args.scale, "minutes": args.minutes, "images": args.images, "batch": args.batch}
@@ -91,9 +95,9 @@ def plan(args: argparse.Namespace, file: Path, folder: Path) -> dict:
         return kept
     result = {"asked": asked, "iterations": args.images // args.batch if args.images else None, "seconds": None}
     if args.minutes:
-        opt = recipe(args, options.load(str(file)), PACE)
+        opt = recipe(args, options.load(str(file)), pace)
         opt["val"], opt["logger"]["print_freq"] = None, 1
-        times = [line["time"] for line in lines(run(opt, folder, "pace")) if "time" in line][WARM_UP:]
+        times = [line["time"] for line in lines(run(opt, folder, "pace")) if "time" in line][warm_up:]
         result["seconds"] = statistics.median(times)
         result["iterations"] = int(args.minutes * 60 * (1 - SPARE) / result["seconds"])
     if result["iterations"] < 10:
@@ -102,6 +106,16 @@ def plan(args: argparse.Namespace, file: Path, folder: Path) -> dict:
     part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)
     return result
+
+
+def set_option(opt: dict, key: str, value: object) -> None:
+    """``opt["a"]["b"] = value`` for ``a.b``; there must be an ``a``."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        opt = opt.get(parent)
+        if not isinstance(opt, dict):
+            sys.exit(f"--option {key}: the option file has no block '{parent}'")
+    opt[last] = value
 
 
 def key_value(text: str) -> tuple[str, object]:
@@ -123,25 +137,31 @@ def main() -> int:
     parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
     parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--lr", type=float, help=f"(default: {RATE:g}; with a discriminator, those of the file)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="loader processes")
     parser.add_argument("--validations", type=int, default=4, help="how often to validate (default: 4 times)")
     parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
+    parser.add_argument(
+        "--option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. train.wnet_opt.key_weight=0.5"
+    )
+    parser.add_argument("--name", help="of the run (default: that of the option file)")
     parser.add_argument("--out", type=Path, default=Path("zoo"))
     args = parser.parse_args()
     file = option_file(args.network, args.scale)
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:
         sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
-    folder = args.out / f"{file.stem}"
+    recipe(args, options.load(str(file)), PACE)  # options that it does not have are said before there is a folder
+    name = args.name or file.stem
+    folder = args.out / name
     folder.mkdir(parents=True, exist_ok=True)
     planned = plan(args, file, folder)
     iterations = planned["iterations"]
-    print(f"{file.stem}: {iterations} iterations of {args.batch}, {iterations * args.batch} images", flush=True)
-    log = run(recipe(args, options.load(str(file)), iterations), folder, file.stem)
+    print(f"{name}: {iterations} iterations of {args.batch}, {iterations * args.batch} images", flush=True)
+    log = run(recipe(args, options.load(str(file)), iterations), folder, name)
     best = max((line for line in lines(log) if "psnr" in line), key=lambda line: line["iter"])
-    print(f"{file.stem}: {best['psnr']:.3f} dB at iteration {best['iter']}; weights in {log.parent / 'models'}")
+    print(f"{name}: {best['psnr']:.3f} dB at iteration {best['iter']}; weights in {log.parent / 'models'}")
     return 0
 
 

@@ -14,6 +14,7 @@ from basicsr.models import build_model
 
 from wnet_arch import create_network, list_networks, options
 from wnet_arch.errors import NetworkError, UsageError
+from wnet_arch.faces.labels import COMPONENTS, SKIN
 from wnet_arch.losses import NoisyLabelGANLoss, RelativisticHingeGANLoss
 
 BASELINES = Path(__file__).parents[1] / "options" / "baselines"
@@ -361,6 +362,82 @@ def test_networks_without_wavelets_are_named(tmp_path, batch):
     model = build_model(gan_options(tmp_path, wavelet_opt={"type": "WIPAWaveletLoss"}))
     with pytest.raises(UsageError, match="predicts no wavelet coefficients"):
         train(model, batch, 1)
+
+
+# --- W-Net ------------------------------------------------------------------------------------------------------------
+
+
+def wnet_gan_options(folder, vgg_file, **train) -> dict:
+    loss = {"type": "WNetLoss", "vgg": vgg_file, "layer_weights": {"conv2_2": 1e-3}, "masked": "features", "image_weight": 1.0}
+    opt = gan_options(folder, "MRRNet", "WNetGANModel", **{"pixel_opt": None, "wnet_opt": loss, **train})
+    opt["network_g"] = {"type": "WNetLite", "scale": 4, "num_feat": 16, "depths": [1, 1, 1, 1]}
+    return opt
+
+
+@pytest.fixture
+def labelled(batch):
+    label = torch.full((4, 64, 64), SKIN, dtype=torch.uint8)
+    label[:, 20:24, 16:28] = COMPONENTS["eyes"][0]
+    return {**batch, "parsing": label}
+
+
+def test_wnet_trains_against_a_discriminator_with_all_of_its_terms(tmp_path, labelled, vgg_file):
+    torch.manual_seed(0)
+    model = build_model(wnet_gan_options(tmp_path, vgg_file, frozen=["trunk.body"], ema_decay=0.5))
+    before = weights(model.net_g), weights(model.net_d)
+    (log,) = train(model, labelled, 1)
+    parts = [f"l_g_{name}_{kind}" for kind in ("pix", "per") for name in COMPONENTS]
+    discriminator = ["l_d_real", "l_d_fake", "out_d_real", "out_d_fake"]
+    assert list(log) == ["l_g_pix", "l_g_parsing", *parts, "l_g_per", "l_g_gan", *discriminator]
+    assert log["l_g_eyes_per"] > 0 == log["l_g_nose_per"]
+    changed = {name for name, value in model.net_g.state_dict().items() if not torch.equal(value, before[0][name])}
+    assert changed
+    assert not any(name.startswith("trunk.body.") for name in changed)
+    assert not equal(before[1], weights(model.net_d))
+    model.feed_data(labelled)
+    model.test()
+    assert model.get_current_visuals()["parsing"].shape == (4, 3, 64, 64)
+
+
+def test_wnet_against_a_discriminator_continues_where_it_was_saved(tmp_path, labelled, vgg_file):
+    opt = wnet_gan_options(tmp_path, vgg_file, start_iters={"gan": 2})
+    torch.manual_seed(0)
+    model = build_model(opt)
+    assert "l_g_gan" not in train(model, labelled, 1)[0]
+    train(model, labelled, 1, first=2)
+    model.save(epoch=0, current_iter=2)
+    train(model, labelled, 2, first=3)
+    resumed = copy.deepcopy(opt)
+    resumed["path"].update(pretrain_network_g=str(tmp_path / "net_g_2.pth"), pretrain_network_d=str(tmp_path / "net_d_2.pth"))
+    again = build_model(resumed)
+    again.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
+    train(again, labelled, 2, first=3)
+    assert equal(weights(model.net_g), weights(again.net_g))
+    assert equal(weights(model.net_d), weights(again.net_d))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"wnet_opt": None}, "train.wnet_opt is missing from the options: WNetModel needs it"),
+        ({"gan_opt": None}, "train.gan_opt is missing from the options"),
+        ({"start_iters": {"content": 5}}, "before it there is only pixel_opt to train with"),
+    ],
+)
+def test_what_wnet_lacks_against_a_discriminator_is_named(tmp_path, vgg_file, changes, said):
+    with pytest.raises(UsageError, match=said):
+        build_model(wnet_gan_options(tmp_path, vgg_file, **changes))
+
+
+def test_the_sharp_option_file_is_fine(face_set, vgg_file):
+    opt = options.load(str(BASELINES.parent / "wnetlite_sharp_x8.yml"))
+    for phase in ("train", "val"):
+        opt["datasets"][phase]["dataroot"] = str(face_set)
+    opt["train"]["wnet_opt"]["vgg"] = vgg_file
+    options.check(opt, is_train=True)
+    plain = options.load(str(BASELINES.parent / "wnetlite_x8.yml"))
+    for key in ("scale", "num_gpu", "manual_seed", "network_g", "val", "logger", "dist_params"):
+        assert opt[key] == plain[key], key
 
 
 # --- option files -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -171,3 +172,52 @@ def test_batches_without_maps_are_named(tmp_path, batch):
     del batch["parsing"]
     with pytest.raises(UsageError, match="PairedFaceParsingDataset"):
         train(model, batch, 1)
+
+
+def test_frozen_parts_stay_as_they_are_and_all_else_learns(tmp_path, batch):
+    model = build_model(options(tmp_path, frozen=["trunk.parsing", "trunk.to_rgb.bias"], ema_decay=0.5))
+    before = {name: value.clone() for name, value in model.net_g.named_parameters()}
+    train(model, batch, 2)
+    frozen = {name for name, value in model.net_g.named_parameters() if torch.equal(value, before[name])}
+    assert frozen == {name for name in before if name.startswith("trunk.parsing.") or name == "trunk.to_rgb.bias"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (["trunk.prasing"], "train.frozen: WNet has no part 'trunk.prasing'; did you mean 'trunk.parsing'"),
+        ("trunk.pars", "train.frozen: WNet has no part 'trunk.pars'; did you mean 'trunk.parsing'"),
+        (["trunk"], "train.frozen: nothing of WNet would be left to train"),
+    ],
+)
+def test_what_cannot_be_frozen_is_named(tmp_path, face_set, parts, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        build_model(options(tmp_path, frozen=parts))
+
+
+def test_the_true_map_takes_the_place_of_the_estimate(tmp_path, data, batch):
+    torch.manual_seed(0)
+    model = build_model(options(tmp_path, true_parsing=True))
+    before = {name: value.clone() for name, value in model.net_g.named_parameters()}
+    train(model, batch, 2)
+    unused = {name for name, value in model.net_g.named_parameters() if torch.equal(value, before[name])}
+    assert unused == {name for name in before if name.startswith("trunk.parsing.")}
+    model.feed_data(batch)
+    model.test()
+    skin = (batch["parsing"] == 1).float()[:, None].expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        model.net_g.eval()
+        assert torch.equal(model.output, model.net_g(batch["lq"], parsing=skin))
+        assert not torch.equal(model.output, model.net_g(batch["lq"], parsing=1 - skin))
+        assert torch.equal(model.parsing, skin)
+    del batch["parsing"]
+    model.feed_data(batch)
+    with pytest.raises(UsageError, match="these samples have no 'parsing'"):
+        model.test()
+
+
+def test_a_network_that_takes_no_map_is_named(tmp_path):
+    opt = options(tmp_path, true_parsing=True)
+    opt["network_g"] = {"type": "WNetLite", "scale": 8, "num_feat": 16, "depths": [1, 1, 1, 1]}
+    with pytest.raises(UsageError, match=r"train.true_parsing: WNetLite takes no map; use WNet"):
+        build_model(opt)

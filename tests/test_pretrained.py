@@ -98,6 +98,28 @@ def test_large_weights_are_several_files_that_know_each_other(ship, monkeypatch)
         wnet_arch.load_pretrained("wnet_lite_x8")
 
 
+def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship):
+    base = put(ship, "wnet_lite_x8", half=True)
+    state = {**read_state_dict("wnet_lite_x8"), "trunk.to_rgb.weight": torch.rand_like(base.trunk.to_rgb.weight)}
+    same = ship.shared(state, "wnet_lite_x8")
+    assert same == set(state) - {"trunk.to_rgb.weight"}
+    facts = {**FACTS, **metadata.texts(shipped.path("wnet_lite_x8")), metadata.CONTINUED: json.dumps(ship.files_of("wnet_lite_x8"))}
+    own = {key: value for key, value in state.items() if key not in same}
+    ship.write(own, facts, entries.MANIFEST.with_name("wnet_lite_sharp_x8.safetensors"), "wnet_lite_sharp_x8")
+    entries.load.cache_clear()
+    file = shipped.path("wnet_lite_sharp_x8")
+    assert file.stat().st_size < 0.1 * shipped.path("wnet_lite_x8").stat().st_size
+    loaded = wnet_arch.load_pretrained("wnet_lite_sharp_x8").state_dict()
+    assert all(torch.equal(loaded[key], value.float()) for key, value in state.items())
+    zoo = load_script("model_zoo")
+    assert zoo.size("wnet_lite_sharp_x8").endswith(" MB, rest of wnet_lite_x8")
+    with pytest.raises(SystemExit, match="no tensor is the same"):
+        ship.shared({key: torch.rand_like(value.float()) for key, value in state.items()}, "wnet_lite_x8")
+    put(ship, "wnet_lite_x8")  # another one in its place
+    with pytest.raises(WeightsError, match=r"wnet_lite_x8.safetensors has sha256 \w{64}, wnet_lite_sharp_x8.safetensors expects"):
+        wnet_arch.load_pretrained("wnet_lite_sharp_x8")
+
+
 def test_what_is_not_whole_is_not_loaded(ship):
     put(ship, "wnet_lite_x8")
     with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_x8'; did you mean 'wnet_lite_x8'\?"):

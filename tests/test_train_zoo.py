@@ -20,6 +20,13 @@ def train_zoo(folder: Path, *arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
+def load_script():
+    spec = importlib.util.spec_from_file_location("train_zoo", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
 @pytest.fixture
 def sets(face_set) -> list:
     return ["--data", face_set, face_set, "--val", face_set, "--workers", 0, "--batch", 4]
@@ -42,6 +49,46 @@ def test_a_number_of_images_is_a_number_of_iterations_and_the_run_goes_on(tmp_pa
     assert "plan.json is of a run with" in run.stderr
 
 
+def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp_path, monkeypatch):
+    script = load_script()
+    arguments = [
+        "train_zoo.py",
+        "WNetLite_sharp",
+        "8",
+        "--images",
+        "400",
+        "--batch",
+        "4",
+        "--name",
+        "sharper",
+        "--val",
+        str(tmp_path),
+    ]
+    arguments += ["--data", str(tmp_path), "--option", "train.wnet_opt.key_weight=0.5", "train.gan_opt.loss_weight=0.1"]
+    seen = {}
+
+    def run(opt, folder, label):
+        seen.update(opt=opt, folder=folder, label=label)
+        (folder / "log.jsonl").write_text('{"iter": 100, "psnr": 20.0}')
+        return folder / "log.jsonl"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script, "run", run)
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert script.main() == 0
+    train = seen["opt"]["train"]
+    file = yaml.safe_load((script.OPTIONS / "wnetlite_sharp_x8.yml").read_text())["train"]
+    assert (str(seen["folder"]), seen["label"]) == ("zoo/sharper", "sharper")
+    assert (train["wnet_opt"]["key_weight"], train["gan_opt"]["loss_weight"]) == (0.5, 0.1)
+    assert {key: train[key] for key in ("optim_g", "optim_d", "frozen")} == {
+        key: file[key] for key in ("optim_g", "optim_d", "frozen")
+    }
+    assert train["scheduler"]["periods"] == [100]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--lr", "1e-3", "--out", "other"])
+    assert script.main() == 0
+    assert [seen["opt"]["train"][key]["lr"] for key in ("optim_g", "optim_d")] == [1e-3, 1e-3]
+
+
 def test_time_decides_the_number_of_iterations(tmp_path, sets):
     run = train_zoo(tmp_path, "WNetLite", 8, "--minutes", 0.2, *sets, *SMALL, "--validations", 1)
     plan = json.loads((tmp_path / "zoo" / "wnetlite_x8" / "plan.json").read_text())
@@ -54,15 +101,13 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
     ("arguments", "said"),
     [
         (["WNetlight", 8, "--images", 40], "there is no option file for WNetlight x8; networks: "),
-        (["SRGAN", 8, "--images", 40], "SRGAN_x8.yml trains against a discriminator"),
+        (["WNetLite", 8, "--images", 40, "--option", "train.wnet.key_weight=1"], "the option file has no block 'wnet'"),
         (["WNetLite", 8, "--images", 40, "--val", "nowhere"], "there is no set nowhere: make it with `wnet prepare`"),
         (["WNetLite", 8, "--minutes", 1, "--images", 40], "not allowed with argument"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(tmp_path, sets, monkeypatch, capsys, arguments, said):
-    spec = importlib.util.spec_from_file_location("train_zoo", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train_zoo.py", *map(str, [*sets, *arguments])])
     with pytest.raises(SystemExit) as stop:

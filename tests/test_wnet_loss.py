@@ -165,3 +165,57 @@ def test_bad_options_and_files_are_named(tmp_path, vgg_file):
     broken.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="not a readable"):
         VGG19Features(str(broken))
+
+
+def test_masked_features_are_those_of_the_whole_images_averaged_over_the_region(batch, vgg_file):
+    sr, _, gt, label = batch
+    loss = WNetLoss(vgg=vgg_file, key_weight=0.5, perceptual_weight=3.0, layer_weights={"conv1_2": 2.0}, masked="features")
+    terms = loss(*batch)
+    vgg = VGG19Features(vgg_file, ("conv1_2",))
+    error = (vgg(sr)["conv1_2"] - vgg(gt)["conv1_2"]).square().mean(1)  # of the size of the image
+    for name, mask in component_masks(label).items():
+        each = [error[i][mask[i, 0] > 0].mean() for i in range(2)]
+        assert terms[f"l_{name}_per"].item() == pytest.approx(0.5 * 3.0 * 2.0 * float(sum(each)) / 2, rel=1e-4)
+    deep = WNetLoss(vgg=vgg_file, layer_weights={"conv3_4": 1.0}, masked="features")
+    label.fill_(0)  # no component
+    assert all(term == 0 for name, term in deep(*batch).items() if name.endswith("_per"))
+
+
+@pytest.mark.parametrize("masked", ["images", "features"])
+@pytest.mark.parametrize("key_weight", [0, 0.5])
+def test_image_weight_adds_the_distance_of_the_whole_image(batch, vgg_file, masked, key_weight):
+    sr, _, gt, _ = batch
+    layers = {"conv2_2": 2.0}
+    terms = WNetLoss(vgg=vgg_file, layer_weights=layers, key_weight=key_weight, image_weight=0.25, masked=masked)(*batch)
+    vgg = VGG19Features(vgg_file, ("conv2_2",))
+    expected = 0.25 * 2.0 * (vgg(sr)["conv2_2"] - vgg(gt)["conv2_2"]).square().mean().item()
+    assert terms["l_per"].item() == pytest.approx(expected, rel=1e-4)
+    without = WNetLoss(vgg=vgg_file, layer_weights=layers, key_weight=key_weight, masked=masked)(*batch)
+    assert {name: term.item() for name, term in terms.items() if name != "l_per"} == pytest.approx(
+        {name: term.item() for name, term in without.items()}
+    )
+
+
+def test_bfloat16_features_are_right_to_two_digits_and_say_what_they_are(batch, vgg_file):
+    gt = batch[2]
+    exact, rough = (VGG19Features(vgg_file, ("conv3_4", "relu1_1"), precision) for precision in ("fp32", "bf16"))
+    for name, features in exact(gt).items():
+        other = rough(gt)[name]
+        assert other.dtype == torch.float32
+        assert 0 < (other - features).norm() < 0.02 * features.norm()
+    with torch.autocast("cpu", torch.bfloat16):  # what is around it does not matter
+        around = exact(gt)["conv3_4"]
+    assert torch.equal(around, exact(gt)["conv3_4"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"masked": "faces", "vgg": None}, "masked is 'images' or 'features', not 'faces'"),
+        ({"image_weight": 1.0, "vgg": None}, "image_weight needs vgg"),
+        ({"vgg_precision": "fp16"}, "the precision of VGG-19 is 'fp32' or 'bf16', not 'fp16'"),
+    ],
+)
+def test_what_the_loss_cannot_do_is_said(options, said, vgg_file):
+    with pytest.raises(UsageError, match=said):
+        WNetLoss(**{"vgg": vgg_file, **options})

@@ -98,9 +98,10 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state = {}
             for other in metadata.continuations(Path(path)):
                 state.update(load_file(other))
+            state.update(load_file(path))  # last: a variant holds what differs from the network that it is continued in
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:

@@ -221,17 +221,17 @@ class WNetTrunk(nn.Module):
             return recomputed(block, (), *inputs)
         return block(*inputs)
 
-    def forward(self, image: torch.Tensor) -> WNetOutput:
+    def forward(self, image: torch.Tensor, parsing: torch.Tensor | None = None) -> WNetOutput:
         if image.device.type == "cpu":  # its convolutions are twice as fast with channels beside each other
             image = image.contiguous(memory_format=torch.channels_last)
-        if wnet_fast.can_be_fast(self, image):
+        if parsing is None and wnet_fast.can_be_fast(self, image):
             residual, parsing = wnet_fast.forward(self, image)
         else:
-            residual, parsing = self._layer_by_layer(image)
+            residual, parsing = self._layer_by_layer(image, parsing)
         return WNetOutput(image + residual if self.global_residual else residual, parsing)
 
-    def _layer_by_layer(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        parsing = self._run(self.parsing, image)
+    def _layer_by_layer(self, image: torch.Tensor, parsing: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        parsing = self._run(self.parsing, image) if parsing is None else parsing
         features = torch.cat([image, parsing], dim=1)
         if self.training and len(self.pyramid) > 1:
             features = self._pyramid_in_training(features, parsing)
@@ -366,6 +366,23 @@ class WNet(FaceSRNetwork):
         trunk = self.trunk
         trunk.grad_checkpointing = enable
         return 1 + sum(map(len, (trunk.pyramid_fusions, trunk.encoder_blocks, trunk.encoder_fusions, trunk.decoder_blocks)))
+
+    def forward(self, lq: torch.Tensor, return_aux: bool = False, parsing: torch.Tensor | None = None):
+        """As every network; with a map of one's own, if one is given.
+
+        Args:
+            lq, return_aux: see :meth:`FaceSRNetwork.forward`.
+            parsing: (B, 3, scale * h, scale * w), stands for the map that the Parsing Block would estimate: with the true map
+                the result shows what a perfect estimate would be worth.
+        """
+        if parsing is None:
+            return super().forward(lq, return_aux)
+        self.check_input(lq)
+        wanted = (len(lq), PARSING_CHANNELS, *(side * self.scale for side in lq.shape[-2:]))
+        if tuple(parsing.shape) != wanted:
+            raise NetworkError(f"WNet x{self.scale} takes parsing of shape {wanted} for this input, not {tuple(parsing.shape)}")
+        out = self.trunk(enlarge(lq, self.scale), parsing)
+        return out if return_aux else out.sr
 
     def restore(self, lq: torch.Tensor) -> WNetOutput:
         return self.trunk(enlarge(lq, self.scale))

@@ -34,17 +34,22 @@ class VGG19Features(nn.Module):
             mean activation is about 1 in every layer: loss weights do not carry over between the two), or the path of a
             file with either layout.
         layers: names such as ``"conv5_4"`` (before ReLU) or ``"relu3_1"``.
+        precision: ``"fp32"``, or ``"bf16"`` for convolutions in bfloat16: half the time on CPUs that have it, and features that
+            are right to two or three digits.
 
     Shape:
-        (B, 3, H, W) RGB in [0, 1] -> dict from layer name to (B, C, H / 2**(stage - 1), W / 2**(stage - 1)).
+        (B, 3, H, W) RGB in [0, 1] -> dict from layer name to (B, C, H / 2**(stage - 1), W / 2**(stage - 1)), float32.
 
     Raises:
-        UsageError: a layer that does not exist.
+        UsageError: a layer or a precision that does not exist.
         WeightsError: the weights are missing, damaged or of another network.
     """
 
-    def __init__(self, weights: str = "vgg19-normalised", layers: tuple[str, ...] = ("conv5_4",)):
+    def __init__(self, weights: str = "vgg19-normalised", layers: tuple[str, ...] = ("conv5_4",), precision: str = "fp32"):
         super().__init__()
+        if precision not in ("fp32", "bf16"):
+            raise UsageError(f"the precision of VGG-19 is 'fp32' or 'bf16', not {precision!r}")
+        self.half = precision == "bf16"
         self.layers = {name: _layer_position(name) for name in layers}
         depth = max(index for index, _ in self.layers.values()) + 1
         self.convolutions = nn.ModuleList()
@@ -61,6 +66,7 @@ class VGG19Features(nn.Module):
         self.normalise = nn.Conv2d(3, 3, 1)
         self._load(weights)
         self.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # its convolutions are faster so, on CPUs and in bfloat16
         self.eval()
 
     def train(self, mode: bool = True) -> VGG19Features:
@@ -92,9 +98,13 @@ class VGG19Features(nn.Module):
                 self.normalise.bias.copy_(-mean / std)
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half):
+            return {name: features.float() for name, features in self._features(image).items()}
+
+    def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         wanted = {position: name for name, position in self.layers.items()}
         features = {}
-        x = self.normalise(image)
+        x = self.normalise(image.contiguous(memory_format=torch.channels_last))
         for index, conv in enumerate(self.convolutions):
             if index in self.pool_before:
                 x = F.max_pool2d(x, 2)

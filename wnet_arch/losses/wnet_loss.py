@@ -31,8 +31,7 @@ def skin_target(label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def component_masks(label: torch.Tensor) -> dict[str, torch.Tensor]:
     """Masks of eyes, brows, nose and mouth, each (B, 1, H, W) float32 of 0 and 1, from labels (B, H, W) uint8."""
     return {
-        name: torch.stack([label == value for value in classes]).any(0)[:, None].float()
-        for name, classes in COMPONENTS.items()
+        name: torch.stack([label == value for value in classes]).any(0)[:, None].float() for name, classes in COMPONENTS.items()
     }
 
 
@@ -76,6 +75,11 @@ class WNetLoss(nn.Module):
             1 the weight equation 26 prints. The deepest features are large: see the option files for a balanced weight.
         perceptual_weight: weight of the perceptual part inside each component (1 in equation 27).
         pixel_criterion: ``"mse"`` as in equation 24, or ``"l1"``, which most networks of the field train with.
+        masked: what a region's mask is put on: ``"images"``, as equation 26 says, which takes VGG-19 once for each region; or
+            ``"features"``, of the whole images, whose squared distance is then averaged over the region: VGG-19 runs once.
+        image_weight: weight of the same distance over the whole image, which the paper does not have: for training that is to
+            look sharp everywhere.
+        vgg_precision: see :class:`~wnet_arch.losses.vgg.VGG19Features`.
 
     Raises:
         UsageError: a value outside the ones named above.
@@ -93,6 +97,9 @@ class WNetLoss(nn.Module):
         layer_weights: dict[str, float] | None = None,
         perceptual_weight: float = 1.0,
         pixel_criterion: str = "mse",
+        masked: str = "images",
+        image_weight: float = 0.0,
+        vgg_precision: str = "fp32",
     ):
         super().__init__()
         if pixel_criterion not in ("mse", "l1"):
@@ -102,11 +109,17 @@ class WNetLoss(nn.Module):
             raise UsageError(f"WNetLoss: parsing_target is 'hr' or 'lr', not {parsing_target!r}")
         if parsing_target == "lr" and not scale:
             raise UsageError("WNetLoss: parsing_target 'lr' needs scale")
+        if masked not in ("images", "features"):
+            raise UsageError(f"WNetLoss: masked is 'images' or 'features', not {masked!r}")
+        if image_weight and not vgg:
+            raise UsageError("WNetLoss: image_weight needs vgg")
+        self.masked, self.image_weight = masked, image_weight
         self.pixel_weight, self.parsing_weight, self.key_weight = pixel_weight, parsing_weight, key_weight
         self.parsing_target, self.scale = parsing_target, scale
         self.perceptual_weight = perceptual_weight
         self.layer_weights = dict(layer_weights or {"conv5_4": 1.0})
-        self.vgg = VGG19Features(vgg, tuple(self.layer_weights)) if vgg and key_weight else None
+        needed = vgg and (key_weight or image_weight)
+        self.vgg = VGG19Features(vgg, tuple(self.layer_weights), vgg_precision) if needed else None
 
     def forward(self, sr: torch.Tensor, parsing: torch.Tensor, gt: torch.Tensor, label: torch.Tensor):
         """Computes the weighted terms.
@@ -118,7 +131,7 @@ class WNetLoss(nn.Module):
 
         Returns:
             OrderedDict of scalars, float32: ``l_pix``, ``l_parsing``, and for each component ``l_NAME_pix`` and, with
-            ``vgg``, ``l_NAME_per``. Their sum is the loss.
+            ``vgg``, ``l_NAME_per``; ``l_per`` with ``image_weight``. Their sum is the loss.
         """
         with full_precision(sr.device):
             sr, parsing, gt = sr.float(), parsing.float(), gt.float()
@@ -126,8 +139,11 @@ class WNetLoss(nn.Module):
                 l_pix=self.pixel_weight * self.pixel_criterion(sr, gt),
                 l_parsing=self.parsing_weight * self.parsing_loss(parsing, label),
             )
-            if self.key_weight:
-                terms.update(self.key_losses(sr, gt, label))
+            masks = component_masks(label) if self.key_weight else {}
+            for name, mask in masks.items():
+                terms[f"l_{name}_pix"] = self.key_weight * masked_mse(sr, gt, mask).mean()
+            if self.vgg is not None:
+                terms.update(self.perceptual_losses(sr, gt, masks))
         return terms
 
     def parsing_loss(self, parsing: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -141,19 +157,31 @@ class WNetLoss(nn.Module):
             known = 1 - F.max_pool2d(1 - known, 4 * self.scale, self.scale, padding=3 * self.scale // 2)
         return masked_mse(parsing, target, known).mean()
 
-    def key_losses(self, sr: torch.Tensor, gt: torch.Tensor, label: torch.Tensor) -> OrderedDict:
-        """Equations 27 and 28, one entry for each component and kind, lambda_key included."""
-        masks = component_masks(label)
-        terms = OrderedDict()
-        for name, mask in masks.items():
-            terms[f"l_{name}_pix"] = self.key_weight * masked_mse(sr, gt, mask).mean()
-        if self.vgg is not None:
-            distances = self.perceptual_distances(sr, gt, torch.stack(list(masks.values())))
-            for name, distance in zip(masks, distances):
-                terms[f"l_{name}_per"] = self.key_weight * self.perceptual_weight * distance
-        return terms
+    def perceptual_losses(self, sr: torch.Tensor, gt: torch.Tensor, masks: dict[str, torch.Tensor]) -> OrderedDict:
+        """The perceptual half of equation 27 for each component, and that of the whole image; weights included."""
+        weights = {f"l_{name}_per": self.key_weight * self.perceptual_weight for name in masks}
+        regions = list(masks.values())
+        if self.image_weight:
+            weights["l_per"] = self.image_weight
+            regions.append(torch.ones_like(sr[:, :1]))
+        measure = self.distances_of_masked_images if self.masked == "images" else self.distances_of_masked_features
+        distances = measure(sr, gt, torch.stack(regions))
+        return OrderedDict((name, weight * distance) for (name, weight), distance in zip(weights.items(), distances))
 
-    def perceptual_distances(self, sr: torch.Tensor, gt: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    def distances_of_masked_features(self, sr: torch.Tensor, gt: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """Squared distances of the features of whole images, each averaged over a region. Shapes as below."""
+        sr_features = self.vgg(sr)
+        with torch.no_grad():
+            gt_features = self.vgg(gt)
+        distances = sr.new_zeros(len(masks))
+        for layer, weight in self.layer_weights.items():
+            error = (sr_features[layer] - gt_features[layer]).square().mean(dim=1)
+            share = F.adaptive_avg_pool2d(masks.flatten(0, 1), error.shape[-2:]).view(*masks.shape[:2], *error.shape[-2:])
+            over_region = (share * error).sum(dim=(-2, -1)) / share.sum(dim=(-2, -1)).clamp(min=1e-6)
+            distances = distances + weight * over_region.mean(dim=1)
+        return distances
+
+    def distances_of_masked_images(self, sr: torch.Tensor, gt: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """Equation 26 for images masked by each region.
 
         Args:

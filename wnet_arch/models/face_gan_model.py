@@ -79,6 +79,11 @@ class FaceGANModel(FaceSRModel):
         train_opt = self.opt["train"]
         self.cri_wavelet = self._build_loss(train_opt.get("wavelet_opt"))
         self.cri_identity = self._build_loss(train_opt.get("identity_opt"))
+        self.init_adversarial_loss()
+
+    def init_adversarial_loss(self) -> None:
+        """Builds ``cri_gan``, and reads when it acts."""
+        train_opt = self.opt["train"]
         self.cri_gan = self._build_loss(train_opt["gan_opt"])
         self.net_d_iters = train_opt.get("net_d_iters", 1)
         self.net_d_init_iters = train_opt.get("net_d_init_iters", 0)

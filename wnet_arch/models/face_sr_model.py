@@ -26,6 +26,7 @@ from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses.building import build_loss
 from wnet_arch.memory import reuse_freed_memory
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
+from wnet_arch.models.freezing import freeze
 from wnet_arch.models.precision import Precision
 from wnet_arch.models.sheets import ValidationSheet
 
@@ -51,6 +52,7 @@ class FaceSRModel(SRModel):
     * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
       :class:`wnet_arch.models.precision.Precision`.
     * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.models.grad_checkpointing`.
+    * ``train.frozen``: parts of the network that stay as they are, see :mod:`wnet_arch.models.freezing`.
     * ``train.reuse_memory``: freed memory is kept on CPUs (default), see :func:`wnet_arch.memory.reuse_freed_memory`.
     * ``train.accumulation``: an iteration draws so many batches, and takes one step with the mean of their gradients.
     * ``train.sync_bn``: batch normalisation over the images of all processes together (GPUs).
@@ -105,11 +107,23 @@ class FaceSRModel(SRModel):
         self.cri_pix = self._build_loss(train_opt.get("pixel_opt"))
         self.cri_perceptual = self._build_loss(train_opt.get("perceptual_opt"))
 
+    def setup_optimizers(self) -> None:
+        """As SRModel's, which logs a warning for each tensor that is not trained; and adds them up in one line."""
+        options = dict(self.opt["train"]["optim_g"])
+        trained = [parameter for parameter in self.net_g.parameters() if parameter.requires_grad]
+        frozen = sum(parameter.numel() for parameter in self.net_g.parameters() if not parameter.requires_grad)
+        if frozen:
+            get_root_logger().info(f"train.frozen: {frozen:,d} parameters stay as they are")
+        self.optimizer_g = self.get_optimizer(options.pop("type"), trained, **options)
+        self.optimizers.append(self.optimizer_g)
+
     def _build_loss(self, options: dict | None) -> nn.Module | None:
         return build_loss(options, self.opt.get("scale")).to(self.device) if options else None
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         net = self.precision.arrange(net)
+        if self.is_train and net is self.net_g:  # before it is wrapped: processes wait for gradients of what they know then
+            freeze(net, self.opt["train"].get("frozen"))
         if not self.opt["dist"]:
             return super().model_to_device(net)
         net = net.to(self.device)
@@ -204,7 +218,8 @@ class FaceSRModel(SRModel):
         net = self.get_bare_model(self.net_g)
         current = dict(net.named_parameters())
         for name, averaged in self.net_g_ema.named_parameters():
-            averaged.mul_(decay).add_(current[name], alpha=1 - decay)
+            if current[name].requires_grad:
+                averaged.mul_(decay).add_(current[name], alpha=1 - decay)
         buffers = dict(net.named_buffers())
         for name, buffer in self.net_g_ema.named_buffers():
             buffer.copy_(buffers[name])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 
+import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
+from wnet_arch.archs.wnet_arch import PARSING_CHANNELS
 from wnet_arch.errors import UsageError
+from wnet_arch.losses.wnet_loss import skin_target
 from wnet_arch.models.face_sr_model import FaceSRModel
 
 
@@ -17,6 +21,10 @@ class WNetModel(FaceSRModel):
 
     Batches need ``parsing`` (B, H, W) uint8 labels beside ``lq`` and ``gt``. Loss terms are logged one by one, see
     :class:`~wnet_arch.losses.wnet_loss.WNetLoss`.
+
+    ``train.true_parsing``: the network gets the true skin map in place of its own estimate, in training and validation. No such
+    network can be used, since nobody has the map of a face that has yet to be restored; it tells what a better estimate would be
+    worth. For networks whose ``forward`` takes ``parsing`` (WNet).
     """
 
     @staticmethod
@@ -25,8 +33,15 @@ class WNetModel(FaceSRModel):
         if not opt["train"].get("wnet_opt"):
             raise UsageError("train.wnet_opt is missing from the options: WNetModel needs it (type: WNetLoss)")
 
+    @staticmethod
+    def check_network(opt: dict, net: nn.Module) -> None:
+        """Raises :class:`UsageError` where the network cannot be given the map that it is to get."""
+        if opt["train"].get("true_parsing") and "parsing" not in inspect.signature(net.forward).parameters:
+            raise UsageError(f"train.true_parsing: {type(net).__name__} takes no map; use WNet, or set it to false")
+
     def init_losses(self) -> None:
         self.check_options(self.opt)
+        self.check_network(self.opt, self.get_bare_model(self.net_g))
         self.cri_wnet = self._build_loss(self.opt["train"]["wnet_opt"])
 
     def feed_data(self, data: dict) -> None:
@@ -36,13 +51,21 @@ class WNetModel(FaceSRModel):
     def compute_losses(self) -> OrderedDict:
         if self.label is None:
             raise UsageError("datasets.train: WNetModel needs samples with 'parsing'; use type: PairedFaceParsingDataset")
-        out = self.run(self.net_g, self.lq, return_aux=True)
+        out = self.run(self.net_g, self.lq, return_aux=True, **self.given())
         self.output = out.sr
         return self.cri_wnet(out.sr, out.parsing, self.gt, self.label)
 
+    def given(self) -> dict[str, torch.Tensor]:
+        """What the network gets beside the face: the true map (B, 3, H, W) if ``train.true_parsing`` says so."""
+        if not (self.opt.get("train") or {}).get("true_parsing"):
+            return {}
+        if self.label is None:
+            raise UsageError("train.true_parsing: these samples have no 'parsing'; use type: PairedFaceParsingDataset")
+        return {"parsing": skin_target(self.label)[0].expand(-1, PARSING_CHANNELS, -1, -1)}
+
     def predict(self, net: nn.Module) -> None:
         """Sets ``self.output`` and ``self.parsing``, the estimated map."""
-        out = net(self.lq, return_aux=True)
+        out = net(self.lq, return_aux=True, **self.given())
         self.output, self.parsing = out.sr, out.parsing
 
     def get_current_visuals(self) -> OrderedDict:

@@ -11,7 +11,7 @@ from torch import nn
 from wnet_arch import tensorboard_log
 from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import NetworkError, UsageError, WNetError
-from wnet_arch.models import grad_checkpointing
+from wnet_arch.models import freezing, grad_checkpointing
 from wnet_arch.options.schema import loss_blocks
 from wnet_arch.options.signatures import registered
 
@@ -35,6 +35,8 @@ def check_building(opt: dict, is_train: bool) -> None:
         model = registered(registry.MODEL_REGISTRY, opt["model_type"])
         if is_train and hasattr(model, "check_network"):
             model.check_network(opt, net)
+        if is_train:
+            freezing.freeze(net, opt["train"].get("frozen"))
         if is_train and opt["train"].get("grad_checkpointing"):
             grad_checkpointing.switch_on(net, bool(opt["train"].get("compile")))
         _build_datasets(opt, is_train)

@@ -12,6 +12,7 @@ from wnet_arch.options.kinds import (
     CountsOrZero,
     Flag,
     Integer,
+    Names,
     NotNegative,
     Positive,
     PositiveNumbers,
@@ -118,6 +119,7 @@ class EngineTrain(AnyTrain):
     compile: Optional[Flag] = Field(False, description="run the networks through `torch.compile`")
     grad_checkpointing: Flag = Field(False, description="recompute blocks in the backward pass: less memory, more time")
     reuse_memory: Flag = Field(True, description="on CPUs: keep freed memory for the next step; faster with large maps")
+    frozen: Optional[Names] = Field(None, description="parts of the network, as `trunk.body`, whose parameters stay as they are")
     grad_clip: Optional[Positive] = Field(None, description="largest norm of all gradients of an optimizer; `~`: any")
     accumulation: Count = Field(1, description="batches of `batch_size_per_gpu` whose mean gradient makes a step")
     nonfinite: choice("stop", "skip") = Field("stop", description="at a loss that is no finite number: stop, or skip the step")
@@ -135,6 +137,9 @@ class WNetTrain(EngineTrain):
     """`WNetModel`"""
 
     wnet_opt: Optional[Loss] = Field(None, description="loss of image, parsing map and facial components; needed")
+    true_parsing: Flag = Field(
+        False, description="give the network the true map in place of its estimate: what a better one would be worth"
+    )
 
 
 class PriorTrain(EngineTrain):
@@ -152,13 +157,22 @@ class StartIters(Block):
     gan: Integer = Field(1, description="`gan_opt` for the network")
 
 
-class FaceGANTrain(Adversarial, FaceSRTrain):
+class StagedAdversarial(Adversarial):
+    """`FaceGANModel`, `WNetGANModel`"""
+
+    start_iters: Optional[StartIters] = Field(None, description="when parts of the training begin")
+    scheduler_d: Optional[Scheduler] = Field(None, description="course of the discriminator's rate; `scheduler` where not given")
+
+
+class FaceGANTrain(StagedAdversarial, FaceSRTrain):
     """`FaceGANModel`"""
 
     wavelet_opt: Optional[Loss] = Field(None, description="WIPA's loss of wavelet coefficients; for networks that predict them")
     identity_opt: Optional[Loss] = Field(None, description="loss of identity vectors")
-    start_iters: Optional[StartIters] = Field(None, description="when parts of the training begin")
-    scheduler_d: Optional[Scheduler] = Field(None, description="course of the discriminator's rate; `scheduler` where not given")
+
+
+class WNetGANTrain(StagedAdversarial, WNetTrain):
+    """`WNetGANModel`"""
 
 
 class OpenTrain(AnyTrain, OpenBlock):
@@ -171,4 +185,5 @@ class OpenTrain(AnyTrain, OpenBlock):
 OF_MODEL: dict[str, type[AnyTrain]] = {
     "SRModel": PixelTrain, "SwinIRModel": PixelTrain, "SRGANModel": GANTrain, "ESRGANModel": GANTrain,
     "FaceSRModel": FaceSRTrain, "WNetModel": WNetTrain, "PriorFaceSRModel": PriorTrain, "FaceGANModel": FaceGANTrain,
+    "WNetGANModel": WNetGANTrain,
 }  # fmt: skip

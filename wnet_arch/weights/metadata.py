@@ -2,7 +2,8 @@
 
 Metadata are texts: ``network_g`` (that block of an option file, as JSON) and ``scale``, without which the file cannot be built by
 itself; ``training_set``, ``iterations`` and ``seed``, which every table prints; and what else the model card has. Where the tensors
-are too many for one file, ``continued_in`` names the others, which lie beside it, with their SHA-256 (JSON).
+are too many for one file, ``continued_in`` names the others, which lie beside it, with their SHA-256 (JSON). So it does in the file
+of a variant, which holds the tensors that differ from those of another network.
 """
 
 from __future__ import annotations

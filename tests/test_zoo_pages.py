@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_set
 from PIL import Image
 
+from wnet_arch import create_network
 from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import bicubic
+from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 from wnet_arch.metrics import protocols
@@ -71,6 +74,35 @@ def test_the_ablation_goes_on_keeps_our_words_and_refuses_other_options(tmp_path
 
     with pytest.raises(SystemExit, match="is of a run with other options; give the same, or another --out"):
         call(20, "A")
+
+
+def test_the_ablation_gives_the_true_map_and_trains_pyramids_for_equal_times(tmp_path, faces, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    ablation, page, out = load("ablation"), tmp_path / "page.md", tmp_path / "runs"
+    arguments = ["--images", 10, "--seeds", 3, "--experiments", ablation.GIVEN, "--data", faces, "--val", faces, "--batch", 1]
+    arguments += ["--page", page, "--out", out, "--network-option", "peak=2", "num_feat=8", "--minutes", 0.2]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
+    monkeypatch.setattr(ablation, "PEAKS", (1,))
+    ablation.main()
+    plan = json.loads((out / "peak1_seed3" / "plan.json").read_text())
+    assert plan["iterations"] == int(0.2 * 60 * 0.9 / plan["seconds"]) >= 10
+    kept = {name: json.loads((out / f"{name}_seed3" / "measured.json").read_text()) for name in ("H_true_map", "peak1")}
+    assert [one["options"]["network_g"]["peak"] for one in kept.values()] == [2, 1]
+    assert kept["peak1"]["options"]["train"]["total_iter"] == plan["iterations"]
+    text = page.read_text(encoding="utf-8")
+    assert f"| 1 | {plan['iterations']:,} | 1 | {np.mean(kept['peak1']['values'], 0)[0]:.2f} |" in text
+    assert f"| H, true map given | ✓ | ✓ | ✓ | 1 | {np.mean(kept['H_true_map']['values'], 0)[0]:.2f} |" in text
+
+    test_set = open_set(str(faces), "faces", [4])
+    state = read_state_dict(str(out / "H_true_map_seed3" / "experiments" / "run" / "models" / "net_g_latest.pth"))
+    net = create_network("WNet", 4, num_feat=8, peak=2).eval()
+    net.load_state_dict(state)
+    key = test_set.keys[0]
+    skin = torch.from_numpy(test_set.labels(key) == labels.SKIN).float().expand(1, 3, -1, -1)
+    lq = torch.from_numpy(test_set.lr(key, 4)).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        sr = net(lq, parsing=skin)[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert kept["H_true_map"]["values"][0][0] == pytest.approx(protocols.get("dic").psnr(sr, test_set.hr(key), 4))
 
 
 @pytest.fixture(scope="module")

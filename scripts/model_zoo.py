@@ -23,6 +23,8 @@ from wnet_arch.benchmark.networks import open_one
 from wnet_arch.weights import metadata, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The picture of PSNR against LPIPS, below the repository's root.
+CURVE = "docs/psnr_lpips.png"
 #: Of a card, and of the table at the beginning: column, and where a number belongs.
 CARD = ("psnr_dic", "ssim_dic", "psnr_rgb", "ssim_rgb", "lpips", "landmark_distance", "identity", "parsing_iou")
 
@@ -96,6 +98,8 @@ def main() -> int:
     command = shlex.join(["python", "scripts/model_zoo.py", *sys.argv[1:]])
     found, _ = benchmark(options, command)
     report.write(found, args.out, options.report_faces)
+    if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
+        draw_curve(found, args.write / CURVE)
     results.write_text(args.write / "MODEL_ZOO.md", document(found, names, command))
     for name in names:
         card = shipped.path(name).with_name(f"{name}.md")
@@ -127,7 +131,34 @@ def document(found: results.Results, names: list[str], command: str) -> str:
         )  # fmt: skip
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
     preface = PREFACE.format(command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces)
+    if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
+        preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"
     return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
+
+
+def draw_curve(found: results.Results, path: Path) -> None:
+    """PSNR against LPIPS of the first set, a panel for each scale; WNetLite and its variants are joined by a line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    set_name, scales = found.sets[0].name, sorted({network.scale for network in found.networks})
+    figure, panels = plt.subplots(1, len(scales), figsize=(4.6 * len(scales), 3.6), squeeze=False, layout="constrained")
+    for panel, scale in zip(panels[0], scales):
+        points = {n.name: [found.score(set_name, scale, n.name, c).mean for c in ("psnr_dic", "lpips")] for n in found.at(scale)}
+        ours = sorted((point for name, point in points.items() if name.lower().replace("_", "").startswith("wnetlite")), reverse=True)
+        panel.plot(*zip(*ours), color="tab:blue", linewidth=1, zorder=1)
+        for name, (psnr, lpips) in points.items():
+            panel.scatter(psnr, lpips, color="tab:blue" if [psnr, lpips] in ours else "tab:gray", zorder=2)
+            panel.annotate(name, (psnr, lpips), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        panel.margins(x=0.25, y=0.15)
+        panel.set(title=f"{set_name}, x{scale}", xlabel="PSNR dic, dB (more is better)", ylabel="LPIPS (less is better)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
+    plt.close(figure)
+    part.replace(path)
 
 
 def own_files(name: str) -> tuple[list[Path], list[Path]]:

@@ -429,8 +429,9 @@ def test_what_wnet_lacks_against_a_discriminator_is_named(tmp_path, vgg_file, ch
         build_model(wnet_gan_options(tmp_path, vgg_file, **changes))
 
 
-def test_the_sharp_option_file_is_fine(face_set, vgg_file):
-    opt = options.load(str(BASELINES.parent / "wnetlite_sharp_x8.yml"))
+@pytest.mark.parametrize("name", ["wnetlite_sharp_x8", "wnetlite_key_x8"])
+def test_option_files_of_variants_are_fine(name, face_set, vgg_file):
+    opt = options.load(str(BASELINES.parent / f"{name}.yml"))
     for phase in ("train", "val"):
         opt["datasets"][phase]["dataroot"] = str(face_set)
     opt["train"]["wnet_opt"]["vgg"] = vgg_file

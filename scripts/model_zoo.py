@@ -51,9 +51,15 @@ The landmarks and identity of an SR face are measured at the place where dlib fi
 are counted beside the number. celeba_val has the frame of the training faces. Faces of helen_train are cropped wider (1.8 times the
 box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
 frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was chosen
-on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests. `wnet_lite_x4` is WNetLite's
-earlier form, with fewer channels and an offset for every place of the aligned face, which made faces framed
-otherwise worse (docs/networks.md).
+on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests.
+{variants}"""
+
+VARIANTS = """
+{names} went on from WNetLite with other losses
+(options/wnetlite_key_x8.yml, options/wnetlite_sharp_x8.yml): of its key components, with
+two weights, and against a discriminator. They trade PSNR for what looks sharp, as the picture shows: `wnet restore --quality sharp`
+takes the last, `faithful`, the default, takes WNetLite itself. Their losses measure features of VGG-19, and LPIPS those of
+AlexNet, which is near to it, so LPIPS is kind to them. What they draw is less certain than what WNetLite draws.
 """
 
 CARD_TEXT = """# {title}
@@ -130,10 +136,17 @@ def document(found: results.Results, names: list[str], command: str) -> str:
              f"{int(about['iterations']):,}", about["seed"], f"{record.parameters:,}", f"{record.macs / 1e9:.2f}", *cells]
         )  # fmt: skip
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
-    preface = PREFACE.format(command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces)
+    preface = PREFACE.format(
+        command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names)
+    )
     if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
         preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"
     return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
+
+
+def about_variants(names: list[str]) -> str:
+    variants = [f"`{name}`" for name in names if own_files(name)[1]]
+    return VARIANTS.format(names=" and ".join(filter(None, (", ".join(variants[:-1]), variants[-1])))) if variants else ""
 
 
 def draw_curve(found: results.Results, path: Path) -> None:
@@ -147,7 +160,9 @@ def draw_curve(found: results.Results, path: Path) -> None:
     figure, panels = plt.subplots(1, len(scales), figsize=(4.6 * len(scales), 3.6), squeeze=False, layout="constrained")
     for panel, scale in zip(panels[0], scales):
         points = {n.name: [found.score(set_name, scale, n.name, c).mean for c in ("psnr_dic", "lpips")] for n in found.at(scale)}
-        ours = sorted((point for name, point in points.items() if name.lower().replace("_", "").startswith("wnetlite")), reverse=True)
+        ours = sorted(
+            (point for name, point in points.items() if name.lower().replace("_", "").startswith("wnetlite")), reverse=True
+        )
         panel.plot(*zip(*ours), color="tab:blue", linewidth=1, zorder=1)
         for name, (psnr, lpips) in points.items():
             panel.scatter(psnr, lpips, color="tab:blue" if [psnr, lpips] in ours else "tab:gray", zorder=2)
@@ -193,6 +208,8 @@ def model_card(found: results.Results, name: str, command: str) -> str:
         ["hardware", f"{about['hardware']}, torch {about['torch']}"],
         ["terms", f"{about['licence']} as far as it is ours; {about['terms']}"],
     ]
+    if "note" in about:
+        facts.append(["note", about["note"]])
     columns = [c for c in found.columns if c.id in CARD]
     rows = [[s.name, *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns)] for s in found.sets]
     numbers = tables.table(["set", *(f"{c.title} {c.protocol}".strip() for c in columns)], rows)

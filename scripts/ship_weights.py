@@ -127,6 +127,7 @@ def main() -> int:
     parser.add_argument("--faces", type=int, default=100)
     parser.add_argument("--which", choices=("better", "last", "average"), default="better", help="weights (default: better)")
     parser.add_argument("--on", metavar="NAME", choices=shipped.names(), help="shipped network that the training went on from")
+    parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
     parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
     args = parser.parse_args()
     opt, found = finished(args.run)
@@ -143,7 +144,9 @@ def main() -> int:
     print(f"{which} in half precision {half:.4f} dB")
     if abs(values[which] - half) < HALF:
         state = halved(state)
-    known, base = facts(opt, which, args.hardware), {}
+    known = facts(opt, which, args.hardware)
+    if args.note:
+        known["note"] = args.note
     if args.on:
         base = shared(state, args.on)
         known["recipe"] += f"; went on from {args.on}"

@@ -33,6 +33,7 @@ from wnet_arch.benchmark.sources import Source, bicubic
 from wnet_arch.benchmark.tables import table
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
+from wnet_arch.weights import metadata, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Groups smaller than this are left out: their means say nothing.
@@ -45,7 +46,7 @@ INTRODUCTION = """# Where the networks fail
 
 `{command}`
 wrote this page: {sets}. Nothing was trained or chosen by these tables. The networks are those of
-[MODEL_ZOO.md](../MODEL_ZOO.md), and so are metrics and protocol (`dic`).
+[MODEL_ZOO.md](../MODEL_ZOO.md), without variants trained on from one of them, and so are metrics and protocol (`dic`).
 
 Groups come from the set's parsing maps (those of our own parser, which errs now and then) and from simple statistics of the HR
 face. **Skin tone is measured from pixels, as the individual typology angle of the median skin colour: light and white balance of
@@ -199,9 +200,17 @@ def changed_table(test_set: TestSet, scale: int, nets: dict[str, Source], faces:
 
 
 def networks(scale: int) -> dict[str, Source]:
-    """Bicubic and what ships for the scale, by the benchmark's names."""
-    found = [bicubic(scale), *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}"))]
+    """Bicubic and what ships for the scale, by the benchmark's names; without variants."""
+    found = [
+        bicubic(scale),
+        *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}") and not variant(name)),
+    ]
     return {source.name: source for source in found}
+
+
+def variant(name: str) -> bool:
+    """Whether a shipped network is another one that was trained further: its file takes the rest from the other's."""
+    return any(file.stem.partition("-")[0] != name for file in metadata.continuations(shipped.path(name)))
 
 
 def document(args: argparse.Namespace) -> str:

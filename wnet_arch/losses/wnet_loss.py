@@ -12,6 +12,7 @@ from torch import nn
 from wnet_arch.archs.layers import full_precision
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.labels import COMPONENTS, SKIN, UNKNOWN
+from wnet_arch.losses.shifting import random_crop
 from wnet_arch.losses.vgg import VGG19Features
 
 
@@ -79,6 +80,7 @@ class WNetLoss(nn.Module):
             ``"features"``, of the whole images, whose squared distance is then averaged over the region: VGG-19 runs once.
         image_weight: weight of the same distance over the whole image, which the paper does not have: for training that is to
             look sharp everywhere.
+        shift: rows and columns that are cut off at random sides before VGG-19, see :func:`~wnet_arch.losses.shifting.random_crop`.
         vgg_precision: see :class:`~wnet_arch.losses.vgg.VGG19Features`.
 
     Raises:
@@ -100,6 +102,7 @@ class WNetLoss(nn.Module):
         masked: str = "images",
         image_weight: float = 0.0,
         vgg_precision: str = "fp32",
+        shift: int = 0,
     ):
         super().__init__()
         if pixel_criterion not in ("mse", "l1"):
@@ -113,7 +116,9 @@ class WNetLoss(nn.Module):
             raise UsageError(f"WNetLoss: masked is 'images' or 'features', not {masked!r}")
         if image_weight and not vgg:
             raise UsageError("WNetLoss: image_weight needs vgg")
-        self.masked, self.image_weight = masked, image_weight
+        if isinstance(shift, bool) or not isinstance(shift, int) or shift < 0:
+            raise UsageError(f"WNetLoss: shift is a number of pixels, not {shift!r}")
+        self.masked, self.image_weight, self.shift = masked, image_weight, shift
         self.pixel_weight, self.parsing_weight, self.key_weight = pixel_weight, parsing_weight, key_weight
         self.parsing_target, self.scale = parsing_target, scale
         self.perceptual_weight = perceptual_weight
@@ -165,7 +170,7 @@ class WNetLoss(nn.Module):
             weights["l_per"] = self.image_weight
             regions.append(torch.ones_like(sr[:, :1]))
         measure = self.distances_of_masked_images if self.masked == "images" else self.distances_of_masked_features
-        distances = measure(sr, gt, torch.stack(regions))
+        distances = measure(*random_crop(self.shift, sr, gt, torch.stack(regions)))
         return OrderedDict((name, weight * distance) for (name, weight), distance in zip(weights.items(), distances))
 
     def distances_of_masked_features(self, sr: torch.Tensor, gt: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
 
+from wnet_arch.losses.shifting import random_crop
 from wnet_arch.models.face_gan_model import FaceGANModel
 from wnet_arch.models.wnet_model import WNetModel
 
@@ -16,6 +19,8 @@ class WNetGANModel(WNetModel, FaceGANModel):
 
     Options of the adversarial part are those of :class:`~wnet_arch.models.face_gan_model.FaceGANModel`, but for its content
     losses, whose place W-Net's loss takes. With ``image_weight`` above 0, that has a perceptual term of the whole image.
+    ``train.gan_shift``: pixels that are cut off at random sides before the discriminator, see
+    :func:`~wnet_arch.losses.shifting.random_crop`; for one that takes images of any size.
     """
 
     @staticmethod
@@ -27,6 +32,12 @@ class WNetGANModel(WNetModel, FaceGANModel):
     def init_losses(self) -> None:
         WNetModel.init_losses(self)
         self.init_adversarial_loss()
+
+    def run(self, net: nn.Module, *inputs: torch.Tensor, **options):
+        """As every model; the discriminator sees random crops."""
+        if net is self.net_d:
+            inputs = random_crop(self.opt["train"].get("gan_shift", 0), *inputs)
+        return super().run(net, *inputs, **options)
 
     def compute_losses(self) -> OrderedDict:
         """W-Net's terms, each of the generator's: ``l_g_pix``, ``l_g_parsing``, ..."""

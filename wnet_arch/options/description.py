@@ -34,7 +34,7 @@ SECTIONS: tuple[tuple[str, tuple[type[Block], ...]], ...] = (
     ("`path`", (blocks.Paths,)),
     ("`train`", (training.AnyTrain, training.EngineTrain, training.FaceSRTrain, training.WNetTrain, training.PriorTrain,
                  training.PixelTrain, training.Adversarial, training.StagedAdversarial, training.FaceGANTrain,
-                 training.GANTrain)),
+                 training.WNetGANTrain, training.GANTrain)),
     ("`train.start_iters`", (training.StartIters,)),
     ("`train.*_opt`", (training.Loss,)),
     ("`train.optim_g`, `train.optim_d`", (training.Optimizer,)),

@@ -174,6 +174,8 @@ class FaceGANTrain(StagedAdversarial, FaceSRTrain):
 class WNetGANTrain(StagedAdversarial, WNetTrain):
     """`WNetGANModel`"""
 
+    gan_shift: CountOrZero = Field(0, description="pixels that are cut off at random sides before the discriminator")
+
 
 class OpenTrain(AnyTrain, OpenBlock):
     """`train` of a model that nobody here knows."""

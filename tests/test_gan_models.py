@@ -416,6 +416,16 @@ def test_wnet_against_a_discriminator_continues_where_it_was_saved(tmp_path, lab
     assert equal(weights(model.net_d), weights(again.net_d))
 
 
+def test_the_discriminator_sees_crops_and_the_loss_the_whole_face(tmp_path, labelled, vgg_file):
+    torch.manual_seed(0)
+    model = build_model(wnet_gan_options(tmp_path, vgg_file, gan_shift=16))
+    sizes = []
+    model.net_d.register_forward_pre_hook(lambda net, inputs: sizes.append(tuple(inputs[0].shape[-2:])))
+    train(model, labelled, 1)
+    assert set(sizes) == {(48, 48)}
+    assert model.output.shape[-2:] == (64, 64)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -11,6 +11,7 @@ from PIL import Image
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.faces import labels
 from wnet_arch.losses import WNetLoss, build_loss
+from wnet_arch.losses.shifting import random_crop
 from wnet_arch.losses.vgg import VGG19Features
 from wnet_arch.losses.wnet_loss import component_masks, skin_target
 
@@ -219,3 +220,27 @@ def test_bfloat16_features_are_right_to_two_digits_and_say_what_they_are(batch, 
 def test_what_the_loss_cannot_do_is_said(options, said, vgg_file):
     with pytest.raises(UsageError, match=said):
         WNetLoss(**{"vgg": vgg_file, **options})
+
+
+def test_vgg_sees_images_and_masks_cut_alike(batch, vgg_file):
+    sr, _, gt, label = batch
+    options = {"vgg": vgg_file, "layer_weights": {"conv1_2": 1.0}, "image_weight": 1.0, "masked": "features"}
+    loss = WNetLoss(**options, shift=8)
+    torch.manual_seed(3)
+    terms = loss(*batch)
+    torch.manual_seed(3)
+    top, left = torch.randint(9, (2,)).tolist()
+    part = (..., slice(top, top + 24), slice(left, left + 24))
+    assert (top, left) not in ((0, 0), (8, 8))
+    cut = WNetLoss(**options)(sr[part], sr[part], gt[part], label[part])
+    assert {name: terms[name].item() for name in cut if name.endswith("_per")} == pytest.approx(
+        {name: term.item() for name, term in cut.items() if name.endswith("_per")}
+    )
+    assert terms["l_pix"] == WNetLoss(vgg=None)(*batch)["l_pix"]  # of the whole image
+    a, b = random_crop(8, torch.arange(1024.0).view(32, 32), torch.arange(1024.0).view(1, 32, 32))
+    assert torch.equal(a, b[0])
+    places = {random_crop(1, torch.arange(9.0).view(3, 3))[0][0, 0].item() for _ in range(200)}
+    assert places == {0, 1, 3, 4}
+    assert random_crop(0, sr)[0] is sr
+    with pytest.raises(UsageError, match="shift is a number of pixels, not -1"):
+        WNetLoss(vgg=None, shift=-1)

@@ -748,5 +748,5 @@ def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none
     assert not FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10)).notes
 
     monkeypatch.setitem(networks.QUALITIES, "sharp", ("gone", "wnet_lite"))
-    with pytest.raises(WeightsError, match="--quality sharp: its networks are not in this package"):
+    with pytest.raises(WeightsError, match="--quality sharp: no network for it ships"):
         networks.open_networks(None, [], quality="sharp")

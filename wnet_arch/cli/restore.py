@@ -24,7 +24,6 @@ exit codes: 0 done, 1 a photo failed (the others are done), 2 wrong arguments, 3
 
 examples:
   wnet restore group.jpg -o restored
-  wnet restore group.jpg --quality sharp -o sharp
   wnet restore photos more/party.png --recursive --sheet --json -o restored
   wnet restore photos --weights experiments/wnet_x8 experiments/wnet_x4 -o restored
   wnet restore aligned --face-only -o faces
@@ -43,8 +42,8 @@ def add_parser(subparsers) -> None:
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, or folders of photos")
     add("-o", "--out", required=True, metavar="OUT", help="folder for the results")
-    add("--quality", choices=("faithful", "sharp"),
-        help="faithful: as near to the true face as shipped networks come (default); sharp: more detail, less certain")  # fmt: skip
+    add("--quality", choices=("faithful", "sharp"), help="faithful (default): as near to the true face as the networks come; "
+        "sharp: more detail, less certain (no network for it ships yet)")  # fmt: skip
     add("--network", metavar="NAME", help="instead, a shipped network by its name, or Bicubic")
     add("--weights", nargs="+", default=[], metavar="FILE",
         help="your own: runs, .pth, .safetensors or .onnx files, one for each scale, [LABEL=]WHAT[@OPTIONS.yml]")  # fmt: skip

@@ -160,7 +160,7 @@ def _of_quality(quality: str) -> list[Path]:
         raise UsageError(f"--quality: '{quality}' is none{did_you_mean(quality, QUALITIES)}")
     there, wanted = shipped.names(), QUALITIES[quality]
     if not any(name.startswith(f"{wanted[0]}_x") for name in there):
-        raise WeightsError(f"--quality {quality}: its networks are not in this package: install wnet-fsr again")
+        raise WeightsError(f"--quality {quality}: no network for it ships yet; --weights takes one of your own")
     found = [next((name for base in wanted if (name := f"{base}_x{scale}") in there), None) for scale in SCALES]
     return [shipped.path(name) for name in found if name]
 

@@ -97,7 +97,7 @@ class FaceRestorer:
         smallest: side in pixels of the smallest face to look for; see :func:`wnet_arch.restore.search.find_faces`.
         offline: folder with the detector's weights; nothing is downloaded.
         quality: which shipped networks, unless one is named: ``faithful`` (default), as near to the true face as they come, or
-            ``sharp``, with more detail that is less certain.
+            ``sharp``, with more detail that is less certain (none ships yet).
 
     Raises:
         UsageError: an argument is wrong.

@@ -150,7 +150,7 @@ def about_variants(names: list[str]) -> str:
 
 
 def draw_curve(found: results.Results, path: Path) -> None:
-    """PSNR against LPIPS of the first set, a panel for each scale; WNetLite and its variants are joined by a line."""
+    """PSNR against LPIPS of the first set, a panel for each scale, without bicubic enlargement, which is far from all networks."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -159,15 +159,19 @@ def draw_curve(found: results.Results, path: Path) -> None:
     set_name, scales = found.sets[0].name, sorted({network.scale for network in found.networks})
     figure, panels = plt.subplots(1, len(scales), figsize=(4.6 * len(scales), 3.6), squeeze=False, layout="constrained")
     for panel, scale in zip(panels[0], scales):
-        points = {n.name: [found.score(set_name, scale, n.name, c).mean for c in ("psnr_dic", "lpips")] for n in found.at(scale)}
+        points = {
+            n.name: [found.score(set_name, scale, n.name, c).mean for c in ("psnr_dic", "lpips")]
+            for n in found.at(scale)
+            if n.parameters
+        }
         ours = sorted(
             (point for name, point in points.items() if name.lower().replace("_", "").startswith("wnetlite")), reverse=True
         )
         panel.plot(*zip(*ours), color="tab:blue", linewidth=1, zorder=1)
         for name, (psnr, lpips) in points.items():
             panel.scatter(psnr, lpips, color="tab:blue" if [psnr, lpips] in ours else "tab:gray", zorder=2)
-            panel.annotate(name, (psnr, lpips), xytext=(5, 4), textcoords="offset points", fontsize=8)
-        panel.margins(x=0.25, y=0.15)
+            panel.annotate(name, (psnr, lpips), xytext=(0, 6), textcoords="offset points", fontsize=8, ha="center")
+        panel.margins(x=0.25, y=0.2)
         panel.set(title=f"{set_name}, x{scale}", xlabel="PSNR dic, dB (more is better)", ylabel="LPIPS (less is better)")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

@@ -57,8 +57,9 @@ on the first 200 faces of both sets (docs/networks.md): they are development set
 VARIANTS = """
 {names} went on from WNetLite with other losses
 (options/wnetlite_key_x8.yml, options/wnetlite_sharp_x8.yml): of its key components, with
-two weights, and against a discriminator. They trade PSNR for what looks sharp, as the picture shows. Their losses measure features of VGG-19, and LPIPS those of
-AlexNet, which is near to it, so LPIPS is kind to them. What they draw is less certain than what WNetLite draws.
+two weights, and against a discriminator. They trade PSNR for what looks sharp, as the picture shows. Their losses
+measure features of VGG-19, and LPIPS those of AlexNet, which is near to it, so LPIPS is kind to them.
+What they draw is less certain than what WNetLite draws.
 """
 
 CARD_TEXT = """# {title}

@@ -180,6 +180,8 @@ def test_frozen_parts_stay_as_they_are_and_all_else_learns(tmp_path, batch):
     train(model, batch, 2)
     frozen = {name for name, value in model.net_g.named_parameters() if torch.equal(value, before[name])}
     assert frozen == {name for name in before if name.startswith("trunk.parsing.") or name == "trunk.to_rgb.bias"}
+    average = dict(model.net_g_ema.named_parameters())
+    assert all(torch.equal(average[name], before[name]) for name in frozen)
 
 
 @pytest.mark.parametrize(

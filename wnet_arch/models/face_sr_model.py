@@ -220,6 +220,8 @@ class FaceSRModel(SRModel):
         for name, averaged in self.net_g_ema.named_parameters():
             if current[name].requires_grad:
                 averaged.mul_(decay).add_(current[name], alpha=1 - decay)
+            else:  # frozen: the same to the last bit
+                averaged.copy_(current[name])
         buffers = dict(net.named_buffers())
         for name, buffer in self.net_g_ema.named_buffers():
             buffer.copy_(buffers[name])

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from train_zoo import OPTIONS, RATE, key_value, plan, recipe, run, set_option
+from train_zoo import OPTIONS, RATE, key_value, plan, recipe, run
 
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
@@ -43,11 +43,11 @@ ROOT = OPTIONS.parent
 SCALE = 4
 #: What is not in the paper: H, whose parsing map nothing compares with the true one; and H which is given the true one.
 UNSUPERVISED, GIVEN = "H, map not supervised", "H, true map given"
-#: Experiments, and what changes in the option file.
+#: Experiments, and what changes in the option file, as for --force_yml.
 CHANGES = {
-    **{name: {} for name in TABLE_3},
-    UNSUPERVISED: {"train.wnet_opt.parsing_weight": 0},
-    GIVEN: {"train.true_parsing": True},
+    **dict.fromkeys(TABLE_3, ()),
+    UNSUPERVISED: ("train:wnet_opt:parsing_weight=0",),
+    GIVEN: ("train:true_parsing=true",),
 }
 EXPERIMENTS = tuple(CHANGES)
 PEAKS = (1, 2, 4, 8)
@@ -89,9 +89,7 @@ def planned(args: argparse.Namespace, experiment: str, seed: int) -> dict:
     args.seed = seed
     opt = recipe(args, opt, args.images // args.batch)
     opt["train"]["wnet_opt"]["vgg"] = args.vgg
-    for key, value in CHANGES[experiment].items():
-        set_option(opt, key, value)
-    return opt
+    return options.override(opt, CHANGES[experiment])
 
 
 def measure(args: argparse.Namespace, experiment: str, seed: int) -> list[list[float]]:
@@ -223,7 +221,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs (default: ablation)")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "ablation.md")
     args = parser.parse_args()
-    args.validations, args.option = 1, []
+    args.validations, args.force_yml = 1, []
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:
         sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")

@@ -52,14 +52,6 @@ are counted beside the number. celeba_val has the frame of the training faces. F
 box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
 frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was chosen
 on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests.
-{variants}"""
-
-VARIANTS = """
-{names} went on from WNetLite with other losses
-(options/wnetlite_key_x8.yml, options/wnetlite_sharp_x8.yml): of its key components, with
-two weights, and against a discriminator. They trade PSNR for what looks sharp, as the picture shows. Their losses
-measure features of VGG-19, and LPIPS those of AlexNet, which is near to it, so LPIPS is kind to them.
-What they draw is less certain than what WNetLite draws.
 """
 
 CARD_TEXT = """# {title}
@@ -136,17 +128,10 @@ def document(found: results.Results, names: list[str], command: str) -> str:
              f"{int(about['iterations']):,}", about["seed"], f"{record.parameters:,}", f"{record.macs / 1e9:.2f}", *cells]
         )  # fmt: skip
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
-    preface = PREFACE.format(
-        command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names)
-    )
+    preface = PREFACE.format(command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces)
     if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
         preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"
     return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
-
-
-def about_variants(names: list[str]) -> str:
-    variants = [f"`{name}`" for name in names if own_files(name)[1]]
-    return VARIANTS.format(names=" and ".join(filter(None, (", ".join(variants[:-1]), variants[-1])))) if variants else ""
 
 
 def draw_curve(found: results.Results, path: Path) -> None:
@@ -180,16 +165,8 @@ def draw_curve(found: results.Results, path: Path) -> None:
     part.replace(path)
 
 
-def own_files(name: str) -> tuple[list[Path], list[Path]]:
-    """The files of a network, and those of another from which it takes the rest of its tensors."""
-    path = shipped.path(name)
-    files = [path, *metadata.continuations(path)]
-    own = [file for file in files if file.stem.partition("-")[0] == name]
-    return own, [file for file in files if file not in own]
-
-
 def size(name: str) -> str:
-    own, others = own_files(name)
+    own, others = shipped.files(name)
     text = f"{sum(file.stat().st_size for file in own) / 1e6:.1f} MB"
     return f"{text}, rest of {others[0].stem}" if others else text
 
@@ -199,7 +176,7 @@ def model_card(found: results.Results, name: str, command: str) -> str:
     path, source = shipped.path(name), open_one(name, None)
     about = metadata.texts(path)
     record = next(n for n in found.at(source.scale) if n.name == source.name)
-    own, others = own_files(name)
+    own, others = shipped.files(name)
     files = "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in own)
     if others:
         files += f"; all else from those of {others[0].stem}"

@@ -151,7 +151,7 @@ def main() -> int:
         base = shared(state, args.on)
         known["recipe"] += f"; went on from {args.on}"
         state = {name: value for name, value in state.items() if name not in base}
-        known[metadata.CONTINUED] = json.dumps(files_of(args.on))
+        known[metadata.CONTINUED] = hashes(args.on)
     write(state, known, MANIFEST.with_name(f"{args.name}.safetensors"), args.name)
     return 0
 
@@ -168,10 +168,9 @@ def shared(state: dict, name: str) -> set[str]:
     return same
 
 
-def files_of(name: str) -> dict[str, str]:
-    """The files of a shipped network and their SHA-256."""
-    path = shipped.path(name)
-    return {file.name: sha256_file(file) for file in (path, *metadata.continuations(path))}
+def hashes(name: str) -> str:
+    """The files of a shipped network and their SHA-256, as ``continued_in`` has them."""
+    return json.dumps({file.name: sha256_file(file) for part in shipped.files(name) for file in part})
 
 
 def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> None:

@@ -8,7 +8,7 @@ together), mirroring, Adam 5e-4 falling to 1e-6 along a cosine after a short war
 average of 0.999, bf16, one seed. With --minutes the pace
 of the first iterations decides how many there will be, so that the learning rate ends at its end; that number is kept in
 OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Files with a discriminator keep the rates that
-they name, unless --lr gives one. --name makes variants of one network: with --option train.wnet_opt.key_weight=0.5, for instance.
+they name, unless --lr gives one. --name makes variants of one network: with --force_yml train:wnet_opt:key_weight=0.5, say.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 
 from wnet_arch import options
+from wnet_arch.errors import UsageError
 
 OPTIONS = Path(__file__).resolve().parents[1] / "options"
 #: Iterations that measure the pace, and those of them that do not count.
@@ -59,8 +60,7 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
         for key in ("optim_g", "optim_d")[: 2 if opt.get("network_d") else 1]:
             train[key] = {"type": "Adam", "lr": args.lr or RATE, "betas": [0.9, 0.99]}
     opt["network_g"].update(args.network_option)
-    for key, value in args.option:
-        set_option(opt, key, value)
+    opt = options.override(opt, args.force_yml)
     opt["val"].update(val_freq=max(1, iterations // args.validations), pbar=False, keep_best="psnr")
     opt["logger"].update(print_freq=10, save_checkpoint_freq=max(1, min(500, iterations // 20)), keep_last=2, use_tb_logger=False)
     opt["manual_seed"] = args.seed
@@ -108,16 +108,6 @@ def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, w
     return result
 
 
-def set_option(opt: dict, key: str, value: object) -> None:
-    """``opt["a"]["b"] = value`` for ``a.b``; there must be an ``a``."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        opt = opt.get(parent)
-        if not isinstance(opt, dict):
-            sys.exit(f"--option {key}: the option file has no block '{parent}'")
-    opt[last] = value
-
-
 def key_value(text: str) -> tuple[str, object]:
     import yaml
 
@@ -142,9 +132,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="loader processes")
     parser.add_argument("--validations", type=int, default=4, help="how often to validate (default: 4 times)")
     parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
-    parser.add_argument(
-        "--option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. train.wnet_opt.key_weight=0.5"
-    )
+    parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`, applied last")
     parser.add_argument("--name", help="of the run (default: that of the option file)")
     parser.add_argument("--out", type=Path, default=Path("zoo"))
     args = parser.parse_args()
@@ -152,7 +140,10 @@ def main() -> int:
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:
         sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
-    recipe(args, options.load(str(file)), PACE)  # options that it does not have are said before there is a folder
+    try:
+        recipe(args, options.load(str(file)), PACE)  # options that it does not have are said before there is a folder
+    except UsageError as error:
+        sys.exit(str(error))
     name = args.name or file.stem
     folder = args.out / name
     folder.mkdir(parents=True, exist_ok=True)

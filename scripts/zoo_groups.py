@@ -33,7 +33,7 @@ from wnet_arch.benchmark.sources import Source, bicubic
 from wnet_arch.benchmark.tables import table
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
-from wnet_arch.weights import metadata, shipped
+from wnet_arch.weights import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Groups smaller than this are left out: their means say nothing.
@@ -203,14 +203,9 @@ def networks(scale: int) -> dict[str, Source]:
     """Bicubic and what ships for the scale, by the benchmark's names; without variants."""
     found = [
         bicubic(scale),
-        *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}") and not variant(name)),
+        *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}") and not shipped.files(name)[1]),
     ]
     return {source.name: source for source in found}
-
-
-def variant(name: str) -> bool:
-    """Whether a shipped network is another one that was trained further: its file takes the rest from the other's."""
-    return any(file.stem.partition("-")[0] != name for file in metadata.continuations(shipped.path(name)))
 
 
 def document(args: argparse.Namespace) -> str:

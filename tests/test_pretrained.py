@@ -103,7 +103,7 @@ def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship
     state = {**read_state_dict("wnet_lite_x8"), "trunk.to_rgb.weight": torch.rand_like(base.trunk.to_rgb.weight)}
     same = ship.shared(state, "wnet_lite_x8")
     assert same == set(state) - {"trunk.to_rgb.weight"}
-    facts = {**FACTS, **metadata.texts(shipped.path("wnet_lite_x8")), metadata.CONTINUED: json.dumps(ship.files_of("wnet_lite_x8"))}
+    facts = {**FACTS, **metadata.texts(shipped.path("wnet_lite_x8")), metadata.CONTINUED: ship.hashes("wnet_lite_x8")}
     own = {key: value for key, value in state.items() if key not in same}
     ship.write(own, facts, entries.MANIFEST.with_name("wnet_lite_sharp_x8.safetensors"), "wnet_lite_sharp_x8")
     entries.load.cache_clear()

@@ -64,7 +64,7 @@ def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp
         "--val",
         str(tmp_path),
     ]
-    arguments += ["--data", str(tmp_path), "--option", "train.wnet_opt.key_weight=0.5", "train.gan_opt.loss_weight=0.1"]
+    arguments += ["--data", str(tmp_path), "--force_yml", "train:wnet_opt:key_weight=0.5", "train:gan_opt:loss_weight=0.1"]
     seen = {}
 
     def run(opt, folder, label):
@@ -101,7 +101,7 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
     ("arguments", "said"),
     [
         (["WNetlight", 8, "--images", 40], "there is no option file for WNetlight x8; networks: "),
-        (["WNetLite", 8, "--images", 40, "--option", "train.wnet.key_weight=1"], "the option file has no block 'wnet'"),
+        (["WNetLite", 8, "--images", 40, "--force_yml", "train:wnet:key_weight=1"], "the options have no 'train:wnet"),
         (["WNetLite", 8, "--images", 40, "--val", "nowhere"], "there is no set nowhere: make it with `wnet prepare`"),
         (["WNetLite", 8, "--minutes", 1, "--images", 40], "not allowed with argument"),
     ],

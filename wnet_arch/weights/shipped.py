@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from wnet_arch.errors import WeightsError, did_you_mean
-from wnet_arch.weights import manager
+from wnet_arch.weights import manager, metadata
 
 
 def names() -> list[str]:
@@ -34,6 +34,18 @@ def path(name: str) -> Path:
         hint = did_you_mean(name, known) if known else "; none ship yet"
         raise WeightsError(f"no shipped network is called '{name}'{hint}")
     return manager.resolve(name)
+
+
+def files(name: str) -> tuple[list[Path], list[Path]]:
+    """The files of a shipped network, verified, and those of another from which a variant takes the rest of its tensors.
+
+    Raises:
+        WeightsError: as :func:`path`, for any of them.
+    """
+    first = path(name)
+    every = [first, *metadata.continuations(first)]
+    own = [file for file in every if file.stem.partition("-")[0] == name]
+    return own, [file for file in every if file not in own]
 
 
 def file_of(text: str) -> str:

@@ -8,7 +8,8 @@ the true one, H that is given the true map, and with --minutes H with pyramids o
 a seed see the same faces in the same order. Measures the last weights on every face of --val (protocol dic). Runs, and what was
 measured, are kept in --out: the same command goes on where it was interrupted, and the page is written whenever a run has
 ended, with what there is. Several such commands may share --out, one for each --seeds or --experiments, on as many cores; the
-whole command then writes the page of all.
+whole command then writes the page of all. The timed runs are made from the first --timed-seeds of the seeds and measured on the
+first --timed-faces faces: the paper's pyramid takes a core seconds for one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from wnet_arch.archs.wnet_arch import PARSING_CHANNELS
 from wnet_arch.benchmark import results, stats
 from wnet_arch.benchmark.paper_numbers import TABLE_3
 from wnet_arch.benchmark.provenance import training_set
-from wnet_arch.benchmark.sets import open_set
+from wnet_arch.benchmark.sets import TestSet, open_set
 from wnet_arch.benchmark.sources import Network, tensor_restorer
 from wnet_arch.benchmark.tables import table
 from wnet_arch.checkpoint import read_state_dict
@@ -73,7 +74,8 @@ TIMED = """
 
 ## The height of the pyramid, at equal time
 
-H, each height trained for {minutes:g} minutes ({seeds}) as above, with as many images as that gave.
+H, each height trained for {minutes:g} minutes ({seeds}, one after the other on the same machine, {threads}) as above,
+with as many images as that gave. Measured on the first {faces:,} faces.
 
 """
 
@@ -107,34 +109,35 @@ def measure_peak(args: argparse.Namespace, peak: int, seed: int) -> tuple[list[l
     timed.seed = seed
     iterations = plan(timed, folder / "base.yml", folder, *PACE)["iterations"]
     timed.images = iterations * args.batch
-    return trained(args, folder, planned(timed, "H", seed), f"peak {peak}, seed {seed}"), timed.images
+    return trained(args, folder, planned(timed, "H", seed), f"peak {peak}, seed {seed}", args.timed_faces), timed.images
 
 
-def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str) -> list[list[float]]:
-    """PSNR and SSIM of every face after the training in a folder."""
+def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str, faces: int | None = None) -> list[list[float]]:
+    """PSNR and SSIM of every face, or of the first ones, after the training in a folder."""
     kept = folder / "measured.json"
     if kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found["options"] != json.loads(json.dumps(opt, default=str)):
             sys.exit(f"{folder} is of a run with other options; give the same, or another --out")
-        return found["values"]
+        if faces is None or faces == len(found["values"]):
+            return found["values"]
     folder.mkdir(parents=True, exist_ok=True)
     log = run(opt, folder, "run")
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(log.parent / "models" / "net_g_latest.pth"), "params"))
-    values = evaluate(net, args.val, label, bool(opt["train"].get("true_parsing")))
+    values = evaluate(net, open_set(args.val, label, [SCALE], faces), bool(opt["train"].get("true_parsing")))
     results.write_text(kept, json.dumps({"options": opt, "values": values}, default=str))
     return values
 
 
-def evaluate(net: torch.nn.Module, path: str, label: str, true_parsing: bool = False) -> list[list[float]]:
-    test_set, protocol, values = open_set(path, Path(path).name, [SCALE]), protocols.get("dic"), []
-    for key in tqdm(test_set.keys, desc=label, unit="face"):
+def evaluate(net: torch.nn.Module, test_set: TestSet, true_parsing: bool = False) -> list[list[float]]:
+    protocol, values = protocols.get("dic"), []
+    for key in tqdm(test_set.keys, desc=test_set.name, unit="face"):
         gt, run_net = test_set.hr(key), net
         if true_parsing:
             skin = skin_target(torch.from_numpy(test_set.labels(key))[None])[0].expand(-1, PARSING_CHANNELS, -1, -1)
             run_net = functools.partial(net, parsing=skin)
-        (sr,) = tensor_restorer(Network(label, SCALE), run_net, "cpu", batch=1)([test_set.lr(key, SCALE, gt)], [key])
+        (sr,) = tensor_restorer(Network(test_set.name, SCALE), run_net, "cpu", batch=1)([test_set.lr(key, SCALE, gt)], [key])
         values.append([protocol.psnr(sr, gt, SCALE), protocol.ssim(sr, gt, SCALE)])
     return values
 
@@ -191,7 +194,11 @@ def page(args: argparse.Namespace, found: dict[str, np.ndarray], peaks: dict[int
     missing = [name for name in EXPERIMENTS if name not in found]
     text += f"\n\nNot yet measured: {'; '.join(missing)}.\n" if missing else "\n"
     if peaks:
-        text += TIMED.format(minutes=args.minutes, seeds=f"{len(args.seeds)} seed{'s' * (len(args.seeds) > 1)}")
+        seeds, faces = (len(peaks[min(peaks)][0]), len(peaks[min(peaks)][0][0]))
+        text += TIMED.format(
+            minutes=args.minutes, seeds=f"{seeds} seed{'s' * (seeds > 1)}", faces=faces,
+            threads=f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}",
+        )  # fmt: skip
         header = ["peak", "images", "seeds", "PSNR, dB", "SSIM", f"to peak {min(peaks)}, dB"]
         text += table(header, timed_rows(peaks), left=1) + "\n"
     return text + conclusions(args)
@@ -214,6 +221,8 @@ def main() -> int:
     parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--minutes", type=float, help="train pyramids of all heights for so long each, as well")
+    parser.add_argument("--timed-seeds", type=int, default=1, metavar="N", help="of those; as many of the first (default: 1)")
+    parser.add_argument("--timed-faces", type=int, default=200, metavar="N", help="that measure those (default: 200)")
     parser.add_argument("--lr", type=float, help=f"(default: {RATE:g})")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--vgg", metavar="WEIGHTS", help="with the VGG terms of equation 26, e.g. vgg19-normalised")
@@ -239,7 +248,8 @@ def main() -> int:
         for experiment in args.experiments:
             found.setdefault(experiment, []).append(measure(args, experiment, seed))
             write()
-        for peak in PEAKS if args.minutes else ():
+    for seed in args.seeds[: args.timed_seeds] if args.minutes else ():
+        for peak in PEAKS:
             for kept, new in zip(peaks.setdefault(peak, ([], [])), measure_peak(args, peak, seed)):
                 kept.append(new)
             write()

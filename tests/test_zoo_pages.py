@@ -81,6 +81,7 @@ def test_the_ablation_gives_the_true_map_and_trains_pyramids_for_equal_times(tmp
     ablation, page, out = load("ablation"), tmp_path / "page.md", tmp_path / "runs"
     arguments = ["--images", 10, "--seeds", 3, "--experiments", ablation.GIVEN, "--data", faces, "--val", faces, "--batch", 1]
     arguments += ["--page", page, "--out", out, "--network-option", "peak=2", "num_feat=8", "--minutes", 0.2]
+    arguments += ["--timed-faces", 3]
     monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
     monkeypatch.setattr(ablation, "PEAKS", (1,))
     ablation.main()
@@ -89,9 +90,11 @@ def test_the_ablation_gives_the_true_map_and_trains_pyramids_for_equal_times(tmp
     kept = {name: json.loads((out / f"{name}_seed3" / "measured.json").read_text()) for name in ("H_true_map", "peak1")}
     assert [one["options"]["network_g"]["peak"] for one in kept.values()] == [2, 1]
     assert kept["peak1"]["options"]["train"]["total_iter"] == plan["iterations"]
+    assert [len(one["values"]) for one in kept.values()] == [4, 3]
     text = page.read_text(encoding="utf-8")
     assert f"| 1 | {plan['iterations']:,} | 1 | {np.mean(kept['peak1']['values'], 0)[0]:.2f} |" in text
     assert f"| H, true map given | ✓ | ✓ | ✓ | 1 | {np.mean(kept['H_true_map']['values'], 0)[0]:.2f} |" in text
+    assert "Measured on the first 3 faces." in text
 
     test_set = open_set(str(faces), "faces", [4])
     state = read_state_dict(str(out / "H_true_map_seed3" / "experiments" / "run" / "models" / "net_g_latest.pth"))

@@ -12,6 +12,7 @@ from torch import nn
 from wnet_arch.archs.layers import full_precision
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.labels import COMPONENTS, SKIN, UNKNOWN
+from wnet_arch.losses.lattice import lattice_loss
 from wnet_arch.losses.shifting import random_crop
 from wnet_arch.losses.vgg import VGG19Features
 
@@ -82,6 +83,8 @@ class WNetLoss(nn.Module):
             look sharp everywhere.
         shift: rows and columns that are cut off at random sides before VGG-19, see :func:`~wnet_arch.losses.shifting.random_crop`.
         vgg_precision: see :class:`~wnet_arch.losses.vgg.VGG19Features`.
+        lattice_weight: weight of :func:`~wnet_arch.losses.lattice.lattice_loss`, for training against a discriminator. Sides
+            are multiples of 16.
 
     Raises:
         UsageError: a value outside the ones named above.
@@ -103,6 +106,7 @@ class WNetLoss(nn.Module):
         image_weight: float = 0.0,
         vgg_precision: str = "fp32",
         shift: int = 0,
+        lattice_weight: float = 0.0,
     ):
         super().__init__()
         if pixel_criterion not in ("mse", "l1"):
@@ -121,6 +125,7 @@ class WNetLoss(nn.Module):
         self.masked, self.image_weight, self.shift = masked, image_weight, shift
         self.pixel_weight, self.parsing_weight, self.key_weight = pixel_weight, parsing_weight, key_weight
         self.parsing_target, self.scale = parsing_target, scale
+        self.lattice_weight = lattice_weight
         self.perceptual_weight = perceptual_weight
         self.layer_weights = dict(layer_weights or {"conv5_4": 1.0})
         needed = vgg and (key_weight or image_weight)
@@ -136,7 +141,7 @@ class WNetLoss(nn.Module):
 
         Returns:
             OrderedDict of scalars, float32: ``l_pix``, ``l_parsing``, and for each component ``l_NAME_pix`` and, with
-            ``vgg``, ``l_NAME_per``; ``l_per`` with ``image_weight``. Their sum is the loss.
+            ``vgg``, ``l_NAME_per``; ``l_per`` with ``image_weight``, ``l_lattice`` with ``lattice_weight``. Their sum is the loss.
         """
         with full_precision(sr.device):
             sr, parsing, gt = sr.float(), parsing.float(), gt.float()
@@ -147,6 +152,8 @@ class WNetLoss(nn.Module):
             masks = component_masks(label) if self.key_weight else {}
             for name, mask in masks.items():
                 terms[f"l_{name}_pix"] = self.key_weight * masked_mse(sr, gt, mask).mean()
+            if self.lattice_weight:
+                terms["l_lattice"] = self.lattice_weight * lattice_loss(sr, gt)
             if self.vgg is not None:
                 terms.update(self.perceptual_losses(sr, gt, masks))
         return terms

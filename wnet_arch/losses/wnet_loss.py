@@ -84,7 +84,7 @@ class WNetLoss(nn.Module):
         shift: rows and columns that are cut off at random sides before VGG-19, see :func:`~wnet_arch.losses.shifting.random_crop`.
         vgg_precision: see :class:`~wnet_arch.losses.vgg.VGG19Features`.
         lattice_weight: weight of :func:`~wnet_arch.losses.lattice.lattice_loss`, for training against a discriminator. Sides
-            are multiples of 16.
+            are multiples of 32.
 
     Raises:
         UsageError: a value outside the ones named above.

@@ -52,6 +52,14 @@ are counted beside the number. celeba_val has the frame of the training faces. F
 box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
 frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was chosen
 on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests.
+{variants}"""
+
+VARIANTS = """
+{names} went on from wnet_lite_x8 with other losses (options/wnetlite_key_x8.yml, options/wnetlite_sharp_x8.yml): of its key
+components, with two weights, and against a discriminator, over fewer images. They trade PSNR for what looks sharp, as the
+picture shows: `wnet restore --quality sharp` takes the last, `faithful`, the default, takes WNetLite itself. Their losses
+measure features of VGG-19, and LPIPS those of AlexNet, which is near to it, so LPIPS is kind to them. What they draw is less
+certain than what WNetLite draws.
 """
 
 CARD_TEXT = """# {title}
@@ -128,10 +136,17 @@ def document(found: results.Results, names: list[str], command: str) -> str:
              f"{int(about['iterations']):,}", about["seed"], f"{record.parameters:,}", f"{record.macs / 1e9:.2f}", *cells]
         )  # fmt: skip
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
-    preface = PREFACE.format(command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces)
+    preface = PREFACE.format(
+        command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names)
+    )  # fmt: skip
     if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
         preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"
     return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
+
+
+def about_variants(names: list[str]) -> str:
+    variants = [f"`{name}`" for name in names if shipped.files(name)[1]]
+    return VARIANTS.format(names=" and ".join(filter(None, (", ".join(variants[:-1]), variants[-1])))) if variants else ""
 
 
 def draw_curve(found: results.Results, path: Path) -> None:

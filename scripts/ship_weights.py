@@ -6,7 +6,9 @@ Takes the last weights or their moving average, whichever has the higher PSNR (p
 after few iterations the average still remembers the start, of some networks more than of others; --which decides otherwise, as for
 networks that do not aim at PSNR. Matrices are stored in half precision if that changes the PSNR by less than 0.01 dB, in single
 precision otherwise; vectors and statistics always in single. With --on NAME only tensors go into the file that differ from those
-of a shipped network: for trainings that went on from it and left parts as they were.
+of a shipped network: for trainings that went on from it and left parts as they were. --blend 0.7 ships what lies between that
+network (0) and the trained one (1), weight by weight (network interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of
+what an adversarial training adds, with less of the patterns that it draws.
 
 What the model card needs goes into the file's metadata. scripts/model_zoo.py measures what ships and writes the cards.
 """
@@ -127,9 +129,12 @@ def main() -> int:
     parser.add_argument("--faces", type=int, default=100)
     parser.add_argument("--which", choices=("better", "last", "average"), default="better", help="weights (default: better)")
     parser.add_argument("--on", metavar="NAME", choices=shipped.names(), help="shipped network that the training went on from")
+    parser.add_argument("--blend", type=float, metavar="X", help="with --on: so far from that network to these weights, 0 to 1")
     parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
     parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
     args = parser.parse_args()
+    if args.blend is not None and not (args.on and 0 < args.blend < 1):
+        sys.exit("--blend X lies between 0 and 1, and needs the network it starts from: --on NAME")
     opt, found = finished(args.run)
     if not re.fullmatch(rf"[a-z0-9_]+_x{opt['scale']}", args.name):
         sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
@@ -139,7 +144,12 @@ def main() -> int:
     which = {"last": LAST, "average": AVERAGE}.get(args.which) or max(values, key=values.get)
     if which not in found:
         sys.exit(f"{args.run} has no {which}: it was trained with ema_decay 0")
-    state, half = found[which], psnr(opt, halved(found[which]), pairs)
+    state = found[which]
+    if args.blend is not None:
+        state = blend(read_state_dict(args.on), state, args.blend)
+        values[which] = psnr(opt, state, pairs)
+        print(f"{which}, {args.blend:g} of the way from {args.on}: {values[which]:.4f} dB")
+    half = psnr(opt, halved(state), pairs)
     print(f"{args.name}, {len(pairs)} faces: {', '.join(f'{name} {value:.4f} dB' for name, value in values.items())}")
     print(f"{which} in half precision {half:.4f} dB")
     if abs(values[which] - half) < HALF:
@@ -150,10 +160,20 @@ def main() -> int:
     if args.on:
         base = shared(state, args.on)
         known["recipe"] += f"; went on from {args.on}"
+        known["recipe"] += f"; weights {args.blend:g} of the way from there to the end" if args.blend is not None else ""
         state = {name: value for name, value in state.items() if name not in base}
         known[metadata.CONTINUED] = hashes(args.on)
     write(state, known, MANIFEST.with_name(f"{args.name}.safetensors"), args.name)
     return 0
+
+
+def blend(start: dict, end: dict, share: float) -> dict:
+    """Between two networks; tensors that are the same stay so, bit for bit."""
+    mixed = {}
+    for key, value in end.items():
+        same = not value.is_floating_point() or torch.equal(start[key].float(), value.float())
+        mixed[key] = value if same else torch.lerp(start[key].float(), value.float(), share)
+    return mixed
 
 
 def shared(state: dict, name: str) -> set[str]:

@@ -120,6 +120,21 @@ def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship
         wnet_arch.load_pretrained("wnet_lite_sharp_x8")
 
 
+def test_weights_between_two_networks_keep_what_both_have(ship, tmp_path, monkeypatch):
+    start = {"same": torch.rand(3, 3).half(), "other": torch.zeros(2), "count": torch.tensor(1)}
+    end = {"same": start["same"].float(), "other": torch.tensor([1.0, 2.0]), "count": torch.tensor(5)}
+    mixed = ship.blend(start, end, 0.7)
+    assert torch.equal(mixed["same"], end["same"])
+    torch.testing.assert_close(mixed["other"], torch.tensor([0.7, 1.4]))
+    assert mixed["count"] == 5
+    put(ship, "wnet_lite_x8")
+    wrong = [["--blend", "0.7"], ["--blend", "1.5", "--on", "wnet_lite_x8"]]
+    for arguments in wrong:
+        monkeypatch.setattr(sys, "argv", ["ship_weights.py", str(tmp_path), "wnet_lite_sharp_x8", "--set", "faces", *arguments])
+        with pytest.raises(SystemExit, match="--blend X lies between 0 and 1, and needs the network it starts from"):
+            ship.main()
+
+
 def test_what_is_not_whole_is_not_loaded(ship):
     put(ship, "wnet_lite_x8")
     with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_x8'; did you mean 'wnet_lite_x8'\?"):

@@ -727,3 +727,26 @@ def test_python(weights):
     face = photo.faces[0]
     assert (face.box, face.landmarks, face.sr.shape, face.sr.dtype) == ((30, 30, 40, 40), None, (128, 128, 3), np.uint8)
     assert photo.image.dtype == np.uint8
+
+
+def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none(monkeypatch):
+    from wnet_arch.restore import networks
+
+    with pytest.raises(UsageError, match="--quality: 'sharpp' is none; did you mean 'sharp'"):
+        networks.open_networks(None, [], quality="sharpp")
+    with pytest.raises(UsageError, match="--quality chooses among the shipped networks"):
+        networks.open_networks("wnet_lite", [], quality="faithful")
+    plain, faithful = networks.open_networks(None, []), networks.open_networks(None, [], quality="faithful")
+    assert {scale: net.fingerprint for scale, net in plain.items()} == {scale: net.fingerprint for scale, net in faithful.items()}
+
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("edsr", "wnet_lite"))
+    monkeypatch.setattr(networks.shipped, "names", lambda: ["edsr_x8", "wnet_lite_x4", "wnet_lite_x8"])
+    opened = networks.open_networks(None, [], quality="sharp")
+    assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_lite_x4", 8: "edsr_x8"}
+    notes = FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10, 20)).notes
+    assert "faces that went through wnet_lite_x4, as no sharp network has their size: 1" in notes
+    assert not FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10)).notes
+
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("gone", "wnet_lite"))
+    with pytest.raises(WeightsError, match="--quality sharp: no network for it ships"):
+        networks.open_networks(None, [], quality="sharp")

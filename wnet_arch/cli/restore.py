@@ -42,7 +42,9 @@ def add_parser(subparsers) -> None:
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, or folders of photos")
     add("-o", "--out", required=True, metavar="OUT", help="folder for the results")
-    add("--network", metavar="NAME", help="a shipped network, or Bicubic (default: wnet_lite)")
+    add("--quality", choices=("faithful", "sharp"), help="faithful (default): as near to the true face as the networks come; "
+        "sharp: more detail, less certain (x8 only; larger faces go through wnet_lite_x4)")  # fmt: skip
+    add("--network", metavar="NAME", help="instead, a shipped network by its name, or Bicubic")
     add("--weights", nargs="+", default=[], metavar="FILE",
         help="your own: runs, .pth, .safetensors or .onnx files, one for each scale, [LABEL=]WHAT[@OPTIONS.yml]")  # fmt: skip
     add("--scale", type=float, metavar="S", help="enlarge photos by this (default: the scale of the networks that were used)")
@@ -87,6 +89,7 @@ def _open_restorer(args: argparse.Namespace):
         batch=args.batch,
         smallest=args.smallest,
         offline=args.offline,
+        quality=args.quality,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.detection import Detection, Detector, create_detector
 from wnet_arch.restore import FaceRestorer
-from wnet_arch.restore.networks import BICUBIC, DEFAULT
+from wnet_arch.restore.networks import BICUBIC, DEFAULT, QUALITIES
 from wnet_arch.weights import shipped
 
 #: Scales that the page offers, besides what the faces need.
@@ -23,10 +23,11 @@ SCALES = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Choice:
-    """What :class:`FaceRestorer` is opened with: the name of a shipped network, or weights of the user's."""
+    """What :class:`FaceRestorer` is opened with: the name of a shipped network, weights of the user's, or a quality."""
 
     network: str | None
     weights: tuple[str, ...] = ()
+    quality: str | None = None
 
 
 class Choices:
@@ -60,6 +61,9 @@ class Choices:
         own = list(self._choices)
         for name, scales in _shipped().items():
             self._choices[_label(name, scales)] = Choice(name)
+        sharp, *others = QUALITIES["sharp"]
+        if sharp in _shipped():  # where there is none for a size, as the command does
+            self._choices[f"sharp: {sharp}, {others[0]} where there is none"] = Choice(None, quality="sharp")
         self._choices[BICUBIC] = Choice(BICUBIC)
         self.first = own[0] if own and network is None else self._find(network or DEFAULT)
         self.restorer(self.first)  # what is missing is said before there is a page
@@ -90,7 +94,7 @@ class Choices:
         return one
 
     def _open(self, choice: Choice) -> FaceRestorer:
-        return FaceRestorer(choice.network, self._device, weights=choice.weights, detector=self._detector)
+        return FaceRestorer(choice.network, self._device, weights=choice.weights, detector=self._detector, quality=choice.quality)
 
     def _add_own(self, paths: tuple[str, ...]) -> None:
         choice = Choice(None, paths)

@@ -20,6 +20,8 @@ from wnet_arch.weights import shipped
 
 #: The shipped network that is used unless another is named.
 DEFAULT = "wnet_lite"
+#: Shipped networks for each purpose; where the first does not exist at a scale, the next one is used.
+QUALITIES = {"faithful": (DEFAULT,), "sharp": ("wnet_lite_sharp", DEFAULT)}
 BICUBIC = "Bicubic"
 SCALES = (4, 8)
 _TRAIN = "train one (README, 'Train') and give its run or weights file: --weights experiments/wnet_x8"
@@ -100,7 +102,9 @@ class OnnxFaceNetwork(FaceNetwork):
         return _results(self, sr, _skin(torch.from_numpy(parsing[0])) if parsing else None)
 
 
-def open_networks(network: str | None, weights: Sequence[str], device: str = "cpu") -> dict[int, FaceNetwork]:
+def open_networks(
+    network: str | None, weights: Sequence[str], device: str = "cpu", quality: str | None = None
+) -> dict[int, FaceNetwork]:
     """The networks by their scales.
 
     Args:
@@ -108,18 +112,22 @@ def open_networks(network: str | None, weights: Sequence[str], device: str = "cp
             ``None`` takes the weights or else :data:`DEFAULT`.
         weights: runs, ``.pth``, ``.safetensors`` or ``.onnx`` files, as ``wnet benchmark --networks`` takes them.
         device: where they run.
+        quality: instead of both, one of :data:`QUALITIES`.
 
     Raises:
-        UsageError: both are given, two have one scale, or the name is unknown.
+        UsageError: two of these are given, two networks have one scale, or a name is unknown.
         WeightsError: weights are missing, damaged, or of another network; or none ship and none are given.
     """
     check_device(device)
     if network and weights:
         raise UsageError("--network names a shipped network, --weights gives your own; use one of them")
+    if quality and (network or weights):
+        raise UsageError("--quality chooses among the shipped networks; leave it out where you name one, or give your own")
     if network == BICUBIC:
         found = [sources.bicubic(scale) for scale in SCALES]
     else:
-        paths = list(weights) or [str(path) for path in _shipped_files(network or DEFAULT)]
+        chosen = _shipped_files(network) if network else [] if weights else _of_quality(quality or "faithful")
+        paths = list(weights) or [str(path) for path in chosen]
         found = [entries.open_one(path, None, device) for path in paths]
     opened: dict[int, FaceNetwork] = {}
     for source in found:
@@ -145,6 +153,16 @@ def _shipped_files(name: str) -> list[Path]:
     if name in list_networks():
         raise WeightsError(f"no weights of {name} ship with this package: {_TRAIN}")
     raise UsageError(f"--network: no shipped network is called '{name}'" + did_you_mean(name, [*shipped.names(), BICUBIC]))
+
+
+def _of_quality(quality: str) -> list[Path]:
+    if quality not in QUALITIES:
+        raise UsageError(f"--quality: '{quality}' is none{did_you_mean(quality, QUALITIES)}")
+    there, wanted = shipped.names(), QUALITIES[quality]
+    if not any(name.startswith(f"{wanted[0]}_x") for name in there):
+        raise WeightsError(f"--quality {quality}: no network for it ships yet; --weights takes one of your own")
+    found = [next((name for base in wanted if (name := f"{base}_x{scale}") in there), None) for scale in SCALES]
+    return [shipped.path(name) for name in found if name]
 
 
 def _skin(parsing: torch.Tensor | None) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from wnet_arch.faces.align import Tilted
 from wnet_arch.faces.detection import Detector, create_detector
 from wnet_arch.faces.parsing import Parser, create_parser
 from wnet_arch.restore import frames, paste
-from wnet_arch.restore.networks import FaceNetwork, enlarge_face, open_networks
+from wnet_arch.restore.networks import QUALITIES, FaceNetwork, enlarge_face, open_networks
 from wnet_arch.restore.search import SMALLEST, find_faces
 
 #: What a restored face is; said in every output.
@@ -95,6 +96,8 @@ class FaceRestorer:
         batch: faces that a network gets at once.
         smallest: side in pixels of the smallest face to look for; see :func:`wnet_arch.restore.search.find_faces`.
         offline: folder with the detector's weights; nothing is downloaded.
+        quality: which shipped networks, unless one is named: ``faithful`` (default), as near to the true face as they come, or
+            ``sharp``, with more detail that is less certain (ships for x8; where a scale has none, as ``faithful``).
 
     Raises:
         UsageError: an argument is wrong.
@@ -113,10 +116,12 @@ class FaceRestorer:
         batch: int = 8,
         smallest: float | None = None,
         offline: str | None = None,
+        quality: str | None = None,
     ):
         _check(scale, strength, batch, smallest)
         self.scale, self.strength, self.batch, self.smallest = scale, strength, batch, smallest
-        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device)
+        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, quality)
+        self.quality = quality
         self._detector_name, self._device, self._offline = detector, device, offline
         self.parser: Parser = create_parser("compact", device)
 
@@ -224,6 +229,10 @@ class FaceRestorer:
         if large:
             what = "1 face is" if large == 1 else f"{large} faces are"
             notes.append(f"{what} larger than {self.largest_side:g} pixels and left alone")
+        if self.quality:
+            used = Counter(face.network for face in faces if face.restored)
+            for name in sorted(name for name in used if not name.startswith(f"{QUALITIES[self.quality][0]}_x")):
+                notes.append(f"faces that went through {name}, as no {self.quality} network has their size: {used[name]}")
         if self.smallest is None and smallest > SMALLEST + 0.5:
             notes.append(f"the photo is large, so it was searched for faces of {smallest:.0f} pixels and more (--min-face)")
         return notes

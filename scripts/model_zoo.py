@@ -4,7 +4,9 @@
 
 It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
 wnet_arch.list_pretrained() names, and of bicubic enlargement: protocols dic, sparnet and rgb, LPIPS, landmarks, identity and
-facial parts. The files say what came out, with the paper's numbers in rows marked so.
+facial parts. The files say what came out, with the paper's numbers in rows marked so. Networks of more than SLOW
+multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces of each set, beside the
+others of their scale on the same faces.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ import shlex
 import sys
 from pathlib import Path
 
-from wnet_arch import list_pretrained
+from wnet_arch import list_pretrained, profiling
 from wnet_arch.benchmark import report, results, tables
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
 from wnet_arch.benchmark.measures import DOWNSTREAM
 from wnet_arch.benchmark.networks import open_one
+from wnet_arch.benchmark.sources import Source
 from wnet_arch.weights import metadata, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
+#: GMACs of one face.
+SLOW = 100
 #: The picture of PSNR against LPIPS, below the repository's root.
 CURVE = "docs/psnr_lpips.png"
 #: Of a card, and of the table at the beginning: column, and where a number belongs.
@@ -46,7 +51,7 @@ them to identify a person.
 
 {weights}
 
-Cost is that of one 128x128 face; images seen counts repetitions. {faces}
+Cost is that of one 128x128 face; images seen counts repetitions. {faces}{slow}
 The landmarks and identity of an SR face are measured at the place where dlib finds the true face; faces that it does not find
 are counted beside the number. celeba_val has the frame of the training faces. Faces of helen_train are cropped wider (1.8 times the
 box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
@@ -60,6 +65,14 @@ components, with two weights, and against a discriminator, over fewer images. Th
 picture shows: `wnet restore --quality sharp` takes the last, `faithful`, the default, takes WNetLite itself. Their losses
 measure features of VGG-19, and LPIPS those of AlexNet, which is near to it, so LPIPS is kind to them. What they draw is less
 certain than what WNetLite draws.
+"""
+
+SLOW_NETWORKS = """
+## Networks that take seconds for a face
+
+{names}: more than {slow} GMACs a face, so measured on the first {faces} alone, with the others of that scale on the
+same faces.
+
 """
 
 CARD_TEXT = """# {title}
@@ -90,28 +103,47 @@ def main() -> int:
     parser.add_argument("--out", default="zoo_benchmark", metavar="DIR", help="tables, report and cache (default: zoo_benchmark)")
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--limit", type=int, metavar="N", help="first faces of each set, to try it")
+    parser.add_argument("--slow-faces", type=int, default=100, metavar="N", help="of each set, for slow networks (default: 100)")
     parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where MODEL_ZOO.md goes (default: the repository)")
     parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
     args = parser.parse_args()
     names = list_pretrained()
     if not names:
         sys.exit("no super-resolution weights ship: scripts/train_zoo.py trains some, scripts/ship_weights.py puts them in")
-    options = BenchmarkOptions(
-        ["Bicubic", *names], args.sets, args.out, protocols=["dic", "sparnet", "rgb"],
-        metrics=args.metrics, metric_options={name: {"box": "gt"} for name in DOWNSTREAM if name in args.metrics},
-        baseline=baseline(names), limit=args.limit, workers=args.workers, paper=True,
-    )  # fmt: skip
     command = shlex.join(["python", "scripts/model_zoo.py", *sys.argv[1:]])
-    found, _ = benchmark(options, command)
-    report.write(found, args.out, options.report_faces)
+    slow = [name for name in names if cost(open_one(name, None)).macs > SLOW * 1e9]
+    quick = [name for name in names if name not in slow]
+    found = measure(args, command, quick, args.out, args.limit)
+    report.write(found, args.out, BenchmarkOptions.report_faces)
     if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
         draw_curve(found, args.write / CURVE)
-    results.write_text(args.write / "MODEL_ZOO.md", document(found, names, command))
+    page, cards = document(found, names, command), dict.fromkeys(quick, found)
+    if slow:
+        scales = {open_one(name, None).scale for name in slow}
+        rivals = [name for name in quick if open_one(name, None).scale in scales]
+        faces = min(filter(None, (args.slow_faces, args.limit)))
+        some = measure(args, command, [*rivals, *slow], str(Path(args.out) / "slow"), faces)
+        page, cards = page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
+    results.write_text(args.write / "MODEL_ZOO.md", page)
     for name in names:
         card = shipped.path(name).with_name(f"{name}.md")
-        results.write_text(card if args.write == ROOT else args.write / card.name, model_card(found, name, command))
+        results.write_text(card if args.write == ROOT else args.write / card.name, model_card(cards[name], name, command))
     print(f"{args.write / 'MODEL_ZOO.md'} and {len(names)} model cards; {args.out}/report.html has the faces")
     return 0
+
+
+def measure(args: argparse.Namespace, command: str, names: list[str], out: str, limit: int | None) -> results.Results:
+    options = BenchmarkOptions(
+        ["Bicubic", *names], args.sets, out, protocols=["dic", "sparnet", "rgb"],
+        metrics=args.metrics, metric_options={name: {"box": "gt"} for name in DOWNSTREAM if name in args.metrics},
+        baseline=baseline(names), limit=limit, workers=args.workers, paper=True,
+    )  # fmt: skip
+    return benchmark(options, command)[0]
+
+
+def cost(source: Source) -> profiling.Cost:
+    block = {key: value for key, value in source.block.items() if key not in ("type", "scale")}
+    return profiling.cost(source.block["type"].removesuffix("_face"), source.scale, **block)
 
 
 def baseline(names: list[str]) -> str:
@@ -120,7 +152,7 @@ def baseline(names: list[str]) -> str:
 
 
 def document(found: results.Results, names: list[str], command: str) -> str:
-    """MODEL_ZOO.md."""
+    """MODEL_ZOO.md, but for what about_slow() adds."""
     columns = [c for c in found.columns if c.id in ("psnr_dic", "lpips")]
     header = ["name", "network", "file", "images seen", "iterations", "seed", "parameters", "GMACs"]
     first = found.sets[0].name
@@ -128,20 +160,29 @@ def document(found: results.Results, names: list[str], command: str) -> str:
     rows = []
     for name in names:
         source, about = open_one(name, None), metadata.texts(shipped.path(name))
-        record = next(n for n in found.at(source.scale) if n.name == source.name)
+        costs = cost(source)
         card = f"[{name}](wnet_arch/weights/{name}.md)"
-        cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) for c in columns)
+        measured = any(n.name == source.name for n in found.at(source.scale))
+        cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) if measured else "below" for c in columns)
         rows.append(
             [card, f"{source.name} x{source.scale}", size(name), f"{int(about['images_seen']):,}",
-             f"{int(about['iterations']):,}", about["seed"], f"{record.parameters:,}", f"{record.macs / 1e9:.2f}", *cells]
+             f"{int(about['iterations']):,}", about["seed"], f"{costs.used:,}", f"{costs.macs / 1e9:.2f}", *cells]
         )  # fmt: skip
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
     preface = PREFACE.format(
-        command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names)
+        command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names),
+        slow=" Networks marked \"below\" were measured on fewer faces, at the end of this page." if any("below" in row for row in rows) else "",
     )  # fmt: skip
     if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
         preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"
     return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
+
+
+def about_slow(found: results.Results, names: list[str]) -> str:
+    faces = " and ".join(f"{len(s.keys)} faces of {s.name}" for s in found.sets)
+    text = SLOW_NETWORKS.format(names=", ".join(f"`{name}`" for name in names), slow=SLOW, faces=faces)
+    body = tables.markdown(found).partition("\n")[2].lstrip("\n")
+    return text + body.replace("\n#", "\n##")
 
 
 def about_variants(names: list[str]) -> str:

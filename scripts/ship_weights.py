@@ -10,6 +10,9 @@ of a shipped network: for trainings that went on from it and left parts as they 
 network (0) and the trained one (1), weight by weight (network interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of
 what an adversarial training adds, with less of the patterns that it draws.
 
+--after RUN names an earlier run that the training went on from, as a high pyramid from a low one (scripts/grow_wnet.py): the card
+counts its images and says what differed.
+
 What the model card needs goes into the file's metadata. scripts/model_zoo.py measures what ships and writes the cards.
 """
 
@@ -106,6 +109,20 @@ def facts(opt: dict, which: str, hardware: str) -> dict[str, str]:
     return {key: str(value) for key, value in known.items()}
 
 
+def after(earlier: Path, opt: dict, known: dict[str, str]) -> dict[str, str]:
+    """The metadata of a training in two parts: counts are sums, the recipe tells both."""
+    before, _ = finished(earlier)
+    first = facts(before, LAST, "")
+    there, here = json.loads(first["network_g"]), json.loads(known["network_g"])
+    changed = ", ".join(f"{key} {there[key]}" for key in there if there[key] != here[key]) or "the same network"
+    parts = (f"with {changed}: {int(first['images_seen']):,} images, {first['recipe']}", f"then {int(known['images_seen']):,}")
+    sums = {key: str(int(first[key]) + int(known[key])) for key in ("iterations", "images_seen")}
+    data = {"training_set": training_set(before["datasets"]["train"])}
+    if data["training_set"] != known["training_set"]:
+        data["training_set"] += f", then {known['training_set']}"
+    return {**known, **sums, **data, "recipe": f"{parts[0]}; {parts[1]}, {known['recipe']}"}
+
+
 def enter(name: str, file: Path) -> None:
     """Adds the file to the manifest, or renews its entry."""
     block = (
@@ -130,6 +147,7 @@ def main() -> int:
     parser.add_argument("--which", choices=("better", "last", "average"), default="better", help="weights (default: better)")
     parser.add_argument("--on", metavar="NAME", choices=shipped.names(), help="shipped network that the training went on from")
     parser.add_argument("--blend", type=float, metavar="X", help="with --on: so far from that network to these weights, 0 to 1")
+    parser.add_argument("--after", type=Path, metavar="RUN", help="experiments/NAME of the run whose weights it began with")
     parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
     parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
     args = parser.parse_args()
@@ -140,10 +158,11 @@ def main() -> int:
         sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
     faces = open_set(args.set, "set", [opt["scale"]], args.faces)
     pairs = [(faces.lr(key, opt["scale"]), faces.hr(key)) for key in faces.keys]
-    values = {which: psnr(opt, state, pairs) for which, state in found.items()}
-    which = {"last": LAST, "average": AVERAGE}.get(args.which) or max(values, key=values.get)
-    if which not in found:
-        sys.exit(f"{args.run} has no {which}: it was trained with ema_decay 0")
+    asked = {"last": LAST, "average": AVERAGE}.get(args.which)
+    if asked and asked not in found:
+        sys.exit(f"{args.run} has no {asked}: it was trained with ema_decay 0")
+    values = {which: psnr(opt, state, pairs) for which, state in found.items() if which == (asked or which)}
+    which = max(values, key=values.get)
     state = found[which]
     if args.blend is not None:
         state = blend(read_state_dict(args.on), state, args.blend)
@@ -155,6 +174,8 @@ def main() -> int:
     if abs(values[which] - half) < HALF:
         state = halved(state)
     known = facts(opt, which, args.hardware)
+    if args.after:
+        known = after(args.after, opt, known)
     if args.note:
         known["note"] = args.note
     if args.on:

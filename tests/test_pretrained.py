@@ -50,10 +50,10 @@ def load_script(name: str):
     return script
 
 
-def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool = False):
-    """Ships a WNetLite that knows nothing; returns it."""
+def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool = False, net: torch.nn.Module | None = None):
+    """Ships a WNetLite that knows nothing, or another network; returns it."""
     torch.manual_seed(scale)
-    net = create_network("WNetLite", scale, **SMALL).eval()
+    net = net or create_network("WNetLite", scale, **SMALL).eval()
     block = block or {"type": "WNetLite", "scale": scale, **SMALL}
     state = script.halved(net.state_dict()) if half else net.state_dict()
     facts = {**FACTS, "network_g": json.dumps(block), "scale": str(scale)}
@@ -135,6 +135,25 @@ def test_weights_between_two_networks_keep_what_both_have(ship, tmp_path, monkey
             ship.main()
 
 
+def test_a_training_in_two_parts_counts_the_images_of_both(ship, tmp_path, monkeypatch):
+    def options(peak: int, iterations: int) -> dict:
+        train = {"total_iter": iterations, "optim_g": {"type": "Adam", "lr": 1e-4}, "scheduler": {"type": "MultiStepLR"}}
+        data = {"batch_size_per_gpu": 4, "dataroot": ["faces"]}
+        return {
+            "network_g": {"type": "WNet", "scale": 8, "peak": peak}, "scale": 8, "manual_seed": 0, "train": train,
+            "datasets": {"train": data},
+        }  # fmt: skip
+
+    monkeypatch.setattr(ship, "training_set", lambda data: data["dataroot"][0])
+    monkeypatch.setattr(ship, "finished", lambda run: (options(1, 1000), {}))
+    later = options(8, 20)
+    known = ship.after(tmp_path, later, ship.facts(later, ship.LAST, "a CPU"))
+    assert (known["iterations"], known["images_seen"], known["training_set"]) == ("1020", "4080", "faces")
+    assert known["recipe"].startswith("with peak 1: 4,000 images, Adam 0.0001, MultiStepLR, batches of 4, ")
+    assert "; then 80, Adam 0.0001" in known["recipe"]
+    assert json.loads(known["network_g"])["peak"] == 8
+
+
 def test_what_is_not_whole_is_not_loaded(ship):
     put(ship, "wnet_lite_x8")
     with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_x8'; did you mean 'wnet_lite_x8'\?"):
@@ -199,6 +218,29 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     assert card.startswith("# WNetLite x8\n")
     assert "1,200 images in 300 iterations, seed 4" in card
     assert psnr in card
+
+
+def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    small = {"num_feat": 8, "peak": 1}
+    put(ship, "wnet_x8", 8, {"type": "WNet", "scale": 8, **small}, net=create_network("WNet", 8, **small))
+    zoo = load_script("model_zoo")
+    costs = {name: zoo.cost(zoo.open_one(name, None)).macs for name in wnet_arch.list_pretrained()}
+    monkeypatch.setattr(zoo, "SLOW", (costs["wnet_lite_x8"] + costs["wnet_x8"]) / 2e9)
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--slow-faces", 1]
+    arguments += ["--out", tmp_path / "bench", "--write", tmp_path, "--metrics"]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    assert zoo.main() == 0
+    everything, few = results.load(tmp_path / "bench"), results.load(tmp_path / "bench" / "slow")
+    assert [n.name for n in everything.at(8)] == ["Bicubic", "WNetLite"]
+    assert [(n.name, n.scale) for n in few.networks] == [("Bicubic", 8), ("WNetLite", 8), ("WNet", 8)]
+    assert [len(found.sets[0].keys) for found in (everything, few)] == [len(everything.sets[0].keys), 1]
+    page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
+    first, mark, last = page.partition("\n## Networks that take seconds for a face\n")
+    assert mark and f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in last
+    assert f"| {costs['wnet_x8'] / 1e9:.2f} | below |" in first
+    assert f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in (tmp_path / "wnet_x8.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", wnet_arch.list_pretrained())

@@ -1,15 +1,15 @@
 """The paper's ablation (Table 3, experiments A to H) at one equal, reduced budget, from several seeds: writes docs/ablation.md.
 
-    python scripts/ablation.py --images 2400 --batch 4 --seeds 0 1 2 --network-option peak=1 num_feat=32 --minutes 10
+    python scripts/ablation.py --images 1600 --batch 4 --seeds 0 1 2 --network-option peak=1 num_feat=32
+    python scripts/ablation.py --minutes 10 --batch 4 --seeds 0 --network-option num_feat=32 --faces 200
 
 Trains options/ablation/*_x4.yml by the recipe of the model zoo (scripts/train_zoo.py) with the paper's loss, without its VGG
 terms unless --vgg names weights; beside them, what the paper does not ask: H without the term that compares its parsing map with
-the true one, H that is given the true map, and with --minutes H with pyramids of all heights, trained for equal times. All runs of
-a seed see the same faces in the same order. Measures the last weights on every face of --val (protocol dic). Runs, and what was
-measured, are kept in --out: the same command goes on where it was interrupted, and the page is written whenever a run has
-ended, with what there is. Several such commands may share --out, one for each --seeds or --experiments, on as many cores; the
-whole command then writes the page of all. The timed runs are made from the first --timed-seeds of the seeds and measured on the
-first --timed-faces faces: the paper's pyramid takes a core seconds for one.
+the true one, and H that is given the true map. With --minutes instead of --images: H with pyramids of all heights, trained for
+equal times, which makes docs/pyramids.md. All runs of a seed see the same faces in the same order. Measures the last weights on
+the faces of --val (protocol dic). Runs, and what was measured, are kept in --out: the same command goes on where it was
+interrupted, and the page is written whenever a run has ended, with what there is. Several such commands may share --out, one for
+each --seeds or --experiments, on as many cores; the whole command then writes the page of all.
 """
 
 from __future__ import annotations
@@ -70,12 +70,15 @@ many images. It tells what the modules do at the beginning of training, and no m
 ± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
 
 """
-TIMED = """
+PYRAMIDS = """# The height of W-Net's pyramid, at equal time
 
-## The height of the pyramid, at equal time
+`{command}`
+wrote this page. W-Net x4, experiment H of the paper's Table 3, with pyramids of all heights: `peak: 8` enlarges to 1024x1024, as in
+the paper, `peak: 1` stays at 128x128. Each was trained for {minutes:g} minutes ({threads}, one after the other; seeds {seeds}),
+with as many images as that gave, drawn from {data}: {rate}, batches of {batch}, bf16,
+`num_feat: {num_feat}`{vgg} VGG terms. PSNR and SSIM: protocol `dic`, last weights, {faces:,} faces of {val}.
 
-H, each height trained for {minutes:g} minutes ({seeds}, one after the other on the same machine, {threads}) as above,
-with as many images as that gave. Measured on the first {faces:,} faces.
+± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
 
 """
 
@@ -99,34 +102,33 @@ def measure(args: argparse.Namespace, experiment: str, seed: int) -> list[list[f
     return trained(args, folder_of(args, experiment, seed), planned(args, experiment, seed), f"{experiment}, seed {seed}")
 
 
-def measure_peak(args: argparse.Namespace, peak: int, seed: int) -> tuple[list[list[float]], int]:
-    """The same of H with a pyramid of some height, trained for --minutes; and the number of images that it saw."""
-    timed = argparse.Namespace(**{**vars(args), "network": "H", "scale": SCALE, "images": None})
+def measure_peak(args: argparse.Namespace, peak: int, seed: int) -> tuple[list[list[float]], dict]:
+    """The same of H with a pyramid of some height, trained for --minutes; and the plan: iterations, and seconds of one."""
+    timed = argparse.Namespace(**{**vars(args), "network": "H", "scale": SCALE, "seed": seed})
     timed.network_option = [*(pair for pair in args.network_option if pair[0] != "peak"), ("peak", peak)]
-    folder, whole = args.out / f"peak{peak}_seed{seed}", argparse.Namespace(**{**vars(timed), "images": 10 * args.batch})
+    folder = args.out / f"peak{peak}_seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    options.save(planned(whole, "H", seed), str(folder / "base.yml"))
-    timed.seed = seed
-    iterations = plan(timed, folder / "base.yml", folder, *PACE)["iterations"]
-    timed.images = iterations * args.batch
-    return trained(args, folder, planned(timed, "H", seed), f"peak {peak}, seed {seed}", args.timed_faces), timed.images
+    options.save(planned(argparse.Namespace(**{**vars(timed), "images": 10 * args.batch}), "H", seed), str(folder / "base.yml"))
+    found = plan(timed, folder / "base.yml", folder, *PACE)
+    timed.images = found["iterations"] * args.batch
+    return trained(args, folder, planned(timed, "H", seed), f"peak {peak}, seed {seed}"), found
 
 
-def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str, faces: int | None = None) -> list[list[float]]:
-    """PSNR and SSIM of every face, or of the first ones, after the training in a folder."""
+def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str) -> list[list[float]]:
+    """PSNR and SSIM of the faces after the training in a folder."""
     kept = folder / "measured.json"
     if kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found["options"] != json.loads(json.dumps(opt, default=str)):
             sys.exit(f"{folder} is of a run with other options; give the same, or another --out")
-        if faces is None or faces == len(found["values"]):
+        if found.get("faces") == args.faces:
             return found["values"]
     folder.mkdir(parents=True, exist_ok=True)
     log = run(opt, folder, "run")
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(log.parent / "models" / "net_g_latest.pth"), "params"))
-    values = evaluate(net, open_set(args.val, label, [SCALE], faces), bool(opt["train"].get("true_parsing")))
-    results.write_text(kept, json.dumps({"options": opt, "values": values}, default=str))
+    values = evaluate(net, open_set(args.val, label, [SCALE], args.faces), bool(opt["train"].get("true_parsing")))
+    results.write_text(kept, json.dumps({"options": opt, "faces": args.faces, "values": values}, default=str))
     return values
 
 
@@ -162,13 +164,15 @@ def rows(found: dict[str, np.ndarray]) -> list[list[str]]:
     return text
 
 
-def timed_rows(peaks: dict[int, tuple[np.ndarray, list[int]]]) -> list[list[str]]:
-    """One row a height, ``peaks[peak]``: values (seeds, faces, 2), and images seen from each seed."""
-    lowest = peaks[min(peaks)][0]
+def peak_rows(found: dict[int, tuple[np.ndarray, list[dict]]]) -> list[list[str]]:
+    """One row a height, ``found[peak]``: values (seeds, faces, 2), and the plan of each seed."""
+    lowest = found[min(found)][0]
     text = []
-    for peak, (values, images) in sorted(peaks.items()):
-        cells = [str(peak), f"{round(statistics.mean(images)):,}", str(len(values)), with_error(values[..., 0].mean(1), 2)]
-        text.append([*cells, with_error(values[..., 1].mean(1), 4), "" if values is lowest else difference(values, lowest)])
+    for peak, (values, plans) in sorted(found.items()):
+        seconds, iterations = (statistics.mean(plan[key] for plan in plans) for key in ("seconds", "iterations"))
+        cells = [str(peak), f"{seconds:.2f}", f"{round(iterations * plans[0]['asked']['batch']):,}"]
+        cells += [with_error(values[..., 0].mean(1), 2), with_error(values[..., 1].mean(1), 4)]
+        text.append([*cells, "" if values is lowest else difference(values, lowest)])
     return text
 
 
@@ -180,28 +184,35 @@ def difference(values: np.ndarray, other: np.ndarray) -> str:
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
-def page(args: argparse.Namespace, found: dict[str, np.ndarray], peaks: dict[int, tuple], opt: dict) -> str:
+def about(args: argparse.Namespace, values: np.ndarray, opt: dict) -> dict:
+    """What both pages say of the runs."""
+    return {
+        "command": shlex.join(["python", "scripts/ablation.py", *sys.argv[1:]]), "data": training_set(opt["datasets"]["train"]),
+        "rate": f"Adam {args.lr or RATE:g}", "batch": args.batch, "faces": len(values[0]), "val": Path(args.val).name,
+        "vgg": ", with" if args.vgg else ", without",
+    }  # fmt: skip
+
+
+def page(args: argparse.Namespace, found: dict[str, np.ndarray], opt: dict) -> str:
     network = {key: value for key, value in opt["network_g"].items() if key in ("num_feat", "peak")}
-    form = ", ".join(f"`{key}: {value}`" for key, value in network.items()) + (", with" if args.vgg else ", without") + " VGG terms"
-    faces = len(next(iter(found.values()))[0])
-    text = INTRODUCTION.format(
-        command=shlex.join(["python", "scripts/ablation.py", *sys.argv[1:]]), seeds=len(args.seeds), images=args.images,
-        data=training_set(opt["datasets"]["train"]), rate=f"Adam {args.lr or RATE:g}", batch=args.batch, form=form, faces=faces,
-        val=Path(args.val).name,
-    )  # fmt: skip
+    known = about(args, next(iter(found.values())), opt)
+    form = ", ".join(f"`{key}: {value}`" for key, value in network.items()) + known["vgg"] + " VGG terms"
+    text = INTRODUCTION.format(seeds=len(args.seeds), images=args.images, form=form, **known)
     header = ["experiment", "Parsing Block", "LPF", "SCAB", "seeds", "PSNR, dB", "SSIM", "to A, dB", "to H, dB"]
     text += table([*header, "*paper, dB*", "*to H*"], rows(found), left=4)
     missing = [name for name in EXPERIMENTS if name not in found]
     text += f"\n\nNot yet measured: {'; '.join(missing)}.\n" if missing else "\n"
-    if peaks:
-        seeds, faces = (len(peaks[min(peaks)][0]), len(peaks[min(peaks)][0][0]))
-        text += TIMED.format(
-            minutes=args.minutes, seeds=f"{seeds} seed{'s' * (seeds > 1)}", faces=faces,
-            threads=f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}",
-        )  # fmt: skip
-        header = ["peak", "images", "seeds", "PSNR, dB", "SSIM", f"to peak {min(peaks)}, dB"]
-        text += table(header, timed_rows(peaks), left=1) + "\n"
     return text + conclusions(args)
+
+
+def pyramids_page(args: argparse.Namespace, found: dict[int, tuple[np.ndarray, list[dict]]], opt: dict) -> str:
+    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    text = PYRAMIDS.format(
+        minutes=args.minutes, threads=threads, seeds=" ".join(map(str, args.seeds)), num_feat=opt["network_g"].get("num_feat", 64),
+        **about(args, found[min(found)][0], opt),
+    )  # fmt: skip
+    header = ["peak", "s an iteration", "images", "PSNR, dB", "SSIM", f"to peak {min(found)}, dB"]
+    return text + table(header, peak_rows(found), left=1) + "\n" + conclusions(args)
 
 
 def conclusions(args: argparse.Namespace) -> str:
@@ -212,47 +223,52 @@ def conclusions(args: argparse.Namespace) -> str:
     return mark + rest
 
 
+def compare_modules(args: argparse.Namespace) -> None:
+    found: dict[str, list] = {}
+    for seed in args.seeds:  # a seed of all before the next: comparable whenever it is stopped
+        for experiment in args.experiments:
+            found.setdefault(experiment, []).append(measure(args, experiment, seed))
+            done = {name: np.array(found[name]) for name in EXPERIMENTS if name in found}
+            results.write_text(args.page, page(args, done, planned(args, "H", seed)))
+
+
+def compare_pyramids(args: argparse.Namespace) -> None:
+    found: dict[int, tuple[list, list]] = {}
+    for seed in args.seeds:
+        for peak in PEAKS:
+            for kept, new in zip(found.setdefault(peak, ([], [])), measure_peak(args, peak, seed)):
+                kept.append(new)
+            done = {height: (np.array(values), plans) for height, (values, plans) in found.items()}
+            opt = planned(argparse.Namespace(**{**vars(args), "images": 10 * args.batch}), "H", seed)
+            results.write_text(args.page, pyramids_page(args, done, opt))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, required=True, help="that each run sees")
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--images", type=int, help="that each run sees")
+    amount.add_argument("--minutes", type=float, help="that each run takes: pyramids of all heights instead of the experiments")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
     parser.add_argument("--experiments", nargs="+", default=EXPERIMENTS, choices=EXPERIMENTS, metavar="E", help="(default: all)")
     parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
     parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--minutes", type=float, help="train pyramids of all heights for so long each, as well")
-    parser.add_argument("--timed-seeds", type=int, default=1, metavar="N", help="of those; as many of the first (default: 1)")
-    parser.add_argument("--timed-faces", type=int, default=200, metavar="N", help="that measure those (default: 200)")
+    parser.add_argument("--faces", type=int, metavar="N", help="first of --val (default: all; a peak of 8 takes seconds for one)")
     parser.add_argument("--lr", type=float, help=f"(default: {RATE:g})")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--vgg", metavar="WEIGHTS", help="with the VGG terms of equation 26, e.g. vgg19-normalised")
     parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs (default: ablation)")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "ablation.md")
+    parser.add_argument("--page", type=Path, help="(default: docs/ablation.md, or docs/pyramids.md)")
     args = parser.parse_args()
+    args.page = args.page or ROOT / "docs" / ("pyramids.md" if args.minutes else "ablation.md")
     args.validations, args.force_yml = 1, []
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:
         sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
-    if args.images < 10 * args.batch:
+    if args.images is not None and args.images < 10 * args.batch:
         sys.exit(f"--images {args.images}: that is less than 10 iterations of {args.batch}")
-    found: dict[str, list] = {}
-    peaks: dict[int, tuple[list, list]] = {}
-
-    def write() -> None:
-        done = {name: np.array(found[name]) for name in EXPERIMENTS if name in found}
-        timed = {peak: (np.array(values), images) for peak, (values, images) in peaks.items()}
-        results.write_text(args.page, page(args, done, timed, planned(args, "H", args.seeds[0])))
-
-    for seed in args.seeds:  # a seed of all before the next: comparable whenever it is stopped
-        for experiment in args.experiments:
-            found.setdefault(experiment, []).append(measure(args, experiment, seed))
-            write()
-    for seed in args.seeds[: args.timed_seeds] if args.minutes else ():
-        for peak in PEAKS:
-            for kept, new in zip(peaks.setdefault(peak, ([], [])), measure_peak(args, peak, seed)):
-                kept.append(new)
-            write()
+    compare_pyramids(args) if args.minutes else compare_modules(args)
     print(args.page)
     return 0
 

@@ -59,6 +59,8 @@ frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was
 on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests.
 {variants}"""
 
+BELOW = " Networks marked `below` were measured on fewer faces, at the end of this page."
+
 VARIANTS = """
 {names} went on from wnet_lite_x8 with other losses (options/wnetlite_key_x8.yml, options/wnetlite_sharp_x8.yml): of its key
 components, with two weights, and against a discriminator, over fewer images. They trade PSNR for what looks sharp, as the
@@ -171,7 +173,7 @@ def document(found: results.Results, names: list[str], command: str) -> str:
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
     preface = PREFACE.format(
         command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names),
-        slow=" Networks marked \"below\" were measured on fewer faces, at the end of this page." if any("below" in row for row in rows) else "",
+        slow=BELOW if any("below" in row for row in rows) else "",
     )  # fmt: skip
     if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
         preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"

@@ -61,7 +61,7 @@ INTRODUCTION = """# The modules of W-Net, one by one
 wrote this page. Experiments A to H of the paper's Table 3 (x4); H without the term that compares its parsing map with the true
 one; and H which is given the true map, of training and of test faces, in place of its estimate, as no network can be in use: the
 ceiling of the idea. Each trained from {seeds} seeds on the same {images:,} images ({data}),
-by the recipe of the model zoo ({rate}, batches of {batch}, bf16) with {form}. PSNR and SSIM:
+by the recipe of the model zoo ({rate}, batches of {batch}, {precision}) with {form}. PSNR and SSIM:
 protocol `dic`, last weights, {faces:,} faces of {val}.
 
 **This is a small budget and a small W-Net**: the paper's has 64 channels, enlarges to 1024x1024 and saw some hundred times as
@@ -75,7 +75,7 @@ PYRAMIDS = """# The height of W-Net's pyramid, at equal time
 `{command}`
 wrote this page. W-Net x4, experiment H of the paper's Table 3, with pyramids of all heights: `peak: 8` enlarges to 1024x1024, as in
 the paper, `peak: 1` stays at 128x128. Each was trained for {minutes:g} minutes ({threads}, one after the other; seeds {seeds}),
-with as many images as that gave, drawn from {data}: {rate}, batches of {batch}, bf16,
+with as many images as that gave, drawn from {data}: {rate}, batches of {batch}, {precision},
 `num_feat: {num_feat}`{vgg} VGG terms. PSNR and SSIM: protocol `dic`, last weights, {faces:,} faces of {val}.
 
 ± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
@@ -188,8 +188,9 @@ def about(args: argparse.Namespace, values: np.ndarray, opt: dict) -> dict:
     """What both pages say of the runs."""
     return {
         "command": shlex.join(["python", "scripts/ablation.py", *sys.argv[1:]]), "data": training_set(opt["datasets"]["train"]),
-        "rate": f"Adam {args.lr or RATE:g}", "batch": args.batch, "faces": len(values[0]), "val": Path(args.val).name,
-        "vgg": ", with" if args.vgg else ", without",
+        "rate": f"Adam {args.lr or RATE:g}", "batch": args.batch,
+        "precision": opt["train"]["precision"],
+        "faces": len(values[0]), "val": Path(args.val).name, "vgg": ", with" if args.vgg else ", without",
     }  # fmt: skip
 
 
@@ -255,6 +256,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--faces", type=int, metavar="N", help="first of --val (default: all; a peak of 8 takes seconds for one)")
     parser.add_argument("--lr", type=float, help=f"(default: {RATE:g})")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="(default: the faster one on this machine)")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--vgg", metavar="WEIGHTS", help="with the VGG terms of equation 26, e.g. vgg19-normalised")
     parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")

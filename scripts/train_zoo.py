@@ -5,15 +5,17 @@
 
 The recipe: the option file of the network (its loss, its start), and for all alike the data (--data, several sets are drawn from
 together), mirroring, Adam 5e-4 falling to 1e-6 along a cosine after a short warm-up, gradients clipped to a norm of 1, a moving
-average of 0.999, bf16, one seed. With --minutes the pace
-of the first iterations decides how many there will be, so that the learning rate ends at its end; that number is kept in
-OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Files with a discriminator keep the rates that
-they name, unless --lr gives one. --name makes variants of one network: with --force_yml train:wnet_opt:key_weight=0.5, say.
+average of 0.999, one seed, bf16 where that is faster than float32 (not on CPUs without instructions for it; no difference in
+what is learned can be told from that between seeds, docs/measurements.md). With --minutes the pace of the first iterations
+decides how many there will be, so that the learning rate ends at its end; that number is kept in OUT/NETWORK_xSCALE/plan.json.
+The same command goes on where it was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives
+one. --name makes variants of one network: with --force_yml train:wnet_opt:key_weight=0.5, say.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -52,7 +54,7 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     )  # fmt: skip
     data["val"]["dataroot"] = str(Path(args.val).resolve())
     train.update(
-        ema_decay=0.999, total_iter=iterations, precision="bf16", channels_last=True, grad_clip=1.0,
+        ema_decay=0.999, total_iter=iterations, precision=args.precision or quicker(), channels_last=True, grad_clip=1.0,
         warmup_iter=min(200, iterations // 10),
         scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
     )  # fmt: skip
@@ -65,6 +67,16 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     opt["logger"].update(print_freq=10, save_checkpoint_freq=max(1, min(500, iterations // 20)), keep_last=2, use_tb_logger=False)
     opt["manual_seed"] = args.seed
     return opt
+
+
+@functools.cache
+def quicker() -> str:
+    """The precision in which this machine trains faster."""
+    import torch
+
+    from wnet_arch.models.precision import bf16_time
+
+    return "bf16" if bf16_time("cuda" if torch.cuda.is_available() else "cpu") < 1 else "fp32"
 
 
 def run(opt: dict, folder: Path, label: str) -> Path:
@@ -128,6 +140,7 @@ def main() -> int:
     parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, help=f"(default: {RATE:g}; with a discriminator, those of the file)")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="(default: the faster one on this machine)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="loader processes")
     parser.add_argument("--validations", type=int, default=4, help="how often to validate (default: 4 times)")

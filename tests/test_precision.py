@@ -9,7 +9,8 @@ from test_gan_models import gan_options
 from test_models import options, train
 
 from wnet_arch.errors import UsageError, WNetError
-from wnet_arch.models.precision import Precision
+from wnet_arch.models import precision as precision_module
+from wnet_arch.models.precision import Precision, bf16_time
 
 
 @pytest.fixture
@@ -33,6 +34,23 @@ def test_bf16_trains_close_to_float32_and_keeps_float32_weights(tmp_path, batch)
     assert half == pytest.approx(exact, rel=0.03)
     assert all(p.dtype == torch.float32 for p in model.net_g.parameters())
     assert model.output.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("ratio", "warnings"), [(12.0, 1), (0.4, 0)])
+def test_a_processor_without_bf16_is_told(monkeypatch, ratio, warnings):
+    said = []
+    monkeypatch.setattr(precision_module, "bf16_time", lambda device: ratio)
+    monkeypatch.setattr(precision_module.get_root_logger(), "warning", said.append)
+    Precision({"precision": "bf16"}, "cpu")
+    Precision({"precision": "fp32"}, "cpu")
+    wanted = "train.precision: bf16 takes 12.0 times as long as fp32 on this CPU; use --force_yml train:precision=fp32"
+    assert said == [wanted] * warnings
+
+
+def test_timing_bf16_leaves_the_random_numbers_alone():
+    before = torch.get_rng_state()
+    assert bf16_time.__wrapped__("cpu") > 0
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_channels_last_changes_the_layout_not_the_result(tmp_path, batch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import subprocess
@@ -87,6 +88,18 @@ def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp
     monkeypatch.setattr(sys, "argv", [*arguments, "--lr", "1e-3", "--out", "other"])
     assert script.main() == 0
     assert [seen["opt"]["train"][key]["lr"] for key in ("optim_g", "optim_d")] == [1e-3, 1e-3]
+
+
+@pytest.mark.parametrize(("ratio", "asked", "precision"), [(0.4, None, "bf16"), (12.0, None, "fp32"), (12.0, "bf16", "bf16")])
+def test_the_precision_is_the_faster_one_unless_named(monkeypatch, ratio, asked, precision):
+    script = load_script()
+    monkeypatch.setattr("wnet_arch.models.precision.bf16_time", lambda device: ratio)
+    args = argparse.Namespace(
+        data=["faces"], val="faces", batch=4, workers=0, precision=asked, lr=None, network_option=[], force_yml=[], validations=1,
+        seed=0,
+    )  # fmt: skip
+    opt = script.options.load(str(script.OPTIONS / "wnetlite_x8.yml"))
+    assert script.recipe(args, opt, 10)["train"]["precision"] == precision
 
 
 def test_time_decides_the_number_of_iterations(tmp_path, sets):

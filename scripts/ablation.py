@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from train_zoo import OPTIONS, RATE, key_value, plan, recipe, run
+from train_zoo import FEWEST, OPTIONS, RATE, key_value, plan, recipe, run
 
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
@@ -268,8 +268,8 @@ def main() -> int:
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:
         sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
-    if args.images is not None and args.images < 10 * args.batch:
-        sys.exit(f"--images {args.images}: that is less than 10 iterations of {args.batch}")
+    if args.images is not None and args.images < FEWEST * args.batch:
+        sys.exit(f"--images {args.images}: that is less than {FEWEST} iterations of {args.batch}")
     compare_pyramids(args) if args.minutes else compare_modules(args)
     print(args.page)
     return 0

@@ -31,6 +31,8 @@ OPTIONS = Path(__file__).resolve().parents[1] / "options"
 PACE, WARM_UP = 30, 10
 #: Learning rate of networks that train alone.
 RATE = 5e-4
+#: A training with fewer iterations is a mistake.
+FEWEST = 5
 #: Of the time, what validation, checkpoints and start-up take.
 SPARE = 0.1
 
@@ -112,7 +114,7 @@ def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, w
         times = [line["time"] for line in lines(run(opt, folder, "pace")) if "time" in line][warm_up:]
         result["seconds"] = statistics.median(times)
         result["iterations"] = int(args.minutes * 60 * (1 - SPARE) / result["seconds"])
-    if result["iterations"] < 10:
+    if result["iterations"] < FEWEST:
         sys.exit(f"that is time for {result['iterations']} iterations at {result['seconds']:.1f} s each: give more --minutes")
     part = path.with_suffix(".part")
     part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -124,7 +124,7 @@ def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str) -> li
         if found.get("faces") == args.faces:
             return found["values"]
     folder.mkdir(parents=True, exist_ok=True)
-    log = run(opt, folder, "run")
+    log = run({**opt, "val": None}, folder, "run")  # a validation of all faces would take longer than some of the trainings
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(log.parent / "models" / "net_g_latest.pth"), "params"))
     values = evaluate(net, open_set(args.val, label, [SCALE], args.faces), bool(opt["train"].get("true_parsing")))

@@ -17,12 +17,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from wnet_arch import list_pretrained, profiling
+from wnet_arch import list_pretrained
 from wnet_arch.benchmark import report, results, tables
-from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
+from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
 from wnet_arch.benchmark.measures import DOWNSTREAM
 from wnet_arch.benchmark.networks import open_one
-from wnet_arch.benchmark.sources import Source
 from wnet_arch.weights import metadata, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,7 +113,8 @@ def main() -> int:
     if not names:
         sys.exit("no super-resolution weights ship: scripts/train_zoo.py trains some, scripts/ship_weights.py puts them in")
     command = shlex.join(["python", "scripts/model_zoo.py", *sys.argv[1:]])
-    slow = [name for name in names if cost(open_one(name, None)).macs > SLOW * 1e9]
+    sources = {name: open_one(name, None) for name in names}
+    slow = [name for name, source in sources.items() if cost(source.block, source.scale)[1] > SLOW * 1e9]
     quick = [name for name in names if name not in slow]
     found = measure(args, command, quick, args.out, args.limit)
     report.write(found, args.out, BenchmarkOptions.report_faces)
@@ -122,8 +122,8 @@ def main() -> int:
         draw_curve(found, args.write / CURVE)
     page, cards = document(found, names, command), dict.fromkeys(quick, found)
     if slow:
-        scales = {open_one(name, None).scale for name in slow}
-        rivals = [name for name in quick if open_one(name, None).scale in scales]
+        scales = {sources[name].scale for name in slow}
+        rivals = [name for name in quick if sources[name].scale in scales]
         faces = min(filter(None, (args.slow_faces, args.limit)))
         some = measure(args, command, [*rivals, *slow], str(Path(args.out) / "slow"), faces)
         page, cards = page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
@@ -144,11 +144,6 @@ def measure(args: argparse.Namespace, command: str, names: list[str], out: str, 
     return benchmark(options, command)[0]
 
 
-def cost(source: Source) -> profiling.Cost:
-    block = {key: value for key, value in source.block.items() if key not in ("type", "scale")}
-    return profiling.cost(source.block["type"].removesuffix("_face"), source.scale, **block)
-
-
 def baseline(names: list[str]) -> str:
     """What the others are compared with: SPARNet, the paper's strongest rival that ships, else bicubic enlargement."""
     return "SPARNet" if any(name.startswith("sparnet_x") for name in names) else "Bicubic"
@@ -163,13 +158,13 @@ def document(found: results.Results, names: list[str], command: str) -> str:
     rows = []
     for name in names:
         source, about = open_one(name, None), metadata.texts(shipped.path(name))
-        costs = cost(source)
+        parameters, macs = cost(source.block, source.scale)
         card = f"[{name}](wnet_arch/weights/{name}.md)"
         measured = any(n.name == source.name for n in found.at(source.scale))
         cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) if measured else "below" for c in columns)
         rows.append(
             [card, f"{source.name} x{source.scale}", size(name), f"{int(about['images_seen']):,}",
-             f"{int(about['iterations']):,}", about["seed"], f"{costs.used:,}", f"{costs.macs / 1e9:.2f}", *cells]
+             f"{int(about['iterations']):,}", about["seed"], f"{parameters:,}", f"{macs / 1e9:.2f}", *cells]
         )  # fmt: skip
     faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
     preface = PREFACE.format(

@@ -226,7 +226,8 @@ def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, t
     small = {"num_feat": 8, "peak": 1}
     put(ship, "wnet_x8", 8, {"type": "WNet", "scale": 8, **small}, net=create_network("WNet", 8, **small))
     zoo = load_script("model_zoo")
-    costs = {name: zoo.cost(zoo.open_one(name, None)).macs for name in wnet_arch.list_pretrained()}
+    sources = {name: zoo.open_one(name, None) for name in wnet_arch.list_pretrained()}
+    costs = {name: zoo.cost(source.block, source.scale)[1] for name, source in sources.items()}
     monkeypatch.setattr(zoo, "SLOW", (costs["wnet_lite_x8"] + costs["wnet_x8"]) / 2e9)
     arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--slow-faces", 1]
     arguments += ["--out", tmp_path / "bench", "--write", tmp_path, "--metrics"]

@@ -101,11 +101,11 @@ def _record(source: Source) -> NetworkRecord:
         source.name, source.scale, source.kind, path, source.fingerprint, block, known.training_set, known.iterations, known.seed
     )
     if block:
-        record.parameters, record.macs = _cost(block, source.scale)
+        record.parameters, record.macs = cost(block, source.scale)
     return record
 
 
-def _cost(block: dict, scale: int) -> tuple[int | None, float | None]:
+def cost(block: dict, scale: int) -> tuple[int | None, float | None]:
     """Parameters that get a gradient, and multiply-accumulates of one 128x128 face, for networks of this package."""
     from wnet_arch import profiling
     from wnet_arch.archs.base import NETWORKS

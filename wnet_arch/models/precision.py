@@ -21,7 +21,7 @@ _SLOW = 1.5
 def bf16_time(device: str = "cpu") -> float:
     """Measures the time that a convolution of W-Net's width takes in bfloat16, relative to float32.
 
-    About 0.4 on CPUs with AVX-512 BF16 or AMX; 10 and more on those without, where every product is emulated.
+    About a half on CPUs with AVX-512 BF16; 10 and more were seen on one with AVX2 alone, where every product is emulated.
 
     Args:
         device: ``cpu`` or ``cuda``.

@@ -28,6 +28,7 @@ setup(
         "torchvision>=0.19.1",
         "basicsr==1.4.2",
         "setuptools; python_version >= '3.12'",  # BasicSR imports distutils
+        "pytorch-optimizer>=4.1",  # Muon
         "facexlib>=0.3.0",
         "lmdb>=1.4.1",
         "opencv-python>=4.8.1",

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from train_zoo import FEWEST, OPTIONS, RATE, key_value, plan, recipe, run
+from train_zoo import FEWEST, OPTIONS, RATES, key_value, plan, recipe, run
 
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
@@ -188,7 +188,7 @@ def about(args: argparse.Namespace, values: np.ndarray, opt: dict) -> dict:
     """What both pages say of the runs."""
     return {
         "command": shlex.join(["python", "scripts/ablation.py", *sys.argv[1:]]), "data": training_set(opt["datasets"]["train"]),
-        "rate": f"Adam {args.lr or RATE:g}", "batch": args.batch,
+        "rate": f"{args.optimizer} {args.lr or RATES[args.optimizer]:g}", "batch": args.batch,
         "precision": opt["train"]["precision"],
         "faces": len(values[0]), "val": Path(args.val).name, "vgg": ", with" if args.vgg else ", without",
     }  # fmt: skip
@@ -255,7 +255,8 @@ def main() -> int:
     parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--faces", type=int, metavar="N", help="first of --val (default: all; a peak of 8 takes seconds for one)")
-    parser.add_argument("--lr", type=float, help=f"(default: {RATE:g})")
+    parser.add_argument("--lr", type=float, help="(default: 2e-3 with Muon, 5e-4 with Adam)")
+    parser.add_argument("--optimizer", choices=RATES, default="Adam")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="(default: the faster one on this machine)")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--vgg", metavar="WEIGHTS", help="with the VGG terms of equation 26, e.g. vgg19-normalised")
@@ -264,7 +265,7 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="(default: docs/ablation.md, or docs/pyramids.md)")
     args = parser.parse_args()
     args.page = args.page or ROOT / "docs" / ("pyramids.md" if args.minutes else "ablation.md")
-    args.validations, args.force_yml = 1, []
+    args.validations, args.force_yml, args.accumulation = 1, [], 1
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:
         sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")

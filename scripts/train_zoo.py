@@ -4,12 +4,12 @@
     python scripts/train_zoo.py SPARNet 8 --images 64000
 
 The recipe: the option file of the network (its loss, its start), and for all alike the data (--data, several sets are drawn from
-together), mirroring, Adam 5e-4 falling to 1e-6 along a cosine after a short warm-up, gradients clipped to a norm of 1, a moving
-average of 0.999, one seed, bf16 where that is faster than float32 (not on CPUs without instructions for it; no difference in
-what is learned can be told from that between seeds, docs/measurements.md). With --minutes the pace of the first iterations
-decides how many there will be, so that the learning rate ends at its end; that number is kept in OUT/NETWORK_xSCALE/plan.json.
-The same command goes on where it was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives
-one. --name makes variants of one network: with --force_yml train:wnet_opt:key_weight=0.5, say.
+together), mirroring, Muon 2e-3 (or --optimizer Adam, 5e-4) falling to 1e-6 along a cosine after a short warm-up, gradients clipped
+to a norm of 1, a moving average of 0.999, one seed, bf16 where that is faster than float32 (not on CPUs without instructions for
+it; no difference in what is learned can be told from that between seeds, docs/measurements.md). With --minutes the pace of the
+first iterations decides how many there will be, so that the learning rate ends at its end; that number is kept in
+OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Files with a discriminator keep the rates that they
+name, unless --lr gives one. --name makes variants of one network: with --force_yml train:wnet_opt:key_weight=0.5, say.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from wnet_arch.errors import UsageError
 OPTIONS = Path(__file__).resolve().parents[1] / "options"
 #: Iterations that measure the pace, and those of them that do not count.
 PACE, WARM_UP = 30, 10
-#: Learning rate of networks that train alone.
-RATE = 5e-4
+#: Optimizers, and the learning rates of networks that train alone.
+RATES = {"Muon": 2e-3, "Adam": 5e-4}
 #: A training with fewer iterations is a mistake.
 FEWEST = 5
 #: Of the time, what validation, checkpoints and start-up take.
@@ -51,18 +51,19 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     """The option file with what all networks share."""
     train, data = opt["train"], opt["datasets"]
     data["train"].update(
-        dataroot=[str(Path(path).resolve()) for path in args.data], batch_size_per_gpu=args.batch,
+        dataroot=[str(Path(path).resolve()) for path in args.data], batch_size_per_gpu=args.batch // args.accumulation,
         num_worker_per_gpu=args.workers, persistent_workers=args.workers > 0, use_hflip=True,
     )  # fmt: skip
     data["val"]["dataroot"] = str(Path(args.val).resolve())
     train.update(
-        ema_decay=0.999, total_iter=iterations, precision=args.precision or quicker(), channels_last=True, grad_clip=1.0,
-        warmup_iter=min(200, iterations // 10),
+        accumulation=args.accumulation, ema_decay=0.999, total_iter=iterations, precision=args.precision or quicker(),
+        channels_last=True, grad_clip=1.0, warmup_iter=min(200, iterations // 10),
         scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
     )  # fmt: skip
     if args.lr or not opt.get("network_d"):
         for key in ("optim_g", "optim_d")[: 2 if opt.get("network_d") else 1]:
-            train[key] = {"type": "Adam", "lr": args.lr or RATE, "betas": [0.9, 0.99]}
+            optimizer = args.optimizer or ("Adam" if opt.get("network_d") else "Muon")
+            train[key] = {"type": optimizer, "lr": args.lr or RATES[optimizer], "betas": [0.9, 0.99]}
     opt["network_g"].update(args.network_option)
     opt = options.override(opt, args.force_yml)
     opt["val"].update(val_freq=max(1, iterations // args.validations), pbar=False, keep_best="psnr")
@@ -141,7 +142,9 @@ def main() -> int:
     parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
     parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, help=f"(default: {RATE:g}; with a discriminator, those of the file)")
+    parser.add_argument("--accumulation", type=int, default=1, help="parts of a batch, one after the other: saves memory")
+    parser.add_argument("--lr", type=float, help="(default: Muon 2e-3, Adam 5e-4; with a discriminator, that of the file)")
+    parser.add_argument("--optimizer", choices=RATES, help="(default: Muon; with a discriminator, Adam)")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="(default: the faster one on this machine)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="loader processes")
@@ -151,6 +154,8 @@ def main() -> int:
     parser.add_argument("--name", help="of the run (default: that of the option file)")
     parser.add_argument("--out", type=Path, default=Path("zoo"))
     args = parser.parse_args()
+    if args.accumulation < 1 or args.batch % args.accumulation:
+        sys.exit(f"--batch {args.batch} does not divide into {args.accumulation} equal parts; give another --accumulation")
     file = option_file(args.network, args.scale)
     missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
     if missing:

@@ -96,10 +96,12 @@ def test_the_precision_is_the_faster_one_unless_named(monkeypatch, ratio, asked,
     monkeypatch.setattr("wnet_arch.models.precision.bf16_time", lambda device: ratio)
     args = argparse.Namespace(
         data=["faces"], val="faces", batch=4, workers=0, precision=asked, lr=None, network_option=[], force_yml=[], validations=1,
-        seed=0,
+        seed=0, accumulation=1, optimizer=None,
     )  # fmt: skip
     opt = script.options.load(str(script.OPTIONS / "wnetlite_x8.yml"))
-    assert script.recipe(args, opt, 10)["train"]["precision"] == precision
+    train = script.recipe(args, opt, 10)["train"]
+    assert train["precision"] == precision
+    assert train["optim_g"] == {"type": "Muon", "lr": 2e-3, "betas": [0.9, 0.99]}
 
 
 def test_time_decides_the_number_of_iterations(tmp_path, sets):

@@ -27,6 +27,7 @@ from wnet_arch.losses.building import build_loss
 from wnet_arch.memory import reuse_freed_memory
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
 from wnet_arch.models.freezing import freeze
+from wnet_arch.models.optimizers import optimizers
 from wnet_arch.models.precision import Precision
 from wnet_arch.models.sheets import ValidationSheet
 
@@ -43,7 +44,8 @@ class FaceSRModel(SRModel):
       process validate alone; here each takes a share of the images, and the numbers are those of one process, to the last bit.
     * Processes on CPUs are joined, too; see :mod:`wnet_arch.distributed`.
     * Weights are read without unpickling code, from ``.pth`` or ``.safetensors``; a mismatch names the first differences.
-    * Every optimizer of ``torch.optim`` can be named. The option dictionaries are left as they were.
+    * Every optimizer of ``torch.optim`` can be named, and :class:`~wnet_arch.models.optimizers.Muon`. The option dictionaries are
+      left as they were.
     * A continued run is the run that was not interrupted: see :mod:`wnet_arch.models.training_state`. Checkpoints are written
       beside and renamed, with a checksum. The last validation is not run twice.
 
@@ -385,9 +387,7 @@ class FaceSRModel(SRModel):
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} [{param_key}] from {load_path}")
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
-        known = {
-            name: cls for name, cls in vars(torch.optim).items() if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)
-        }
+        known = optimizers()
         if optim_type not in known:
             raise UsageError(f"train: no optimizer is called '{optim_type}'{did_you_mean(optim_type, known)}")
         return known[optim_type](params, lr=lr, **kwargs)

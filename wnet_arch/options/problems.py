@@ -10,10 +10,11 @@ from basicsr.utils import registry
 from pydantic import ValidationError
 
 from wnet_arch.errors import did_you_mean
+from wnet_arch.models.optimizers import optimizers
 from wnet_arch.options import kinds, training
 from wnet_arch.options.blocks import Block
 from wnet_arch.options.schema import fields, has_own, inner_block, loss_blocks, schema_of
-from wnet_arch.options.signatures import optimizers, registered
+from wnet_arch.options.signatures import registered
 
 
 def find_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> tuple[list[str], dict]:

@@ -19,8 +19,9 @@ from wnet_arch.distributed import is_joined
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.prior_losses import PriorLoss
 from wnet_arch.models import WNetModel
+from wnet_arch.models.optimizers import optimizers
 from wnet_arch.options.schema import has_own, train_block
-from wnet_arch.options.signatures import optimizers, registered
+from wnet_arch.options.signatures import registered
 from wnet_arch.options.training import FaceSRTrain
 from wnet_arch.weights import shipped
 

@@ -6,10 +6,10 @@ import functools
 import inspect
 from typing import Any, Optional, get_type_hints
 
-import torch
 from basicsr.utils import registry
 from pydantic import Field, create_model
 
+from wnet_arch.models.optimizers import optimizers
 from wnet_arch.options import kinds, training
 from wnet_arch.options.blocks import Block, OpenBlock
 
@@ -19,14 +19,6 @@ def registered(known: registry.Registry, name: Any) -> Any:
     if not isinstance(name, str):
         return None
     return next((known.get(full) for full in (name, f"{name}_basicsr") if full in known), None)
-
-
-def optimizers() -> dict[str, type]:
-    """The optimizers that a training can step, by name."""
-    found = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
-    found.pop("Optimizer", None)
-    closure = {n: inspect.signature(c.step).parameters.get("closure") for n, c in found.items()}
-    return {n: c for n, c in found.items() if closure[n] is None or closure[n].default is not inspect.Parameter.empty}
 
 
 @functools.cache

@@ -29,10 +29,14 @@ class Loss(Named):
 
 
 class Optimizer(OpenBlock):
-    """An optimizer of `torch.optim`; its other keys are arguments of its class."""
+    """An optimizer of `torch.optim`, or `Muon`; its other keys are arguments of its class."""
 
-    type: Text = Field(description="name in `torch.optim`; models of the framework itself take `Adam` alone")
+    type: Text = Field(
+        description="name in `torch.optim`, or `Muon`: orthogonal steps for matrices, Adam's for all else; models of the framework "
+        "itself take `Adam` alone"
+    )
     lr: Positive = Field(description="learning rate")
+    adam_lr: Optional[Positive] = Field(None, description="Muon's rate of what is no matrix; a quarter of `lr` if not given")
     weight_decay: NotNegative = Field(0, description="pull of the weights towards 0")
     betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field([0.9, 0.999], description="Adam's averages")
     momentum: NotNegative = Field(0, description="of SGD")

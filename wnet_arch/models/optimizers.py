@@ -1,0 +1,58 @@
+"""Optimizers that ``train.optim_g`` and ``optim_d`` can name: those of ``torch.optim``, and Muon for convolutions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+import pytorch_optimizer
+import torch
+from torch import nn
+
+
+class Muon(pytorch_optimizer.Muon):
+    """Muon (Jordan et al., 2024) for the matrices of a network, Adam for all else.
+
+    The momentum of a weight is replaced by the orthogonal matrix next to it (five Newton-Schulz steps), scaled by
+    ``0.2 * sqrt(longer side)``, so that its entries are as large as those of Adam's steps (Liu et al., "Muon is scalable for LLM
+    training", 2025). The kernels of a convolution are a matrix of (outputs, inputs x height x width). Biases, norms and depthwise
+    kernels, which are vectors for each channel, go by Adam. PyTorch's own ``Muon`` refuses convolutions, so this one has its name.
+
+    Args:
+        params: parameters, in one list.
+        lr: learning rate of matrices.
+        adam_lr: learning rate of all else; a quarter of ``lr`` where not given.
+        momentum: of matrices.
+        nesterov: look one step of momentum ahead.
+        weight_decay: pull of all weights towards 0, apart from the gradient (as AdamW has it).
+        betas: Adam's averages, for all else.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float = 2e-3, adam_lr: float | None = None, momentum: float = 0.95,
+        nesterov: bool = True, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99),
+    ):  # fmt: skip
+        params = list(params)
+        matrices = [parameter for parameter in params if is_matrix(parameter)]
+        others = [parameter for parameter in params if not is_matrix(parameter)]
+        groups = [
+            {"params": matrices, "use_muon": True, "lr": lr, "momentum": momentum, "nesterov": nesterov, "use_adjusted_lr": True,
+             "weight_decay": weight_decay},
+            {"params": others, "use_muon": False, "lr": lr / 4 if adam_lr is None else adam_lr, "betas": tuple(betas), "eps": 1e-8,
+             "weight_decay": weight_decay},
+        ]  # fmt: skip
+        super().__init__([group for group in groups if group["params"]])
+
+
+def is_matrix(parameter: torch.Tensor) -> bool:
+    """Whether a parameter maps several channels to several: a linear layer's weight or a convolution's, not a depthwise one's."""
+    return parameter.ndim in (2, 4) and min(parameter.shape[:2]) > 1
+
+
+def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    """The optimizers that a training can step, by name."""
+    found = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
+    found.pop("Optimizer", None)
+    closure = {n: inspect.signature(c.step).parameters.get("closure") for n, c in found.items()}
+    steps = {n: c for n, c in found.items() if closure[n] is None or closure[n].default is not inspect.Parameter.empty}
+    return {**steps, "Muon": Muon}

@@ -37,10 +37,12 @@ from wnet_arch.benchmark.sets import TestSet, open_set
 from wnet_arch.benchmark.sources import Network, tensor_restorer
 from wnet_arch.benchmark.tables import table
 from wnet_arch.checkpoint import read_state_dict
+from wnet_arch.data.set_paths import find_set
+from wnet_arch.errors import UsageError
 from wnet_arch.losses.wnet_loss import skin_target
 from wnet_arch.metrics import protocols
 
-ROOT = OPTIONS.parent
+ROOT = Path(__file__).resolve().parents[1]
 SCALE = 4
 #: What is not in the paper: H, whose parsing map nothing compares with the true one; and H which is given the true one.
 UNSUPERVISED, GIVEN = "H, map not supervised", "H, true map given"
@@ -251,8 +253,8 @@ def main() -> int:
     amount.add_argument("--minutes", type=float, help="that each run takes: pyramids of all heights instead of the experiments")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
     parser.add_argument("--experiments", nargs="+", default=EXPERIMENTS, choices=EXPERIMENTS, metavar="E", help="(default: all)")
-    parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
-    parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
+    parser.add_argument("--data", nargs="+", default=["datasets/celeba_II/train"], metavar="SET")
+    parser.add_argument("--val", default="datasets/celeba_II/val", metavar="SET")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--faces", type=int, metavar="N", help="first of --val (default: all; a peak of 8 takes seconds for one)")
     parser.add_argument("--lr", type=float, help="(default: 2e-3 with Muon, 5e-4 with Adam)")
@@ -266,9 +268,10 @@ def main() -> int:
     args = parser.parse_args()
     args.page = args.page or ROOT / "docs" / ("pyramids.md" if args.minutes else "ablation.md")
     args.validations, args.force_yml, args.accumulation = 1, [], 1
-    missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
-    if missing:
-        sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
+    try:
+        args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
+    except UsageError as error:
+        sys.exit(str(error))
     if args.images is not None and args.images < FEWEST * args.batch:
         sys.exit(f"--images {args.images}: that is less than {FEWEST} iterations of {args.batch}")
     compare_pyramids(args) if args.minutes else compare_modules(args)

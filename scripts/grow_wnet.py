@@ -109,7 +109,7 @@ def main() -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="experiments/NAME of a W-Net trained with peak: 1")
     parser.add_argument("--peak", type=int, choices=(2, 4, 8), default=8)
     parser.add_argument("--which", choices=("params", "params_ema"), default="params", help="last weights, or their moving average")
-    parser.add_argument("--set", default="datasets/celeba_val", metavar="SET")
+    parser.add_argument("--set", default="datasets/celeba/val", metavar="SET")
     parser.add_argument("--faces", type=int, default=32)
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.safetensors")
     args = parser.parse_args()

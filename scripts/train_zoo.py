@@ -24,9 +24,10 @@ import sys
 from pathlib import Path
 
 from wnet_arch import options
+from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
 
-OPTIONS = Path(__file__).resolve().parents[1] / "options"
+OPTIONS = options.packaged.FOLDER
 #: Iterations that measure the pace, and those of them that do not count.
 PACE, WARM_UP = 30, 10
 #: Optimizers, and the learning rates of networks that train alone.
@@ -39,7 +40,7 @@ SPARE = 0.1
 
 def option_file(network: str, scale: int) -> Path:
     """The option file of a network, whatever its letters' case."""
-    files = {file.stem.lower(): file for file in (*OPTIONS.glob("*.yml"), *(OPTIONS / "baselines").glob("*.yml"))}
+    files = {file.stem.lower(): file for name, file in options.packaged.files().items() if not name.startswith("ablation/")}
     file = files.get(f"{network}_x{scale}".lower())
     if file is None:
         known = sorted(name.rpartition("_x")[0] for name in files if name.endswith(f"_x{scale}"))
@@ -139,8 +140,8 @@ def main() -> int:
     amount = parser.add_mutually_exclusive_group(required=True)
     amount.add_argument("--minutes", type=float, help="time for all of it, roughly")
     amount.add_argument("--images", type=int, help="images to see, so that networks are compared at equal data")
-    parser.add_argument("--data", nargs="+", default=["datasets/celeba_train", "datasets/celebamask"], metavar="SET")
-    parser.add_argument("--val", default="datasets/celeba_val", metavar="SET")
+    parser.add_argument("--data", nargs="+", default=["datasets/celeba/train", "datasets/celebamask"], metavar="SET")
+    parser.add_argument("--val", default="datasets/celeba/val", metavar="SET")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--accumulation", type=int, default=1, help="parts of a batch, one after the other: saves memory")
     parser.add_argument("--lr", type=float, help="(default: Muon 2e-3, Adam 5e-4; with a discriminator, that of the file)")
@@ -157,10 +158,8 @@ def main() -> int:
     if args.accumulation < 1 or args.batch % args.accumulation:
         sys.exit(f"--batch {args.batch} does not divide into {args.accumulation} equal parts; give another --accumulation")
     file = option_file(args.network, args.scale)
-    missing = [path for path in (*args.data, args.val) if not Path(path).is_dir()]
-    if missing:
-        sys.exit(f"there is no set {missing[0]}: make it with `wnet prepare`, see the README")
     try:
+        args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
         recipe(args, options.load(str(file)), PACE)  # options that it does not have are said before there is a folder
     except UsageError as error:
         sys.exit(str(error))

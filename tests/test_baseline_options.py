@@ -56,8 +56,8 @@ def protocol(opt: dict) -> dict:
     datasets["train"].pop("landmarks", None)  # more to learn from, the same images
     return {
         "datasets": datasets,
-        **{key: opt[key] for key in ("scale", "num_gpu", "manual_seed", "val", "logger", "dist_params")},
-        **{key: opt["train"][key] for key in ("total_iter", "ema_decay", "warmup_iter")},
+        **{key: opt[key] for key in ("scale", "manual_seed", "val", "logger")},
+        **{key: opt["train"][key] for key in ("total_iter",)},
     }
 
 
@@ -140,7 +140,7 @@ def test_the_trying_script_finds_what_went_wrong(try_options, code, text, resume
 
 def small_run(file: Path, sets: dict[int, Path], vgg_file: str, folder: Path) -> dict:
     """Options for a few iterations of a small variant, filled in as the framework does."""
-    opt = with_vgg(options.load(str(file)), vgg_file)
+    opt = with_vgg(options.complete(options.load(str(file))), vgg_file)
     kind = opt["network_g"]["type"]
     name = kind.replace("_face", "")
     opt["network_g"].update({**SMALL.get(name, {}), **SMALLER.get(name, {})})

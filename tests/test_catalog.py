@@ -43,8 +43,10 @@ def test_mode_one_is_the_split_of_dic():
 
 
 def test_mode_two_and_the_official_partition():
-    assert read_split("celeba_II").counts == {"train": 18_000, "test": 100}
-    assert [read_split("celeba_II").of(n) for n in (18_000, 18_001, 18_100, 18_101)] == ["train", "test", "test", None]
+    assert read_split("celeba_II").counts == {"train": 18_000, "test": 100, "val": 100}
+    assert [read_split("celeba_II").of(n) for n in (18_000, 18_001, 18_100, 18_101, 18_200, 18_201)] == [
+        "train", "test", "test", "val", "val", None
+    ]  # fmt: skip
     official = read_split("celeba_official")
     assert official.counts == {"train": 162_770, "val": 19_867, "test": 19_962}
     assert sum(official.counts.values()) == 202_599
@@ -100,7 +102,8 @@ def test_celeba_mode_two_uses_its_photos_only_and_shards_agree(celeba, tmp_path)
 
 def test_celeba_that_is_complete_needs_no_leave(celeba, tmp_path, monkeypatch):
     words = ("celeba", "--root", celeba, "--mode", "II", "--out", tmp_path / "set")
-    with pytest.raises(DataError, match=r"expected 18,000 train \+ 100 test photos, found 4 train \+ 2 test; complete"):
+    counts = r"expected 18,000 train \+ 100 test \+ 100 val photos, found 4 train \+ 2 test \+ 1 val; complete"
+    with pytest.raises(DataError, match=counts):
         wnet_prepare(*words)
     complete = NumberSplit({"train": (17_999, 18_000), "test": (18_100, 18_101)}, frozenset())
     monkeypatch.setattr(catalog, "read_split", lambda name: complete)
@@ -146,6 +149,19 @@ def test_helen_has_the_official_division(helen, tmp_path):
         wnet_prepare("helen", "--root", helen, "--crop", "none", "--holdout", 1, "--partial", "--out", tmp_path / "other")
     with pytest.raises(DataError, match="holds neither trainset nor testset"):
         wnet_prepare("helen", "--root", helen / "helen" / "trainset", "--crop", "none", "--out", tmp_path / "other")
+
+
+def test_helen_can_be_divided_as_the_numbers_of_fsrnet_suggest(tmp_path):
+    for name in ("10_1", "11_1"):
+        save(tmp_path / "trainset" / f"{name}.jpg", int(name[:2]), 80, 80)
+    for number in range(100, 152):
+        save(tmp_path / "testset" / f"{number}_1.jpg", number, 80, 80)
+    words = ("helen", "--root", tmp_path, "--mode", "last50", "--crop", "none", "--out", tmp_path / "set")
+    with pytest.raises(DataError, match=r"expected 2,280 train \+ 50 test photos, found 4 train \+ 50 test"):
+        wnet_prepare(*words)
+    assert wnet_prepare(*words, "--partial") == 0
+    assert read_keys(tmp_path / "set" / "train" / "gt.lmdb") == ["100_1", "101_1", "10_1", "11_1"]
+    assert len(read_keys(tmp_path / "set" / "test" / "gt.lmdb")) == 50
 
 
 def test_landmarks_of_a_data_set_are_used_unless_others_are_asked_for(helen, celeba):
@@ -252,7 +268,7 @@ def test_command_without_a_folder_or_with_a_wrong_name(tmp_path):
         catalog.check("lfw", None)
     with pytest.raises(UsageError, match="--mode III: celeba has I, II, official, all"):
         catalog.check("celeba", "III")
-    with pytest.raises(UsageError, match="helen has no modes"):
+    with pytest.raises(UsageError, match="--mode I: helen has official, last50"):
         catalog.check("helen", "I")
 
 

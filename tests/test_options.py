@@ -159,7 +159,7 @@ def test_validate_lists_everything_at_once(tmp_path, face_set, capsys):
         f"{bad}: train.total_itre: WNetModel has no such option; did you mean 'total_iter'?",
         f"{bad}: logger.keep_last must be a whole number above 0, not 0",
     }
-    assert lines[4].startswith(f"cannot read {tmp_path / 'gone.yml'} (No such file")
+    assert lines[4].startswith(f"there is no option file {tmp_path / 'gone.yml'}, and none of that name in the package")
     assert validate(good) == 0
 
 
@@ -184,9 +184,11 @@ def test_of_several_processes_the_first_says_what_is_wrong():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_shipped_files_keep_to_the_schema(file):
-    assert options.list_problems(options.load(str(file)), is_train=True) == []
+    problems = options.list_problems(options.load(str(file)), is_train=not file.stem.startswith("test_"))
+    assert [problem for problem in problems if "there is no file experiments/" not in problem] == []  # of a training to come
     first = file.read_text(encoding="utf-8").splitlines()[0]
-    assert (file.parent / re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)[1]).resolve() == OPTIONS / "schema.json"
+    schema = file.parent / re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)[1]
+    assert schema.resolve() == (OPTIONS / "schema.json").resolve()
 
 
 def test_there_are_shipped_files():

@@ -117,7 +117,7 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
     [
         (["WNetlight", 8, "--images", 40], "there is no option file for WNetlight x8; networks: "),
         (["WNetLite", 8, "--images", 40, "--force_yml", "train:wnet:key_weight=1"], "the options have no 'train:wnet"),
-        (["WNetLite", 8, "--images", 40, "--val", "nowhere"], "there is no set nowhere: make it with `wnet prepare`"),
+        (["WNetLite", 8, "--images", 40, "--val", "nowhere"], "there is no folder nowhere; `wnet prepare"),
         (["WNetLite", 8, "--minutes", 1, "--images", 40], "not allowed with argument"),
     ],
 )

@@ -11,9 +11,8 @@ from PIL import Image
 
 from wnet_arch.data.face_lmdb import MANIFEST, LMDBReader, read_manifest
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_labels, decode_rgb, reduce_bicubic
+from wnet_arch.data.set_paths import SPLITS, find_set
 from wnet_arch.errors import DataError, UsageError
-
-_SPLITS = ("train", "val", "test")
 
 
 def named(items: list[str], limit: int = 3) -> str:
@@ -98,7 +97,7 @@ def open_sets(entries: list[str], scales: list[int], limit: int | None = None) -
 def _name_of(path: str) -> str:
     """The folder's name, with its parent's where it is a split: celeba/val is celeba_val."""
     absolute = Path(path).absolute()
-    return f"{absolute.parent.name}_{absolute.name}" if absolute.name in _SPLITS else absolute.name
+    return f"{absolute.parent.name}_{absolute.name}" if absolute.name in SPLITS else absolute.name
 
 
 def open_set(path: str, name: str, scales: list[int], limit: int | None = None) -> TestSet:
@@ -108,8 +107,10 @@ def open_set(path: str, name: str, scales: list[int], limit: int | None = None) 
         DataError: there is no such folder; it holds no faces; faces differ in size or cannot be reduced by a scale; the set was
             not prepared for a scale.
     """
-    if not os.path.isdir(path):
-        raise DataError(f"--sets: there is no folder {path}; `wnet prepare --out {path} ...` makes a set")
+    try:
+        path = find_set(path)
+    except DataError as error:
+        raise DataError(f"--sets: {error}") from error
     is_set = os.path.isdir(os.path.join(path, "gt.lmdb"))
     found = _open_lmdb(path, name, scales) if is_set else _open_folder(path, name)
     for scale in scales:
@@ -136,7 +137,7 @@ def _open_lmdb(path: str, name: str, scales: list[int]) -> TestSet:
 
 
 def _open_folder(path: str, name: str) -> TestSet:
-    splits = [split for split in _SPLITS if os.path.isfile(os.path.join(path, split, MANIFEST))]
+    splits = [split for split in SPLITS if os.path.isfile(os.path.join(path, split, MANIFEST))]
     if splits:
         raise DataError(f"--sets: {path} holds several sets; name one of them: {named([f'{path}/{s}' for s in splits])}")
     gt = FolderReader(path)

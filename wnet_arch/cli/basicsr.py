@@ -19,12 +19,13 @@ from wnet_arch.cli.common import run_command
 PLUGIN_GROUP = "basicsr.plugins"
 
 EXAMPLES = """examples:
+  basicsr train -opt wnet_x8                       # the file of the package, as `wnet options show wnet_x8` prints it
   basicsr train -opt options/wnet_x8.yml
   basicsr train -opt options/wnet_x8.yml --auto_resume
   basicsr train -opt options/wnet_x8.yml --force_yml train:total_iter=1000 network_g:peak=1
   torchrun --nproc_per_node 8 --no-python basicsr train -opt options/wnet_x8.yml --auto_resume
   srun basicsr train -opt options/wnet_x8.yml --auto_resume --launcher slurm
-  basicsr test -opt options/test_wnet_x8.yml
+  basicsr test -opt test_wnet_x8
 """
 
 
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pipeline", choices=("train", "test"))
-    parser.add_argument("-opt", required=True, metavar="FILE", help="YAML option file")
+    parser.add_argument("-opt", required=True, metavar="FILE", help="YAML option file, or a name of `wnet options list`")
     parser.add_argument(
         "--launcher", choices=("none", "pytorch", "slurm"), help="how processes are started (default: pytorch under torchrun)"
     )
@@ -73,6 +74,7 @@ def _main(argv: Sequence[str]) -> int:
     args.launcher = distributed.launcher(args.launcher, os.environ)
     args.auto_resume |= distributed.may_be_restarted(os.environ)
     with distributed.first_one_speaks(args.launcher, os.environ):
+        args.opt = options.resolve(args.opt)
         opt = options.check_schema(options.override(options.load(args.opt), args.force_yml), is_train, plugins)
     with distributed.joined(args.launcher, opt.get("dist_params"), on_cpu=opt["num_gpu"] == 0):
         if distributed.is_first():

@@ -20,7 +20,7 @@ One label may stand for several entries of different scales.
 sets, each [NAME=]FOLDER: a set of `wnet prepare` (of one with splits, SET/val), or a folder of HR faces.
 
 examples:
-  wnet benchmark --networks Bicubic experiments/SPARNet_x8 W-Net=experiments/wnet_x8 --sets datasets/celeba_val -o bench
+  wnet benchmark --networks Bicubic experiments/SPARNet_x8 W-Net=experiments/wnet_x8 --sets datasets/celeba/val -o bench
   wnet benchmark --networks Bicubic other=sr/faces --sets hr/faces --scales 8 --protocols all --metrics all -o bench
   wnet report figure bench --faces 3 -o figure.pdf
 

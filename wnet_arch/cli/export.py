@@ -19,7 +19,7 @@ parsing, the estimated skin map, where the network has one. FILE gets its name w
 examples:
   wnet export wnet_lite_x8 -o wnet_lite_x8.onnx
   wnet export experiments/wnet_x8 -o wnet_x8.onnx --precision fp16
-  wnet export experiments/wnet_x8 -o wnet_x8.onnx --check datasets/celeba_val   # equal on 50 real faces? how fast?
+  wnet export experiments/wnet_x8 -o wnet_x8.onnx --check datasets/celeba/val   # equal on 50 real faces? how fast?
 """
 
 

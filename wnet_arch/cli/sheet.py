@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if os.path.splitext(args.out)[1].lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"--out: {args.out} is not the name of a .png, .jpg or .webp file")
     load_plugins()
-    opt = options.load(args.opt)
+    opt = options.load(options.resolve(args.opt))
     result = comparison.compare(opt, args.weights, args.dataset)
     print(comparison.table(result))
     visuals.save(comparison.picture(result, args.faces), args.out)

@@ -8,6 +8,7 @@ import sys
 from wnet_arch.errors import WNetError
 
 EXAMPLES = """examples:
+  wnet validate wnet_x8
   wnet validate options/wnet_x8.yml
   wnet validate options/baselines/*.yml
   wnet validate options/wnet_x8.yml --force_yml train:total_iter=1000
@@ -23,7 +24,7 @@ def add_parser(subparsers) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="option files of `basicsr train` or `basicsr test`")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="option files of `basicsr`, or names of `wnet options list`")
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`")
     parser.add_argument("--json-schema", action="store_true", help="print the JSON schema of option files, for editors")
     parser.add_argument("--describe", action="store_true", help="print a description of every key (Markdown)")
@@ -54,7 +55,7 @@ def validate(file: str, changes: list[str], plugins: list[str]) -> bool:
     from wnet_arch import options
 
     try:
-        opt = options.override(options.load(file), changes)
+        opt = options.override(options.load(options.resolve(file)), changes)
         is_train = "train" in opt
         problems = options.list_problems(opt, is_train, plugins)
         if not problems:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from wnet_arch.cli.common import run_command
 
 #: Modules with ``add_parser(subparsers)``, in the order of the help.
-COMMANDS = ("prepare", "weights", "validate", "profile", "sheet", "benchmark", "report", "restore", "export", "demo")
+COMMANDS = ("prepare", "weights", "options", "validate", "profile", "sheet", "benchmark", "report", "restore", "export", "demo")
 
 
 def build_parser() -> argparse.ArgumentParser:

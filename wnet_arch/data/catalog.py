@@ -5,6 +5,7 @@ The docstring of each class is what ``wnet prepare NAME --help`` shows.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
@@ -114,7 +115,7 @@ class CelebA(Source):
     Crop:    celeba-aligned. Any other rule takes the photos in the wild, if they are there.
 
     Modes:   I         training mode I of the paper, the split of DIC: train, val, test
-             II        training mode II, the split of FSRNet: train 000001-018000, test 018001-018100
+             II        training mode II, the split of FSRNet: train 000001-018000, test 018001-018100; val 018101-018200 is ours
              official  CelebA's own partition: train, val, test
              all       no split
     The lists are datasets/celeba_I.txt, celeba_II.txt and celeba_official.txt.
@@ -124,7 +125,7 @@ class CelebA(Source):
              own five, cropped to OpenFace's boxes. Neither points, boxes nor the list are published. Here training takes all
              201,317 photos, validation the last 100 before the test photos; the 1,000 test photos are the same, their crop
              is not.
-             Mode II. FSRNet's coarse crop is not published.
+             Mode II. FSRNet's coarse crop is not published, and it has no validation set.
     """
 
     modes = ("I", "II", "official", "all")
@@ -141,7 +142,7 @@ class CelebA(Source):
             "201,317 photos before, 100 for validation",
             "the 1,000 test photos are DIC's, their crop is not",
         ),
-        "II": ("FSRNet's coarse crop is unpublished",),
+        "II": ("FSRNet's coarse crop is unpublished", "FSRNet has no validation set; here: the 100 photos behind its test photos"),
     }
 
     def __init__(self, root: Path, mode: str | None, crop: str):
@@ -184,11 +185,17 @@ class Helen(Source):
              needs the 68 points.
     Crop:    landmarks, from the .pts files if they are there (--detector looks for the faces instead).
 
+    Modes:   official  2,000 train, 330 test (default)
+             last50    2,280 train, 50 test: the last 50 photos of the test folder by name
+
     Not exactly reproducible:
              The papers train on 2,005 photos and test on 50; which of the photos these are is not published by name, only as
-             crops. Here: the 2,000 and 330 of the official division.
+             crops. FSRNet numbers its 50 test crops 18241, 18249, ... 18633, eight versions a photo: the photos 2281 to 2330
+             of 2,330. In which order it counted them is unknown; last50 takes the order of names. DIC's own 50 crops, which
+             its authors publish, become a set by `wnet prepare folder --root DIR --parser compact --out datasets/helen50`.
     """
 
+    modes = ("official", "last50")
     defaults = {"crop": "landmarks"}
     _TRAIN, _TEST = ("trainset", "train", "train_1", "train_2", "train_3", "train_4"), ("testset", "test")
 
@@ -196,8 +203,10 @@ class Helen(Source):
         super().__init__(root, mode, crop)
         if Path(root, "helen").is_dir():
             self.images = Path(root, "helen")
-        self.splits, self.expected = ("train", "test"), {"train": 2000, "test": 330}
-        self.notes = ("the papers' 2,005 and 50 photos are not published by name; here the official division",)
+        self.mode, self.splits = mode or "official", ("train", "test")
+        self.expected = {"train": 2000, "test": 330} if self.mode == "official" else {"train": 2280, "test": 50}
+        division = "the official division" if self.mode == "official" else "the last 50 test photos by name"
+        self.notes = (f"the papers' 2,005 and 50 photos are not published by name; here {division}",)
         self._folders = [name for name in (*self._TRAIN, *self._TEST) if (self.images / name).is_dir()]
         if not self._folders:
             raise DataError(f"{root} holds neither trainset nor testset: see `wnet prepare helen --help` for the layout")
@@ -215,7 +224,13 @@ class Helen(Source):
                     yield f"{folder}/{name}"
 
     def split_of(self, name: str) -> str | None:
+        if self.mode == "last50":
+            return "test" if name in self._last_of_test else "train"
         return "test" if name.partition("/")[0] in self._TEST else "train"
+
+    @functools.cached_property
+    def _last_of_test(self) -> frozenset[str]:
+        return frozenset(sorted(name for name in self.names() if name.partition("/")[0] in self._TEST)[-50:])
 
 
 class CelebAMask(Source):

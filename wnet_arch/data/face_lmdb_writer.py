@@ -34,6 +34,7 @@ from wnet_arch.data.face_lmdb import (
     write_meta_info,
 )
 from wnet_arch.data.outcomes import Outcomes
+from wnet_arch.data.set_paths import SPLITS
 from wnet_arch.errors import DataError, UsageError, WNetError
 
 try:
@@ -46,7 +47,6 @@ BATCH = 256
 #: In a shard: the table of its photos, for ``wnet prepare merge``.
 OUTCOMES = "outcomes"
 _SETTINGS, _LOCK, _FINISHED = "settings.json", "lock", "finished"
-_SPLITS = ("train", "val", "test")
 
 
 class FaceLMDBWriter:
@@ -305,7 +305,7 @@ def _refuse_target(target: Path, overwrite: bool) -> None:
 def _strangers(folder: Path) -> list[str]:
     found = []
     for entry in sorted(folder.iterdir()):
-        if entry.name in _SPLITS and entry.is_dir():
+        if entry.name in SPLITS and entry.is_dir():
             found += [f"{entry.name}/{name}" for name in _strangers(entry)]
         elif entry.name not in (MANIFEST, OUTCOMES) and entry.suffix != ".lmdb":
             found.append(entry.name)

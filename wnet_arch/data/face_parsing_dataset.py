@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from wnet_arch.data.decoded import DecodedImages
 from wnet_arch.data.face_lmdb import LANDMARKS, JoinedReader, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
+from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import DataError, UsageError, did_you_mean
 from wnet_arch.faces import labels, landmarks
 
@@ -141,30 +142,32 @@ class PairedFaceParsingDataset(Dataset):
         mixed = [option for option in ("dataroot_gt", "dataroot_lq", "dataroot_parsing") if self.opt.get(option)]
         if mixed:
             raise UsageError(f"give dataroot (a set) or {mixed[0]} (a folder), not both")
-        for root in self._roots():
+        self.roots = self._find_roots()
+        for root in self.roots:
             self._check_set(root)
         return tuple(self._reader(kind) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
 
-    def _roots(self) -> list[str]:
+    def _find_roots(self) -> list[str]:
         roots = self.opt["dataroot"]
-        return [os.path.expanduser(root) for root in (roots if isinstance(roots, (list, tuple)) else [roots])]
+        try:
+            return [find_set(root) for root in (roots if isinstance(roots, (list, tuple)) else [roots])]
+        except DataError as error:
+            raise DataError(f"dataroot: {error}") from error
 
     def _check_set(self, root: str) -> None:
-        if not os.path.isdir(root):
-            raise DataError(f"dataroot: there is no folder {root}; `wnet prepare --out {root} ...` makes one")
         scales = read_manifest(root)["scales"]
         if self.scale not in scales:
             have = " and ".join(f"x{scale}" for scale in scales)
             raise DataError(f"the set {root} was prepared for {have}, not x{self.scale}: prepare it again with --scales")
 
     def _reader(self, kind: str) -> LMDBReader | JoinedReader:
-        paths = [os.path.join(root, f"{kind}.lmdb") for root in self._roots()]
+        paths = [os.path.join(root, f"{kind}.lmdb") for root in self.roots]
         return LMDBReader(paths[0]) if len(paths) == 1 else JoinedReader(paths)
 
     def _open_landmarks(self) -> LMDBReader | JoinedReader:
         if not self.opt.get("dataroot"):
             raise UsageError("landmarks: true needs dataroot, a set made by `wnet prepare --landmarks`")
-        for root in self._roots():
+        for root in self.roots:
             if not os.path.isdir(os.path.join(root, f"{LANDMARKS}.lmdb")):
                 raise DataError(f"the set {root} has no landmarks: prepare it again with --landmarks")
         return self._reader(LANDMARKS)

@@ -44,6 +44,8 @@ def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
 def _train_loader(opt: dict, block: dict) -> tuple[DataLoader, DrawSampler]:
     seed, world_size = opt["manual_seed"], opt["world_size"]
     block = {**block, "batch_size_per_gpu": block["batch_size_per_gpu"] * accumulation.count(opt["train"])}
+    if block.get("persistent_workers") is None:
+        block["persistent_workers"] = bool(block["num_worker_per_gpu"])
     batch = block["batch_size_per_gpu"] * (1 if opt["dist"] else max(1, opt["num_gpu"]))
     dataset = SeededDataset(build_dataset(block), seed)
     ratio = block.get("dataset_enlarge_ratio") or 1

@@ -4,8 +4,13 @@ An error names the key as ``datasets.train.dataroot``, says what is wrong and wh
 :mod:`wnet_arch.options.blocks` and :mod:`wnet_arch.options.training`; ``options/README.md`` is made from there.
 """
 
+from wnet_arch.options import packaged
 from wnet_arch.options.checks import check, check_schema, list_problems
 from wnet_arch.options.files import framework_reads, load, load_as_framework, save
-from wnet_arch.options.overrides import override
+from wnet_arch.options.overrides import complete, override
+from wnet_arch.options.packaged import resolve
 
-__all__ = ["check", "check_schema", "framework_reads", "list_problems", "load", "load_as_framework", "override", "save"]
+__all__ = [
+    "check", "check_schema", "complete", "framework_reads", "list_problems", "load", "load_as_framework", "override", "packaged",
+    "resolve", "save",
+]  # fmt: skip

@@ -65,7 +65,9 @@ class Dataset(Block):
     prefetch_mode: Optional[choice("cpu", "cuda")] = Field(None, description="fetch batches ahead; `cuda` needs `pin_memory`")
     num_prefetch_queue: Count = Field(1, description="batches ahead with `prefetch_mode: cpu`")
     pin_memory: Flag = Field(False, description="batches in memory that a GPU copies faster")
-    persistent_workers: Flag = Field(False, description="keep the loading processes between epochs; needs some, in training only")
+    persistent_workers: Optional[Flag] = Field(
+        None, description="keep the loading processes between epochs, in training; where not given, if there are any"
+    )
     use_shuffle: Optional[Flag] = Field(None, description="not read: training always shuffles, validation never")
 
 
@@ -131,7 +133,7 @@ class Val(Block):
     """Validation, in training and by `basicsr test`."""
 
     val_freq: Optional[Count] = Field(None, description="every so many iterations; training needs it")
-    save_img: Flag = Field(description="write the images, too")
+    save_img: Flag = Field(False, description="write the images, too")
     pbar: Optional[Flag] = Field(False, description="show progress")
     suffix: Optional[Text] = Field(None, description="in names of written images, for that of the run")
     metrics: Optional[dict[str, Metric]] = Field(None, description="metrics by names of your own; `~`: none")
@@ -203,13 +205,13 @@ class Options(Block):
     name: FolderName = Field(description="of the run: its folder in `experiments/` or `results/`")
     model_type: Text = Field(description="a registered model: what is trained, with which losses")
     scale: Count = Field(description="factor of enlargement; networks of this package: 4 or 8")
-    num_gpu: Devices = Field(description="GPUs of a process; `auto`: all there are, `0`: CPU")
+    num_gpu: Devices = Field("auto", description="GPUs of a process; `auto`: all there are, `0`: CPU")
     manual_seed: Optional[whole(0, 2**32 - 1001)] = Field(None, description="of all random numbers; drawn where not given")
     datasets: dict[str, Any] = Field(
         description="blocks `train`, `val`, `val_1`, ...; for `basicsr test`: `test`, `test_1`, ... or `val`"
     )
     network_g: Named = Field(description="the network: `type`, and arguments of its class")
-    path: Paths = Field(description="files to start from")
+    path: Paths = Field(Paths(), description="files to start from")
     train: Optional[Any] = Field(None, description="the training; needed by `basicsr train`")
     val: Optional[Val] = Field(None, description="the validation; `~`: none in training")
     logger: Optional[Logger] = Field(None, description="reports and checkpoints; needed by `basicsr train`")

@@ -50,3 +50,11 @@ def _make(opt: dict, block: object, keys: tuple[str, ...], depth: int) -> None:
         hint = did_you_mean(keys[depth], known) if known else ""
         raise UsageError(f"--force_yml: the options have no '{':'.join(keys)}'{hint}")
     block[keys[depth]] = None if last else {}
+
+
+def complete(opt: dict) -> dict:
+    """Options with the keys that the framework demands and that a file may leave out: ``num_gpu``, ``path``, ``val.save_img``."""
+    opt = {**opt, "num_gpu": opt.get("num_gpu", "auto"), "path": {} if opt.get("path") is None else opt["path"]}
+    if isinstance(opt.get("val"), dict):
+        opt["val"] = {"save_img": False, **opt["val"]}
+    return opt

@@ -13,6 +13,7 @@ from wnet_arch.errors import did_you_mean
 from wnet_arch.models.optimizers import optimizers
 from wnet_arch.options import kinds, training
 from wnet_arch.options.blocks import Block
+from wnet_arch.options.overrides import complete
 from wnet_arch.options.schema import fields, has_own, inner_block, loss_blocks, schema_of
 from wnet_arch.options.signatures import registered
 
@@ -26,7 +27,7 @@ def find_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> tup
         plugins: packages that were loaded beside the framework, for messages.
 
     Returns:
-        Lines, none where all is well; and the options with whole numbers such as 1e5 as integers.
+        Lines, none where all is well; and the options, complete, with whole numbers such as 1e5 as integers.
     """
     found = list(_unknown_names(opt, plugins))
     schema = schema_of(opt, is_train)
@@ -36,7 +37,7 @@ def find_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> tup
         # A misspelt key comes before the key that is missing for it.
         entries = sorted(error.errors(include_url=False), key=lambda entry: entry["type"] == "missing")
         return found + [_line(entry, schema) for entry in entries], opt
-    return found, _with_integers(opt, valid.model_dump(by_alias=True, exclude_unset=True, warnings=False))
+    return found, complete(_with_integers(opt, valid.model_dump(by_alias=True, exclude_unset=True, warnings=False)))
 
 
 def _with_integers(opt: Any, valid: Any) -> Any:

@@ -110,7 +110,7 @@ TABLE = {
     "no data set type": Broken({"datasets.val.type": GONE}, "datasets.val.type is missing", "it must be text"),
     "a metric of nothing": Broken({"val.metrics": {"psnr": None}}, "val.metrics.psnr", "block of options"),
     # missing files and folders
-    "no such set": Broken({"datasets.train.dataroot": "nowhere"}, "datasets.train: dataroot", "`wnet prepare --root PHOTOS --parser compact --out nowhere`"),
+    "no such set": Broken({"datasets.train.dataroot": "nowhere"}, "datasets.train: dataroot", "--parser compact --out nowhere`"),
     "no such weights": Broken({"path.pretrain_network_g": "gone.pth"}, "path.pretrain_network_g", "there is no file gone.pth"),
     "no such state": Broken({"path.resume_state": "gone.state"}, "path.resume_state", "there is no file gone.state"),
     "no such VGG": Broken({"train.wnet_opt.vgg": "gone.pth"}, "train.wnet_opt", "gone.pth"),

@@ -8,12 +8,12 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends build-essential libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 
-RUN pip install --no-cache-dir torch torchvision numpy cython setuptools wheel \
-    && pip install --no-cache-dir --no-build-isolation basicsr==1.4.2
+RUN pip install --no-cache-dir torch torchvision numpy cython setuptools wheel
 
-COPY setup.py pyproject.toml README.md LICENSE /opt/wnet-fsr/
+COPY setup.py pyproject.toml LICENSE /opt/wnet-fsr/
+COPY docs/pypi.md /opt/wnet-fsr/docs/pypi.md
 COPY wnet_arch /opt/wnet-fsr/wnet_arch
-COPY options /opt/wnet-fsr/options
+RUN python /opt/wnet-fsr/wnet_arch/install_basicsr.py --no-cache-dir
 RUN pip install --no-cache-dir --no-build-isolation "/opt/wnet-fsr[landmarks,report,onnx]"
 
 # Third-party weights are fetched on first use; a volume keeps them: -v wnet-cache:/cache

@@ -5,35 +5,34 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() { echo "install: error: $*" >&2; exit 1; }
-supported() { "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+supported() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
 find_python() {
     local candidate
-    for candidate in "${PYTHON:-python3}" python3.12 python3.11 python3.10 python3.9; do
+    for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
         if command -v "$candidate" >/dev/null && supported "$candidate"; then echo "$candidate"; return; fi
         if [ -n "${PYTHON:-}" ]; then break; fi
     done
     local found="missing"
     if command -v "${PYTHON:-python3}" >/dev/null; then found=$("${PYTHON:-python3}" --version 2>&1); fi
-    fail "Python 3.9 to 3.12 is needed (BasicSR 1.4.2 does not build on 3.13); ${PYTHON:-python3} is $found." \
-        "Install one of these and run: PYTHON=python3.12 bash $0"
+    fail "Python 3.10 to 3.13 is needed; ${PYTHON:-python3} is $found. Install one of these and run: PYTHON=python3.12 bash $0"
 }
 
 install_all() {
     # BasicSR's setup imports torch and numpy, so they come first, and its build must see them: no isolation.
     .venv/bin/python -m pip install -q torch torchvision numpy cython setuptools wheel &&
-        .venv/bin/python -m pip install -q --no-build-isolation "basicsr==1.4.2" &&
-        .venv/bin/python -m pip install -q --no-build-isolation -e ".[landmarks,report,onnx,test]"
+        .venv/bin/python wnet_arch/install_basicsr.py -q &&
+        .venv/bin/python -m pip install -q --no-build-isolation -e ".[landmarks,report,onnx,demo,test]"
 }
 
 if [ -x .venv/bin/python ]; then
-    supported .venv/bin/python || fail ".venv has $(.venv/bin/python --version); 3.9 to 3.12 is needed: remove .venv and run this again"
+    supported .venv/bin/python || fail ".venv has $(.venv/bin/python --version); 3.10 to 3.13 is needed: remove .venv and run this again"
 else
     python=$(find_python)
     "$python" -m venv .venv || { rm -rf .venv; fail "$python cannot make .venv; on Debian and Ubuntu: apt install python3-venv"; }
 fi
 
-wanted=$(cat setup.py pyproject.toml | cksum)
+wanted=$(cat pyproject.toml wnet_arch/install_basicsr.py scripts/install.sh | cksum)
 if [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then
     echo "install: .venv is up to date"
     exit 0

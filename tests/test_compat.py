@@ -57,7 +57,7 @@ def test_distutils_are_left_alone_where_they_exist(monkeypatch):
 
 def test_missing_framework_is_said(monkeypatch):
     hide(monkeypatch, "basicsr")
-    with pytest.raises(WNetError, match="pip install --no-build-isolation basicsr"):
+    with pytest.raises(WNetError, match=r"python -m wnet_arch\.install_basicsr"):
         compat.check_framework()
 
 

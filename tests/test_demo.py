@@ -36,7 +36,7 @@ from wnet_arch.demo.choices import Choices, Remembering
 from wnet_arch.demo.limits import Limits, open_upload
 from wnet_arch.demo.privacy import OwnMachineOnly, without_foreign
 from wnet_arch.demo.work import restore_upload
-from wnet_arch.errors import DataError, UsageError, WeightsError
+from wnet_arch.errors import DataError, UsageError, WeightsError, install_extra
 from wnet_arch.faces.detection import Detection, Detector
 from wnet_arch.restore import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto, frames, paste
 
@@ -374,7 +374,7 @@ def test_without_gradio_one_line_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(server, "LEAST_PYTHON", (3, 9))
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert wnet_demo() == 2
-    assert capsys.readouterr().err == "wnet: error: gradio is missing: pip install 'wnet-fsr[demo]'\n"
+    assert capsys.readouterr().err == f"wnet: error: gradio is missing: {install_extra('demo')}\n"
 
 
 def test_an_old_gradio_is_named(monkeypatch, capsys):
@@ -382,7 +382,7 @@ def test_an_old_gradio_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", types.SimpleNamespace(__version__="6.4.0"))
     monkeypatch.setitem(sys.modules, "uvicorn", types.SimpleNamespace())
     assert wnet_demo() == 2
-    assert "gradio 6.4.0 is too old: pip install 'wnet-fsr[demo]'" in capsys.readouterr().err
+    assert f"gradio 6.4.0 is too old: {install_extra('demo')}" in capsys.readouterr().err
 
 
 def test_an_old_python_is_named(monkeypatch, capsys):

@@ -8,6 +8,7 @@ import importlib
 
 from wnet_arch import archs, registration
 from wnet_arch.archs import create_network, list_networks
+from wnet_arch.version import __version__
 
 registration.join_when_imported()
 
@@ -27,7 +28,6 @@ def __getattr__(name: str):
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
-__version__ = "0.1.0"
 __all__ = [
     "FaceRestorer", "__version__", "archs", "compat", "create_network", "data", "list_networks", "list_pretrained",
     "load_pretrained", "losses", "metrics", "models",

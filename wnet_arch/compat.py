@@ -172,7 +172,7 @@ def check_framework() -> str:
         WNetError: it is not installed, or is a fork without the interface this plugin uses.
     """
     if _missing("basicsr"):
-        raise WNetError("BasicSR is not installed: run `pip install --no-build-isolation basicsr==1.4.2`")
+        raise WNetError("BasicSR is not installed: run `python -m wnet_arch.install_basicsr`")
     import basicsr
 
     where = os.path.dirname(basicsr.__file__ or "?")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from importlib import metadata
 
 
 class WNetError(Exception):
@@ -52,3 +54,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return "; did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
     return "; known: " + ", ".join(known)
+
+
+def install_extra(extra: str) -> str:
+    """The command that installs what an optional part of this package needs: ``pip install 'gradio>=6.31'``.
+
+    The requirements are those of the installed package's metadata; its own name is on no index yet, so naming it would not help.
+    """
+    marker = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
+    try:
+        found = [line.partition(";")[0].strip() for line in metadata.requires("wnet-fsr") or () if marker.search(line)]
+    except metadata.PackageNotFoundError:
+        found = []
+    if not found:
+        return f"pip install --no-build-isolation -e '.[{extra}]' in the folder of this project"
+    return "pip install " + " ".join(f"'{requirement}'" for requirement in found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -107,7 +109,7 @@ class WNetLiteTrunk(nn.Module):
             return nn.Sequential(*blocks)
 
         self.body = level(widths[0], depths[0], attention)
-        self.ups = nn.ModuleList(Enlarge(a, b) for a, b in zip(widths, widths[1:]))
+        self.ups = nn.ModuleList(Enlarge(a, b) for a, b in itertools.pairwise(widths))
         self.levels = nn.ModuleList(level(width, depth, False) for width, depth in zip(widths[1:], depths[1:]))
         self.to_map = nn.Sequential(LeanBlock(widths[1]), conv3x3(widths[1], PARSING_CHANNELS)) if parsing else None
         self.fusions = nn.ModuleList(LeanFusion(width) for width in widths[1:]) if parsing else None

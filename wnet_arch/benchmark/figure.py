@@ -14,7 +14,7 @@ from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.drawings import TRUE, DrawnFace
 from wnet_arch.benchmark.results import Results, SetRecord
 from wnet_arch.benchmark.sets import named
-from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.errors import UsageError, did_you_mean, install_extra
 
 SUFFIXES = (".png", ".pdf", ".svg")
 #: Width of a column in inches, and room for the numbers beneath an image.
@@ -40,7 +40,7 @@ def check_installed() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UsageError("the figure needs matplotlib: pip install 'wnet-fsr[report]'") from error
+        raise UsageError(f"the figure needs matplotlib: {install_extra('report')}") from error
 
 
 def write(results: Results, folder: str | os.PathLike, out: str | os.PathLike, options: FigureOptions) -> None:

@@ -20,7 +20,7 @@ from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.drawings import TRUE, DrawnFace
 from wnet_arch.benchmark.measures import Column
 from wnet_arch.benchmark.results import Results, SetRecord, write_text
-from wnet_arch.errors import UsageError
+from wnet_arch.errors import UsageError, install_extra
 from wnet_arch.faces import labels
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def check_installed() -> None:
         import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError as error:
-        hint = "pip install 'wnet-fsr[report]', or leave the report out with --report-faces 0"
+        hint = f"{install_extra('report')}, or leave the report out with --report-faces 0"
         raise UsageError(f"the report needs {error.name}: {hint}") from error
 
 

@@ -26,7 +26,7 @@ from wnet_arch.benchmark.provenance import Provenance
 from wnet_arch.benchmark.sets import TestSet, named
 from wnet_arch.checkpoint import load_into
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
-from wnet_arch.errors import DataError, UsageError, WeightsError
+from wnet_arch.errors import DataError, UsageError, WeightsError, install_extra
 from wnet_arch.weights.metadata import origin
 
 #: Takes LR faces, uint8 (h, w, 3), of one size and their keys; gives SR faces, uint8 (H, W, 3).
@@ -198,7 +198,7 @@ def onnx_session(path: str, device: str, threads: int = 1):
     try:
         import onnxruntime
     except ImportError as error:
-        raise UsageError("ONNX files need onnxruntime: pip install 'wnet-fsr[onnx]'") from error
+        raise UsageError(f"ONNX files need onnxruntime: {install_extra('onnx')}") from error
     if not os.path.isfile(path):
         raise WeightsError(f"there is no ONNX file {path}")
     settings = onnxruntime.SessionOptions()

@@ -35,8 +35,8 @@ parsers (--parser):
   parsenet        the network once
 
 detectors: dlib (frontal faces), retinaface, mtcnn. landmarkers: dlib, face-alignment. Needed for dlib:
-`pip install 'wnet-fsr[landmarks]'`, and for its landmarks `wnet weights fetch landmarks68-dlib`; for mtcnn and retinaface
-`wnet weights fetch mtcnn` or retinaface-resnet50; for face-alignment `pip install 'wnet-fsr[fan]'` and
+`pip install dlib-bin`, and for its landmarks `wnet weights fetch landmarks68-dlib`; for mtcnn and retinaface
+`wnet weights fetch mtcnn` or retinaface-resnet50; for face-alignment `pip install face-alignment` and
 `wnet weights fetch landmarks68-fan`. `--detector mtcnn --crop five-point --parser compact` does without dlib.
 
 landmark files (--landmarks-file): CSV with the columns name, x0, y0, ..., x67, y67 (or x4, y4), the first pixel is 0; a folder of

@@ -19,7 +19,7 @@ from wnet_arch.demo.choices import Choices
 from wnet_arch.demo.examples import write_examples
 from wnet_arch.demo.limits import Limits
 from wnet_arch.demo.privacy import OwnMachineOnly
-from wnet_arch.errors import UsageError, WNetError
+from wnet_arch.errors import UsageError, WNetError, install_extra
 
 HOST = "127.0.0.1"
 LEAST_PYTHON = (3, 10)
@@ -74,9 +74,9 @@ def check_installed() -> None:
         import gradio
         import uvicorn  # noqa: F401 - Gradio brings it
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is missing: pip install 'wnet-fsr[demo]'") from error
+        raise UsageError(f"{error.name} is missing: {install_extra('demo')}") from error
     if tuple(int(part) for part in gradio.__version__.split(".")[:2]) < LEAST_GRADIO:
-        raise UsageError(f"gradio {gradio.__version__} is too old: pip install 'wnet-fsr[demo]'")
+        raise UsageError(f"gradio {gradio.__version__} is too old: {install_extra('demo')}")
 
 
 def listen(port: int) -> socket.socket:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from wnet_arch.benchmark.sources import onnx_session
-from wnet_arch.errors import UsageError
+from wnet_arch.errors import UsageError, install_extra
 from wnet_arch.export.checks import Run
 from wnet_arch.export.storage import stored
 from wnet_arch.export.subject import Outputs
@@ -31,7 +31,7 @@ def need() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise UsageError(f"ONNX files need {error.name}: pip install 'wnet-fsr[onnx]'") from error
+        raise UsageError(f"ONNX files need {error.name}: {install_extra('onnx')}") from error
 
 
 def describe() -> str:

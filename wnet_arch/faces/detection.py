@@ -18,7 +18,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from wnet_arch.errors import UsageError, WeightsError, did_you_mean
+from wnet_arch.errors import UsageError, WeightsError, did_you_mean, install_extra
 
 DETECTORS = ("dlib", "retinaface", "mtcnn")
 #: Which of several faces is meant.
@@ -159,7 +159,7 @@ def import_dlib():
         import dlib
     except ImportError as error:
         raise WeightsError(
-            "this needs dlib: run `pip install 'wnet-fsr[landmarks]'`, or choose another detector and landmarker"
+            f"this needs dlib: run `{install_extra('landmarks')}`, or choose another detector and landmarker"
         ) from error
     return dlib
 

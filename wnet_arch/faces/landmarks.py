@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from wnet_arch import weights
-from wnet_arch.errors import UsageError, WeightsError, did_you_mean
+from wnet_arch.errors import UsageError, WeightsError, did_you_mean, install_extra
 from wnet_arch.faces.detection import CHOICES, Detection, choose, create_detector, import_dlib
 
 LANDMARKERS = ("dlib", "face-alignment")
@@ -179,7 +179,7 @@ def _import_fan():
     try:
         from face_alignment import models, utils
     except ImportError as error:
-        raise WeightsError("this landmarker needs face-alignment: run `pip install 'wnet-fsr[fan]'`") from error
+        raise WeightsError(f"this landmarker needs face-alignment: run `{install_extra('fan')}`") from error
     return models, utils
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -25,7 +27,7 @@ class ParserNet(nn.Module):
         super().__init__()
         self.stem = _conv_bn_relu(12, widths[0], 3)
         self.encoder = nn.ModuleList(nn.Sequential(*(_Residual(w) for _ in range(d))) for w, d in zip(widths, depths))
-        steps = list(zip(widths, widths[1:]))
+        steps = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(_conv_bn_relu(fine, coarse, 3, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(_conv_bn_relu(coarse, fine, 1) for fine, coarse in steps)
         self.decoder = nn.ModuleList(_Residual(fine) for fine, _ in steps)

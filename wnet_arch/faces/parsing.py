@@ -12,6 +12,7 @@ parsenet  ParseNet of PSFR-GAN (Chen et al., CVPR 2021), from facexlib file ``pa
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -223,7 +224,7 @@ def folded(network):
 
     for module in network.modules():
         children = list(module.named_children()) if isinstance(module, nn.Sequential) else []
-        for (name, conv), (next_name, norm) in zip(children, children[1:]):
+        for (name, conv), (next_name, norm) in itertools.pairwise(children):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, next_name, nn.Identity())

@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Union
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ import torch
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces.inference import one_thread
 
-Images = Union[np.ndarray, Sequence[np.ndarray]]
+Images = np.ndarray | Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 
 from wnet_arch import compat
 from wnet_arch.errors import UsageError, WNetError
+from wnet_arch.training import patches
 
 
 def hide(monkeypatch, *modules: str) -> None:
@@ -87,24 +88,23 @@ def test_resume_needs_no_gpu_and_finds_the_newest_state(tmp_path):
         torch.save({"iter": iteration, "epoch": 0, "optimizers": [], "schedulers": []}, states / f"{iteration}.state")
     opt = dict(resume_options(tmp_path), auto_resume=True, network_g={})
     opt["path"]["models"] = str(tmp_path)
-    import basicsr.train
 
-    state = basicsr.train.load_resume_state(opt)
+    state = patches.load_resume_state(opt)
     assert state["iter"] == 1000
     assert opt["path"]["resume_state"].endswith("1000.state")
 
 
 def test_nothing_to_resume_is_no_error(tmp_path):
-    assert compat.load_resume_state(dict(resume_options(tmp_path), auto_resume=True)) is None
-    assert compat.load_resume_state(resume_options(tmp_path)) is None
+    assert patches.load_resume_state(dict(resume_options(tmp_path), auto_resume=True)) is None
+    assert patches.load_resume_state(resume_options(tmp_path)) is None
 
 
 def test_resume_refuses_missing_files_and_files_that_are_no_states(tmp_path):
     with pytest.raises(UsageError, match="no file"):
-        compat.load_resume_state(resume_options(tmp_path, resume_state=str(tmp_path / "7.state")))
+        patches.load_resume_state(resume_options(tmp_path, resume_state=str(tmp_path / "7.state")))
     (tmp_path / "8.state").write_bytes(b"damaged")
     with pytest.raises(UsageError, match="not a readable training state"):
-        compat.load_resume_state(resume_options(tmp_path, resume_state=str(tmp_path / "8.state")))
+        patches.load_resume_state(resume_options(tmp_path, resume_state=str(tmp_path / "8.state")))
 
 
 def test_checking_options_leaves_the_logger_to_the_trainer(tmp_path):

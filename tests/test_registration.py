@@ -42,7 +42,7 @@ def test_a_network_runs_without_the_framework():
 def test_everything_is_registered_in_whatever_order_things_are_imported(first):
     lines = python(first + "\n" + KNOWN)
     assert lines[0] == "True True True True True True True"
-    assert lines[1] == "wnet_arch.compat wnet_arch.run_log"
+    assert lines[1] == "basicsr.train basicsr.utils.logger"
 
 
 def test_a_network_defined_later_is_registered_at_once():

@@ -1,7 +1,7 @@
 """W-Net face super-resolution as a plugin for BasicSR.
 
 Importing this package registers its networks, models, losses, metrics and data sets with BasicSR, if that is imported or as
-soon as it is (:mod:`wnet_arch.registration`).
+soon as it is (:mod:`wnet_arch.registration`), and changes nothing else; :func:`patch_trainer` is for scripts that train.
 """
 
 import importlib
@@ -21,6 +21,10 @@ def __getattr__(name: str):
         from wnet_arch.restore import FaceRestorer
 
         return FaceRestorer
+    if name == "patch_trainer":
+        from wnet_arch.training.patches import patch_trainer
+
+        return patch_trainer
     if name in ("list_pretrained", "load_pretrained"):
         from wnet_arch import pretrained
 
@@ -30,5 +34,5 @@ def __getattr__(name: str):
 
 __all__ = [
     "FaceRestorer", "__version__", "archs", "compat", "create_network", "data", "list_networks", "list_pretrained",
-    "load_pretrained", "losses", "metrics", "models",
+    "load_pretrained", "losses", "metrics", "models", "patch_trainer",
 ]  # fmt: skip

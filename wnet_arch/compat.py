@@ -2,7 +2,8 @@
 
 BasicSR's last release on PyPI (1.4.2, August 2022) neither imports nor runs everywhere on today's libraries. Each
 work-around below names the versions it is for, does nothing elsewhere, and has a test in ``tests/test_compat.py``.
-Files of BasicSR are never changed; at most a module that has disappeared is supplied, or one function is replaced.
+Files of BasicSR are never changed; at most a module that has disappeared is supplied. What changes its trainer is in
+:mod:`wnet_arch.training.patches`, which an import leaves alone.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
-from wnet_arch.errors import UsageError, WeightsError, WNetError
+from wnet_arch.errors import WNetError
 
 #: What the plugin uses of BasicSR; a fork without it is refused by name.
 _REQUIRED_API = {
@@ -86,83 +86,6 @@ def supply_modules() -> None:
     supply_functional_tensor()
     supply_distutils()
     supply_scipy_filters()
-
-
-def load_resume_state(opt: dict) -> dict | None:
-    """Replaces ``basicsr.train.load_resume_state`` (every version up to git 8d56e3a).
-
-    The framework's own calls ``torch.cuda.current_device()``, so that nothing resumes without a GPU; looks for the states of
-    ``--auto_resume`` under the current folder instead of the experiment's; and takes the newest, whole or not.
-
-    Returns:
-        The state with tensors on the CPU (optimizers move them to their parameters' device), or ``None`` when there is
-        nothing to resume. Sets ``opt["resume"]`` for the loaders, and the seed to that of the run.
-
-    Raises:
-        UsageError: the file named in ``path.resume_state`` does not exist or is damaged, or every state of the run is.
-    """
-    from basicsr.utils import check_resume
-
-    from wnet_arch.models import training_state
-
-    paths = opt["path"]
-    models = paths.get("models", paths["experiments_root"])
-    if opt["auto_resume"]:
-        found = training_state.newest(os.path.join(paths["experiments_root"], "training_states"), models)
-        _agree(found[1]["iter"] if found else None)
-        if not found:
-            return None
-        paths["resume_state"], state = str(found[0]), found[1]
-    elif not paths.get("resume_state"):
-        return None
-    else:
-        state = _named_state(Path(paths["resume_state"]), models)
-    check_resume(opt, state["iter"])
-    opt["resume"] = {key: state.get(key) for key in ("epoch", "iter", "draws")}
-    if state.get("draws"):
-        opt["manual_seed"] = state["draws"]["seed"]
-    return state
-
-
-def _agree(iteration: int | None) -> None:
-    """All processes have found the same state."""
-    from wnet_arch.distributed import share
-
-    found = share(iteration)
-    if any(other != found[0] for other in found):
-        raise UsageError(
-            "--auto_resume: the processes of the run find different training states "
-            f"({', '.join(map(str, found))}): experiments/ must be on a disk that all machines share"
-        )
-
-
-def _named_state(path: Path, models: str) -> dict:
-    from wnet_arch.models import training_state
-
-    if not path.is_file():
-        raise UsageError(f"path.resume_state: there is no file {path}")
-    try:
-        return training_state.read(path, models)
-    except WeightsError as error:
-        raise UsageError(f"path.resume_state: {error}") from error
-
-
-def replace_training_parts() -> None:
-    """Gives ``basicsr.train`` (every version) this package's loaders, states, logs and launcher, for the reasons they state."""
-    import basicsr.train
-    import basicsr.utils.options
-
-    from wnet_arch.data.loaders import create_train_val_dataloader
-    from wnet_arch.distributed import init_dist
-    from wnet_arch.run_log import IterationTimer, JsonMessageLogger
-    from wnet_arch.tensorboard_log import init_tb_loggers
-
-    basicsr.utils.options.init_dist = init_dist
-    basicsr.train.load_resume_state = load_resume_state
-    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
-    basicsr.train.MessageLogger = JsonMessageLogger
-    basicsr.train.AvgTimer = IterationTimer
-    basicsr.train.init_tb_loggers = init_tb_loggers
 
 
 def check_framework() -> str:

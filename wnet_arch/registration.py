@@ -38,7 +38,7 @@ class _JoinOnImport(importlib.abc.MetaPathFinder):
 
 
 def join() -> None:
-    """Registers everything with BasicSR, which is imported, and replaces the parts of its trainer that ``compat`` names.
+    """Registers everything with BasicSR, which is imported, and changes nothing else of it.
 
     Raises:
         WNetError: it is a fork without the interface this plugin uses.
@@ -55,7 +55,6 @@ def join() -> None:
     for package in ("losses", "models", "metrics"):  # these register by decorators
         importlib.import_module(f"wnet_arch.{package}")
     DATASET_REGISTRY.register(PairedFaceParsingDataset)
-    compat.replace_training_parts()
 
 
 def join_when_imported() -> None:

@@ -49,7 +49,7 @@ def init_tb_loggers(opt: dict):
     and gives a continued run a new number at wandb, unless told the old one.
 
     Args:
-        opt: the options, with ``resume`` (see :func:`wnet_arch.compat.load_resume_state`) where a run is continued.
+        opt: the options, with ``resume`` (see :func:`wnet_arch.training.patches.load_resume_state`) where a run is continued.
 
     Returns:
         A ``SummaryWriter``, or ``None``; none in debugging either, as in the framework.

@@ -101,7 +101,9 @@ def options_for_framework(opt: dict, path: str, folder: str) -> str:
 def run_pipeline(args: argparse.Namespace, path: str) -> None:
     """Runs BasicSR's pipeline, which reads ``sys.argv`` by itself, with the current folder as root."""
     from wnet_arch import progress
+    from wnet_arch.training.patches import patch_trainer
 
+    patch_trainer()
     sys.argv = [f"basicsr {args.pipeline}", "-opt", path, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     sys.argv += ["--auto_resume"] * args.auto_resume + ["--debug"] * args.debug
     if args.pipeline == "train":

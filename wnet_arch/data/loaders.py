@@ -20,7 +20,7 @@ def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
     run on few images ends before its time; and it runs past ``total_iter`` by one iteration an epoch.
 
     Args:
-        opt: the options, with ``resume`` (see :func:`wnet_arch.compat.load_resume_state`) where a run is continued.
+        opt: the options, with ``resume`` (see :func:`wnet_arch.training.patches.load_resume_state`) where a run is continued.
         logger: takes a few lines of statistics.
 
     Returns:

@@ -14,6 +14,8 @@ from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.data.face_maker import shapes
 from wnet_arch.faces import labels
 
+#: Seconds after which a command hangs, however busy the machine is: ends a test run that would never end, and nothing else.
+PATIENCE = 3600
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

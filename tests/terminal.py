@@ -12,6 +12,8 @@ import termios
 import threading
 from pathlib import Path
 
+from conftest import PATIENCE
+
 _MOVES = re.compile(r"\x1b\[(\d*)([A-Za-z])")
 
 
@@ -35,7 +37,7 @@ def run_on_terminal(command: list[str], cwd: Path, columns: int = 300) -> tuple[
     os.close(theirs)
     reader = threading.Thread(target=read)
     reader.start()
-    out = process.communicate(timeout=300)[0]
+    out = process.communicate(timeout=PATIENCE)[0]
     reader.join(timeout=30)
     os.close(ours)
     return process.returncode, out, b"".join(written).decode()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import PATIENCE
+
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 CHECK = """
@@ -33,7 +35,7 @@ assert all(p.grad is not None for p in net.parameters())
 def test_examples_run():
     network, loss = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
     command = [sys.executable, "-c", CHECK.format(network=network, loss=loss)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
 
 

@@ -18,7 +18,7 @@ import pytest
 import ranks
 import torch
 import yaml
-from conftest import write_set
+from conftest import PATIENCE, write_set
 from test_resume import iteration_of, reported
 from test_train_command import basicsr, run_options
 
@@ -45,7 +45,7 @@ def launch(arguments: list, cwd: Path, **environment: str) -> subprocess.Popen:
 
 def wait(process: subprocess.Popen, cwd: Path) -> None:
     try:
-        assert process.wait(timeout=300) == 0, (cwd / "out.txt").read_text()[-3000:]
+        assert process.wait(timeout=PATIENCE) == 0, (cwd / "out.txt").read_text()[-3000:]
     finally:
         if process.poll() is None:
             process.terminate()  # the agent ends its processes, which are in groups of their own
@@ -173,7 +173,7 @@ def test_wrong_options_are_one_line_of_one_process(tmp_path, seven_faces):
     process = launch(
         ["--nproc_per_node", 2, "--master_port", free_port(), "-m", "wnet_arch.cli.basicsr", "train", "-opt", file], tmp_path
     )
-    assert process.wait(timeout=200) != 0
+    assert process.wait(timeout=PATIENCE) != 0
     said = [line for line in (tmp_path / "out.txt").read_text().splitlines() if "basicsr" in line and "error:" in line]
     assert len(said) == 1
     assert "datasets.val" in said[0]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from wnet_arch import weights
 from wnet_arch.errors import WeightsError
@@ -27,7 +28,7 @@ def test_the_python_page_runs(tmp_path):
     except WeightsError:
         pytest.skip("the detector's weights are not in the cache: `wnet weights fetch mtcnn`")
     code = "\n".join(blocks(ROOT / "docs" / "python.md"))
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
     numbers = dict(re.findall(r"^(bicubic|network) ([\d.]+)", run.stdout, flags=re.MULTILINE))
     assert float(numbers["network"]) > float(numbers["bicubic"]) + 1

@@ -447,7 +447,7 @@ def test_option_files_of_variants_are_fine(name, face_set, vgg_file):
     opt["train"]["wnet_opt"]["vgg"] = vgg_file
     options.check(opt, is_train=True)
     plain = options.load(str(BASELINES.parent / "wnetlite_x8.yml"))
-    for key in ("scale", "num_gpu", "manual_seed", "network_g", "val", "logger", "dist_params"):
+    for key in ("scale", "manual_seed", "network_g", "val", "logger"):
         assert opt[key] == plain[key], key
 
 
@@ -475,10 +475,10 @@ def test_option_files_are_fine_and_differ_from_wnets_only_in_the_method(name, fa
     assert opt["model_type"] == "FaceGANModel"
     ours = options.load(str(BASELINES / f"{name}.yml"))
     wnet = options.load(str(BASELINES.parent / f"wnet_x{scale}.yml"))
-    for key in ("scale", "num_gpu", "manual_seed", "datasets", "val", "logger", "dist_params"):
+    for key in ("scale", "manual_seed", "datasets", "val", "logger"):
         assert ours[key] == wnet[key], key
     for key in ("ema_decay", "total_iter", "warmup_iter"):
-        assert ours["train"][key] == wnet["train"][key], key
+        assert ours["train"].get(key) == wnet["train"].get(key), key
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from basicsr.models import build_model
+from conftest import PATIENCE
 from test_models import options
 
 from wnet_arch import memory
@@ -34,7 +35,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(what: str) -> int:
-    found = subprocess.run([sys.executable, "-c", FAULTS, what], capture_output=True, text=True, check=True, timeout=120)
+    found = subprocess.run([sys.executable, "-c", FAULTS, what], capture_output=True, text=True, check=True, timeout=PATIENCE)
     return int(found.stdout)
 
 

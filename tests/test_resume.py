@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from conftest import PATIENCE
 from test_train_command import run_options
 
 from wnet_arch import checkpoint
@@ -41,7 +42,7 @@ def start(file: Path, cwd: Path) -> subprocess.Popen:
 
 def finish(file: Path, cwd: Path) -> Path:
     process = start(file, cwd)
-    assert process.wait(timeout=300) == 0, (cwd / "out.txt").read_text()[-2000:]
+    assert process.wait(timeout=PATIENCE) == 0, (cwd / "out.txt").read_text()[-2000:]
     return cwd / "experiments" / "tiny"
 
 
@@ -108,7 +109,7 @@ def run_in(folder: Path, opt: dict) -> subprocess.CompletedProcess:
     file = folder / "tiny.yml"
     file.write_text(yaml.safe_dump(opt))
     command = [sys.executable, "-m", "wnet_arch.cli.basicsr", "train", "-opt", str(file), "--auto_resume"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_damaged_states_are_passed_over_and_changed_batches_refused(tmp_path, face_set):

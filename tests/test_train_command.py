@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import write_set
+from conftest import PATIENCE, write_set
 
 from wnet_arch import create_network, options
 from wnet_arch.cli.common import run_command
@@ -47,7 +47,7 @@ def write_options(path: Path, opt: dict) -> Path:
 
 def basicsr(*arguments, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "wnet_arch.cli.basicsr", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_training_from_another_folder_validates_saves_and_resumes(tmp_path, face_set):

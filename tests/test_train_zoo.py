@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import PATIENCE
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train_zoo.py"
 SMALL = ["--network-option", "num_feat=32", "depths=[1,1,1,1]"]
@@ -18,7 +19,7 @@ SMALL = ["--network-option", "num_feat=32", "depths=[1,1,1,1]"]
 
 def train_zoo(folder: Path, *arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def load_script():

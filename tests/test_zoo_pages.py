@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_set
+from conftest import PATIENCE, write_set
 from PIL import Image
 
 from wnet_arch import create_network
@@ -27,7 +27,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 def run(folder: Path, script: str, *arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, str(SCRIPTS / f"{script}.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

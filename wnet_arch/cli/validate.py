@@ -57,9 +57,7 @@ def validate(file: str, changes: list[str], plugins: list[str]) -> bool:
     try:
         opt = options.override(options.load(options.resolve(file)), changes)
         is_train = "train" in opt
-        problems = options.list_problems(opt, is_train, plugins)
-        if not problems:
-            options.check(opt, is_train, plugins)
+        problems = options.list_everything(opt, is_train, plugins)
     except WNetError as error:
         problems = [str(error)]
     for problem in problems:

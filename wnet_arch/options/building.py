@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
+from collections.abc import Iterator
 
+from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
 from torch import nn
 
@@ -19,31 +22,60 @@ from wnet_arch.options.signatures import registered
 def check_building(opt: dict, is_train: bool) -> None:
     """Builds networks, data sets and losses; imports what the logs need.
 
-    A model may check its network: a static method ``check_network(opt, net)``, which raises UsageError.
-
-    Args:
-        opt: options in which no problem and no contradiction was found.
-        is_train: losses and the discriminator, too.
-
     Raises:
         UsageError: the first that cannot be built.
     """
+    for error in find_faults(opt, is_train):
+        raise error
+
+
+def find_faults(opt: dict, is_train: bool) -> Iterator[WNetError]:
+    """What cannot be built, one after the other: each data set, each network and each loss is tried, whatever the others say.
+
+    A model may check its network: a static method ``check_network(opt, net)``, which raises UsageError.
+
+    Args:
+        opt: options in which no problem was found.
+        is_train: losses and the discriminator, too.
+    """
+    steps = [lambda: _build_generator(opt, is_train)]
+    steps += [functools.partial(_build_dataset, opt, phase, is_train) for phase in opt["datasets"]]
     if is_train:
-        tensorboard_log.check(opt)
-    with quiet_logger():
-        net = _build_network(opt, "network_g")
-        model = registered(registry.MODEL_REGISTRY, opt["model_type"])
-        if is_train and hasattr(model, "check_network"):
-            model.check_network(opt, net)
-        if is_train:
-            freezing.freeze(net, opt["train"].get("frozen"))
-        if is_train and opt["train"].get("grad_checkpointing"):
-            grad_checkpointing.switch_on(net, bool(opt["train"].get("compile")))
-        _build_datasets(opt, is_train)
-        if is_train:
-            _build_losses(opt)
-            if opt.get("network_d"):
-                _build_network(opt, "network_d")
+        steps.insert(0, lambda: tensorboard_log.check(opt))
+        steps += [functools.partial(_build_loss, name, block, opt["scale"]) for name, block in loss_blocks(opt["train"]).items()]
+        if opt.get("network_d"):
+            steps.append(lambda: _build_network(opt, "network_d"))
+    for step in steps:
+        try:
+            with quiet_logger():
+                step()
+        except WNetError as error:
+            yield error
+
+
+def _build_generator(opt: dict, is_train: bool) -> None:
+    net = _build_network(opt, "network_g")
+    if not is_train:
+        return
+    model = registered(registry.MODEL_REGISTRY, opt["model_type"])
+    if hasattr(model, "check_network"):
+        model.check_network(opt, net)
+    _check_average(opt, model, net)
+    freezing.freeze(net, opt["train"].get("frozen"))
+    if opt["train"].get("grad_checkpointing"):
+        grad_checkpointing.switch_on(net, bool(opt["train"].get("compile")))
+
+
+def _check_average(opt: dict, model: type, net: nn.Module) -> None:
+    """The framework's own average leaves out buffers: a network with BatchNorm would be validated with its first statistics."""
+    own = getattr(model, "model_ema", None) is SRModel.model_ema
+    norms = nn.modules.batchnorm._BatchNorm
+    normed = [name for name, module in net.named_modules() if isinstance(module, norms) and module.track_running_stats]
+    if own and normed and (opt["train"].get("ema_decay") or 0) > 0:
+        raise UsageError(
+            f"train.ema_decay: the average of {opt['model_type']} would keep the first statistics of BatchNorm ({normed[0]}) "
+            "for ever; use model_type: FaceSRModel, or ema_decay: 0"
+        )
 
 
 def _build_network(opt: dict, key: str) -> nn.Module:
@@ -68,20 +100,20 @@ def _build_network(opt: dict, key: str) -> nn.Module:
     return net
 
 
-def _build_datasets(opt: dict, is_train: bool) -> None:
+def _build_dataset(opt: dict, phase: str, is_train: bool) -> None:
     from basicsr.data import build_dataset
 
-    for phase, block in opt["datasets"].items():
-        full = dict(copy.deepcopy(block), phase=phase.split("_")[0], scale=opt["scale"])
-        try:
-            images = len(build_dataset(full))
-        except WNetError as error:
-            raise type(error)(f"datasets.{phase}: {error}") from error
-        except Exception as error:  # data sets of others raise what they like
-            reason = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise UsageError(f"datasets.{phase}: {block['type']} cannot be built: {reason}") from error
-        if is_train and phase == "train":
-            _check_count(block, images, opt["train"].get("accumulation", 1))
+    block = opt["datasets"][phase]
+    full = dict(copy.deepcopy(block), phase=phase.split("_")[0], scale=opt["scale"])
+    try:
+        images = len(build_dataset(full))
+    except WNetError as error:
+        raise type(error)(f"datasets.{phase}: {error}") from error
+    except Exception as error:  # data sets of others raise what they like
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise UsageError(f"datasets.{phase}: {block['type']} cannot be built: {reason}") from error
+    if is_train and phase == "train":
+        _check_count(block, images, opt["train"].get("accumulation", 1))
 
 
 def _check_count(block: dict, images: int, parts: int) -> None:
@@ -95,13 +127,12 @@ def _check_count(block: dict, images: int, parts: int) -> None:
         )
 
 
-def _build_losses(opt: dict) -> None:
+def _build_loss(name: str, block: dict, scale: int) -> None:
     from wnet_arch.losses import build_loss
 
-    for name, block in loss_blocks(opt["train"]).items():
-        try:
-            build_loss(block, opt["scale"])
-        except WNetError as error:
-            raise type(error)(f"train.{name}: {error}") from error
-        except Exception as error:  # losses of others raise what they like
-            raise UsageError(f"train.{name}: {block['type']} cannot be built: {error}") from error
+    try:
+        build_loss(block, scale)
+    except WNetError as error:
+        raise type(error)(f"train.{name}: {error}") from error
+    except Exception as error:  # losses of others raise what they like
+        raise UsageError(f"train.{name}: {block['type']} cannot be built: {error}") from error

@@ -60,6 +60,21 @@ def list_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> lis
     return _problems(opt, is_train, plugins)[0]
 
 
+def list_everything(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> list[str]:
+    """Everything that is wrong with options, with what shows when networks, losses and data sets are built, one line each."""
+    from wnet_arch.options.problems import find_problems, printable
+    from wnet_arch.options.relations import find_contradictions
+
+    problems, settled = find_problems(opt, is_train, plugins)
+    if not problems:
+        from wnet_arch.options.building import find_faults
+
+        problems = find_contradictions(settled, is_train)
+        faults = [str(fault) for fault in find_faults(settled, is_train)]
+        problems += [fault for fault in faults if not any(known in fault or fault in known for known in problems)]
+    return list(map(printable, problems))
+
+
 def _problems(opt: dict, is_train: bool, plugins: Sequence[str]) -> tuple[list[str], dict]:
     # Imported here: pydantic is not needed by commands that only read option files.
     from wnet_arch.options.problems import find_problems, printable

@@ -25,6 +25,8 @@ from wnet_arch.options.signatures import registered
 from wnet_arch.options.training import FaceSRTrain
 from wnet_arch.weights import shipped
 
+#: Data sets that give LR images alone.
+_WITHOUT_GT = ("SingleImageDataset",)
 #: Data sets whose samples are known to have no parsing map.
 _WITHOUT_PARSING = ("PairedImageDataset", "SingleImageDataset", "FFHQDataset")
 
@@ -36,7 +38,8 @@ def find_contradictions(opt: dict, is_train: bool) -> list[str]:
         opt: options in which the schema found nothing wrong.
         is_train: for ``basicsr train``, else for ``basicsr test``.
     """
-    found = [*_devices(opt), *_networks(opt), *_datasets(opt, is_train), *_metrics(opt), *_paths(opt["path"], opt)]
+    found = [*_devices(opt), *_networks(opt), *_datasets(opt, is_train), *_metrics(opt), *_references(opt), *_shared_lmdbs(opt)]
+    found += _paths(opt["path"], opt)
     if is_train:
         found += [*_optimizers(opt), *_schedules(opt["train"]), *_model(opt)]
     return found
@@ -103,6 +106,56 @@ def _metrics(opt: dict) -> Iterator[str]:
         yield f"val.keep_best: no metric is called '{best}'{did_you_mean(best, metrics) if metrics else '; val.metrics is empty'}"
     elif best is not None and "train" in opt["datasets"] and not any(phase.startswith("val") for phase in opt["datasets"]):
         yield "val.keep_best: there is nothing to validate on; add datasets.val"
+
+
+def _references(opt: dict) -> Iterator[str]:
+    """Metrics compare with HR images, which some data sets do not give; so do losses."""
+    metrics = [name for name, block in ((opt.get("val") or {}).get("metrics") or {}).items() if _compares(block)]
+    for phase, block in opt["datasets"].items():
+        if block["type"] not in _WITHOUT_GT:
+            continue
+        if phase == "train":
+            yield f"datasets.train.type: {block['type']} gives no HR images to learn from; use PairedFaceParsingDataset"
+        elif metrics:
+            yield (
+                f"datasets.{phase}.type: {block['type']} gives no HR images, which val.metrics.{metrics[0]} compares with; "
+                "remove the metrics (`metrics: ~`), or use PairedFaceParsingDataset"
+            )
+
+
+def _compares(block: dict) -> bool:
+    metric = registered(registry.METRIC_REGISTRY, block["type"])
+    return metric is None or "img2" in inspect.signature(metric).parameters
+
+
+def _shared_lmdbs(opt: dict) -> Iterator[str]:
+    """The lmdb library refuses to open a path twice in a process; the readers of this package share one, BasicSR's do not."""
+    opened: dict[str, tuple[str, bool]] = {}
+    for phase, block in opt["datasets"].items():
+        if phase == "train" and block.get("num_worker_per_gpu"):
+            continue  # read by other processes
+        ours = not isinstance(block.get("io_backend"), dict)
+        for key, path in _lmdb_paths(block):
+            where, real = f"datasets.{phase}.{key}", os.path.realpath(os.path.expanduser(path))
+            first, first_is_ours = opened.setdefault(real, (where, ours))
+            if first != where and not (ours and first_is_ours):
+                yield (
+                    f"{where}: {path} is open for {first} already, and LMDB opens a path once in a process; use "
+                    "PairedFaceParsingDataset for both, or a copy"
+                )
+
+
+def _lmdb_paths(block: dict) -> Iterator[tuple[str, str]]:
+    """Keys and folders of the LMDBs that a data set opens, ours or the framework's."""
+    if isinstance(block.get("io_backend"), dict):
+        if block["io_backend"].get("type") == "lmdb":
+            yield from ((key, block[key]) for key in ("dataroot_gt", "dataroot_lq") if isinstance(block.get(key), str))
+        return
+    roots = block.get("dataroot") or []
+    for root in roots if isinstance(roots, (list, tuple)) else [roots]:
+        if os.path.isdir(os.path.expanduser(root)):
+            names = sorted(os.listdir(os.path.expanduser(root)))
+            yield from (("dataroot", os.path.join(root, name)) for name in names if name.endswith(".lmdb"))
 
 
 def _paths(paths: dict, opt: dict) -> Iterator[str]:

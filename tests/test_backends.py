@@ -186,7 +186,7 @@ def test_fan_is_optional_and_run_as_its_authors_run_it(monkeypatch, tmp_path):
 
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "face_alignment", None)
-        with pytest.raises(WeightsError, match=r"pip install 'wnet-fsr\[fan\]'"):
+        with pytest.raises(WeightsError, match=r"pip install 'face-alignment>=[\d.]+'"):
             FanLandmarker(download=False)
     numba = pytest.importorskip("numba", reason="face-alignment is not installed (extra 'fan')")
     monkeypatch.setattr(numba.config, "DISABLE_JIT", True)  # compiling takes longer than all else here

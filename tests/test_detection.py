@@ -138,7 +138,7 @@ def test_wrong_names_and_missing_packages_are_one_line(monkeypatch, tmp_path):
     with pytest.raises(WeightsError, match="wnet weights fetch retinaface-resnet50"):
         create_detector("retinaface", download=False)
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(WeightsError, match=r"pip install 'wnet-fsr\[landmarks\]'`, or choose another"):
+    with pytest.raises(WeightsError, match=r"pip install 'dlib-bin>=[\d.]+'`, or choose another"):
         create_detector("dlib")
 
 

@@ -355,7 +355,7 @@ def test_missing_packages_are_named(weights, tmp_path, monkeypatch):
 
     monkeypatch.delitem(sys.modules, "onnx", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UsageError, match=r"ONNX files need onnx: pip install 'wnet-fsr\[onnx\]'"):
+    with pytest.raises(UsageError, match=r"ONNX files need onnx: pip install 'onnx>=[\d.]+' 'onnxruntime>=[\d.]+'"):
         export_network(weights[8], tmp_path / "net.onnx")
 
 

@@ -192,7 +192,7 @@ def test_detector_can_be_sent_to_workers(detector):
 
 def test_missing_dlib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(WeightsError, match=r"pip install 'wnet-fsr\[landmarks\]'"):
+    with pytest.raises(WeightsError, match=r"pip install 'dlib-bin>=[\d.]+'"):
         landmarks.LandmarkDetector(download=False)
 
 

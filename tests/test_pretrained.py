@@ -220,6 +220,25 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     assert psnr in card
 
 
+def test_a_network_that_has_just_come_gets_its_card_alone(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    zoo = load_script("model_zoo")
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "--card", "wnet_lite_x8"]
+    arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    assert zoo.main() == 0
+    assert [path.name for path in tmp_path.glob("*.md")] == ["wnet_lite_x8.md"]
+    card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
+    psnr = results.load(tmp_path / "bench" / "wnet_lite_x8").score("celeba_val", 8, "WNetLite", "psnr_dic").mean
+    assert f"{psnr:.2f}" in card
+    assert "measured by itself" in card
+    assert "best" not in card
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", "--sets", str(face_set), "--card", "wnet_lite_x9"])
+    with pytest.raises(SystemExit, match="--card wnet_lite_x9: there is no such network; did you mean"):
+        zoo.main()
+
+
 def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, tmp_path, face_set, monkeypatch):
     put(ship, "wnet_lite_x4", 4)
     put(ship, "wnet_lite_x8", 8)

@@ -44,6 +44,8 @@ NOT_RUN = {
     "python3 -m venv": "installation",
     "python -c": "run by tests/test_docs.py in another form",
     "pip install": "installation",
+    "python wnet_arch/install_basicsr.py": "installation: its parts in tests/test_packaging.py",
+    "python -m wnet_arch.install_basicsr": "the same",
     "torchrun": "several processes: tests/test_distributed.py",
     "srun": "Slurm is nowhere at hand",
 }

@@ -38,8 +38,8 @@ class FaceSRModel(SRModel):
 
     Differences from SRModel, each for a reason:
 
-    * The moving average (``ema_decay``) copies buffers too. SRModel averages parameters only, so the averaged network keeps
-      BatchNorm's initial statistics for ever and is validated, and saved, with them.
+    * The moving average (``ema_decay``) takes BatchNorm's statistics along. SRModel averages parameters only, so the averaged
+      network keeps the initial statistics for ever and is validated, and saved, with them.
     * Testing runs the bare network, not its distributed wrapper, which would wait for the other processes. SRModel lets the first
       process validate alone; here each takes a share of the images, and the numbers are those of one process, to the last bit.
     * Processes on CPUs are joined, too; see :mod:`wnet_arch.distributed`.
@@ -216,7 +216,11 @@ class FaceSRModel(SRModel):
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
-        """Moves the averaged parameters towards the current ones, and copies the buffers (BatchNorm statistics)."""
+        """Moves the averaged parameters towards the current ones, and statistics (BatchNorm) alike; counters are copied.
+
+        Statistics of the current network do not belong to averaged weights: with them, an average (0.999) of W-Net after 1,600
+        steps stood 1.7 dB below what its own statistics would have given.
+        """
         net = self.get_bare_model(self.net_g)
         current = dict(net.named_parameters())
         for name, averaged in self.net_g_ema.named_parameters():
@@ -226,7 +230,10 @@ class FaceSRModel(SRModel):
                 averaged.copy_(current[name])
         buffers = dict(net.named_buffers())
         for name, buffer in self.net_g_ema.named_buffers():
-            buffer.copy_(buffers[name])
+            if buffer.is_floating_point():
+                buffer.mul_(decay).add_(buffers[name], alpha=1 - decay)
+            else:
+                buffer.copy_(buffers[name])
 
     def test(self) -> None:
         """Predicts with the averaged network where there is one, else with the current one, in evaluation mode."""

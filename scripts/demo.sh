@@ -43,7 +43,7 @@ step "4/5 fine-tuning: basicsr train -opt options/wnetlite_x8_demo.yml"
 .venv/bin/basicsr train -opt options/wnetlite_x8_demo.yml --auto_resume
 
 step "5/5 comparison on the held-out faces: wnet benchmark, wnet sheet"
-.venv/bin/wnet benchmark --networks Bicubic shipped=wnet_lite_x8 finetuned=experiments/wnetlite_x8_demo --sets demo/set/val \
+.venv/bin/wnet benchmark --networks Bicubic W-Net=wnet_x8 shipped=wnet_lite_x8 finetuned=experiments/wnetlite_x8_demo --sets demo/set/val \
     --metrics -o demo/benchmark
 .venv/bin/wnet sheet -opt options/wnetlite_x8_demo.yml --weights experiments/wnetlite_x8_demo/models/net_g_latest.pth \
     -o demo/sheet.png

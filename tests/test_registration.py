@@ -73,3 +73,24 @@ def test_building_leaves_the_block_as_it_was():
     block = {"type": "WNetLite", "scale": 4, "num_feat": 16}
     base.build_network(block)
     assert block == {"type": "WNetLite", "scale": 4, "num_feat": 16}
+
+
+WITHOUT_FRAMEWORK = """
+import importlib, sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "basicsr":
+            raise ModuleNotFoundError("No module named 'basicsr'", name="basicsr")
+sys.meta_path.insert(0, Hide())
+sys.argv = sys.argv[1:]
+importlib.import_module(f"wnet_arch.cli.{sys.argv[0]}").main()
+"""
+
+
+@pytest.mark.parametrize("command", ["basicsr train -opt wnet_x8", "wnet validate wnet_x8", "wnet profile --all"])
+def test_commands_without_the_framework_name_the_command_that_brings_it(tmp_path, command):
+    words = command.split()
+    run = subprocess.run([sys.executable, "-c", WITHOUT_FRAMEWORK, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == f"{words[0]}: error: BasicSR is not installed: run `python -m wnet_arch.install_basicsr`\n"
+    assert not list(tmp_path.iterdir())

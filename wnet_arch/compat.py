@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 import torch
 
-from wnet_arch.errors import WNetError
+from wnet_arch.errors import NO_FRAMEWORK, WNetError
 
 #: What the plugin uses of BasicSR; a fork without it is refused by name.
 _REQUIRED_API = {
@@ -95,7 +95,7 @@ def check_framework() -> str:
         WNetError: it is not installed, or is a fork without the interface this plugin uses.
     """
     if _missing("basicsr"):
-        raise WNetError("BasicSR is not installed: run `python -m wnet_arch.install_basicsr`")
+        raise WNetError(NO_FRAMEWORK)
     import basicsr
 
     where = os.path.dirname(basicsr.__file__ or "?")

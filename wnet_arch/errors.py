@@ -44,6 +44,10 @@ class PeerError(WNetError):
     exit_code = 2
 
 
+#: What to say where the framework is missing.
+NO_FRAMEWORK = "BasicSR is not installed: run `python -m wnet_arch.install_basicsr`"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'X'?"`` for the nearest known name, or the list of known names when none is near."""
     known = sorted(known)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from wnet_arch.errors import PeerError, WNetError
+from wnet_arch.errors import NO_FRAMEWORK, PeerError, WNetError
 
 
 def one_line(error: BaseException) -> str:
@@ -35,6 +35,8 @@ def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequen
             return error.exit_code
         if "--debug" in argv or os.environ.get("WNET_DEBUG"):
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name == "basicsr":
+            error = WNetError(NO_FRAMEWORK)
         hint = "" if isinstance(error, WNetError) else " (--debug shows where)"
         print(f"{program}: error: {one_line(error)}{hint}", file=sys.stderr)
         return error.exit_code if isinstance(error, WNetError) else 1

@@ -54,7 +54,7 @@ def test_exec_writes_to_the_names_of_its_caller_as_it_did_until_python_312(tmp_p
     (tmp_path / "sitecustomize.py").write_text(install_basicsr.SITECUSTOMIZE)
     code = (
         "def version():\n    exec(compile('__version__ = \"1.2\"', 'file', 'exec'))\n    return locals()['__version__']\n"
-        "space = {}\nexec('a = 1', space)\nexec('b = 2')\nprint(version(), space['a'], b)"
+        "space = {}\nexec('a = 1', globals=space)\nexec('b = 2')\nprint(version(), space['a'], b)"
     )
     environment = {"PYTHONPATH": str(tmp_path), "PATH": ""}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -27,7 +27,7 @@ import sys
 plain_exec = builtins.exec
 
 
-def exec_into_caller(code, globals=None, locals=None, /, **options):
+def exec_into_caller(code, /, globals=None, locals=None, **options):
     if globals is None:
         caller = sys._getframe(1)
         globals, locals = caller.f_globals, caller.f_locals

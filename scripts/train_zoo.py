@@ -40,7 +40,8 @@ SPARE = 0.1
 
 def option_file(network: str, scale: int) -> Path:
     """The option file of a network, whatever its letters' case."""
-    files = {file.stem.lower(): file for name, file in options.packaged.files().items() if not name.startswith("ablation/")}
+    known = options.packaged.files().items()
+    files = {file.stem.lower(): file for name, file in known if not name.startswith(("ablation/", "test_"))}
     file = files.get(f"{network}_x{scale}".lower())
     if file is None:
         known = sorted(name.rpartition("_x")[0] for name in files if name.endswith(f"_x{scale}"))

@@ -187,7 +187,7 @@ def test_bfloat16_is_close(name, scale):
     with torch.autocast("cpu", torch.bfloat16):
         rough = network(lq)
     assert rough.isfinite().all()
-    share = 0.08 if name == "DIC" else 0.05  # DIC runs its layers four times over; 6.1 % were seen at x4 on a CPU with AMX
+    share = 0.08 if (name, scale) == ("DIC", 4) else 0.05  # its layers run several times over: 6.1 % on a CPU with AMX
     assert float((rough.float() - exact).pow(2).mean().sqrt()) < share * float(exact.std())
 
 

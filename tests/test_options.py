@@ -49,8 +49,8 @@ def framework_options(folders: Path) -> dict:
     opt["datasets"]["val"] = {"name": "val", **paired}
     opt["datasets"]["train"] = {"name": "train", **paired, "gt_size": 32, "use_hflip": True, "use_rot": False,
                                 "num_worker_per_gpu": 0, "batch_size_per_gpu": 2}  # fmt: skip
-    opt.update(model_type="SRModel", scale=1, network_g={"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4,
-                                                         "num_block": 1, "upscale": 2})  # fmt: skip
+    opt.update(model_type="SRModel", scale=1, network_g={"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4,
+                                                         "num_block": 1, "upscale": 1})  # fmt: skip
     del opt["train"]["wnet_opt"]
     opt["train"]["pixel_opt"] = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
     return opt

@@ -40,10 +40,12 @@ class PriorLoss(nn.Module, ABC):
     Class attributes:
         fields: what the loss reads of the network's output.
         needs_landmarks: whether no batch may lack landmarks (they may be NaN).
+        terms_with_maps: weights of the terms that need label maps.
     """
 
     fields: tuple[str, ...] = ()
     needs_landmarks: bool = False
+    terms_with_maps: tuple[str, ...] = ()
 
     @abstractmethod
     def terms(
@@ -150,6 +152,7 @@ class FSRNetLoss(PriorLoss):
     """
 
     fields = ("coarse", "maps")
+    terms_with_maps = ("prior_weight",)
 
     def __init__(self, pixel_weight: float = 1.0, coarse_weight: float = 1.0, prior_weight: float = 1.0):
         super().__init__()
@@ -225,6 +228,7 @@ class FishFSRNetLoss(PriorLoss):
     """
 
     fields = ("parsing",)
+    terms_with_maps = ("parsing_weight",)
 
     def __init__(self, pixel_weight: float = 1.0, parsing_weight: float = 1.0):
         super().__init__()

@@ -91,6 +91,9 @@ class WNetLoss(nn.Module):
         WeightsError: the VGG weights are not to be had.
     """
 
+    #: Weights of the terms that need label maps.
+    terms_with_maps = ("parsing_weight", "key_weight")
+
     def __init__(
         self,
         pixel_weight: float = 1.0,

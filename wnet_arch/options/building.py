@@ -7,14 +7,17 @@ import functools
 import os
 from collections.abc import Iterator
 
+import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
 from torch import nn
 
 from wnet_arch import tensorboard_log
 from wnet_arch.compat import quiet_logger
+from wnet_arch.distributed import is_joined
 from wnet_arch.errors import NetworkError, UsageError, WNetError
 from wnet_arch.models import freezing, grad_checkpointing
+from wnet_arch.options.samples import check_sample
 from wnet_arch.options.schema import loss_blocks
 from wnet_arch.options.signatures import registered
 
@@ -106,7 +109,8 @@ def _build_dataset(opt: dict, phase: str, is_train: bool) -> None:
     block = opt["datasets"][phase]
     full = dict(copy.deepcopy(block), phase=phase.split("_")[0], scale=opt["scale"])
     try:
-        images = len(build_dataset(full))
+        dataset = build_dataset(full)
+        images = len(dataset)
     except WNetError as error:
         raise type(error)(f"datasets.{phase}: {error}") from error
     except Exception as error:  # data sets of others raise what they like
@@ -114,13 +118,18 @@ def _build_dataset(opt: dict, phase: str, is_train: bool) -> None:
         raise UsageError(f"datasets.{phase}: {block['type']} cannot be built: {reason}") from error
     if is_train and phase == "train":
         _check_count(block, images, opt["train"].get("accumulation", 1))
+    if images:
+        check_sample(opt, phase, dataset)
+    else:
+        raise UsageError(f"datasets.{phase}: {block['type']} finds no image")
 
 
 def _check_count(block: dict, images: int, parts: int) -> None:
-    """There are images for one iteration of one process at least; ``parts`` batches are drawn for it."""
-    batch = block["batch_size_per_gpu"]
-    if images * (block.get("dataset_enlarge_ratio") or 1) < batch * parts:
+    """There are images for one iteration of all processes at least; each draws ``parts`` batches for it."""
+    batch, processes = block["batch_size_per_gpu"], torch.distributed.get_world_size() if is_joined() else 1
+    if images * (block.get("dataset_enlarge_ratio") or 1) < batch * parts * processes:
         times = f", times train.accumulation {parts}" if parts > 1 else ""
+        times += f", times {processes} processes" if processes > 1 else ""
         raise UsageError(
             f"datasets.train.batch_size_per_gpu is {batch}{times}, but there are {images} images: "
             "lower it, or raise dataset_enlarge_ratio"

@@ -25,11 +25,6 @@ from wnet_arch.options.signatures import registered
 from wnet_arch.options.training import FaceSRTrain
 from wnet_arch.weights import shipped
 
-#: Data sets that give LR images alone.
-_WITHOUT_GT = ("SingleImageDataset",)
-#: Data sets whose samples are known to have no parsing map.
-_WITHOUT_PARSING = ("PairedImageDataset", "SingleImageDataset", "FFHQDataset")
-
 
 def find_contradictions(opt: dict, is_train: bool) -> list[str]:
     """Lines for combinations that cannot work.
@@ -38,7 +33,7 @@ def find_contradictions(opt: dict, is_train: bool) -> list[str]:
         opt: options in which the schema found nothing wrong.
         is_train: for ``basicsr train``, else for ``basicsr test``.
     """
-    found = [*_devices(opt), *_networks(opt), *_datasets(opt, is_train), *_metrics(opt), *_references(opt), *_shared_lmdbs(opt)]
+    found = [*_devices(opt), *_networks(opt), *_datasets(opt, is_train), *_metrics(opt), *_shared_lmdbs(opt)]
     found += _paths(opt["path"], opt)
     if is_train:
         found += [*_optimizers(opt), *_schedules(opt["train"]), *_model(opt)]
@@ -58,14 +53,16 @@ def _networks(opt: dict) -> Iterator[str]:
     for key in ("network_g", "network_d"):
         block = opt.get(key)
         cls = registered(registry.ARCH_REGISTRY, block["type"]) if block else None
-        if not inspect.isclass(cls) or not issubclass(cls, FaceSRNetwork):
-            continue
+        ours = inspect.isclass(cls) and issubclass(cls, FaceSRNetwork)
         if key == "network_d":
-            yield f"network_d: {cls.__name__} super-resolves; a discriminator is wanted"
+            if ours:
+                yield f"network_d: {cls.__name__} super-resolves; a discriminator is wanted"
             continue
-        scale = block.get("scale", inspect.signature(cls).parameters["scale"].default)
+        parameters = inspect.signature(cls).parameters if cls else {}
+        name = next((name for name in ("scale", "upscale") if name in parameters), None)  # the framework's have either
+        scale = block.get(name, parameters[name].default) if name else opt["scale"]
         if scale != opt["scale"]:
-            yield f"network_g.scale is {scale}, but scale is {opt['scale']}; give both the same"
+            yield f"network_g.{name} is {scale}, but scale is {opt['scale']}; give both the same"
 
 
 def _datasets(opt: dict, is_train: bool) -> Iterator[str]:
@@ -106,26 +103,6 @@ def _metrics(opt: dict) -> Iterator[str]:
         yield f"val.keep_best: no metric is called '{best}'{did_you_mean(best, metrics) if metrics else '; val.metrics is empty'}"
     elif best is not None and "train" in opt["datasets"] and not any(phase.startswith("val") for phase in opt["datasets"]):
         yield "val.keep_best: there is nothing to validate on; add datasets.val"
-
-
-def _references(opt: dict) -> Iterator[str]:
-    """Metrics compare with HR images, which some data sets do not give; so do losses."""
-    metrics = [name for name, block in ((opt.get("val") or {}).get("metrics") or {}).items() if _compares(block)]
-    for phase, block in opt["datasets"].items():
-        if block["type"] not in _WITHOUT_GT:
-            continue
-        if phase == "train":
-            yield f"datasets.train.type: {block['type']} gives no HR images to learn from; use PairedFaceParsingDataset"
-        elif metrics:
-            yield (
-                f"datasets.{phase}.type: {block['type']} gives no HR images, which val.metrics.{metrics[0]} compares with; "
-                "remove the metrics (`metrics: ~`), or use PairedFaceParsingDataset"
-            )
-
-
-def _compares(block: dict) -> bool:
-    metric = registered(registry.METRIC_REGISTRY, block["type"])
-    return metric is None or "img2" in inspect.signature(metric).parameters
 
 
 def _shared_lmdbs(opt: dict) -> Iterator[str]:
@@ -217,11 +194,13 @@ def _model(opt: dict) -> Iterator[str]:
         needed = {"network_d": opt.get("network_d"), "train.optim_d": train.get("optim_d"), "train.gan_opt": train.get("gan_opt")}
         lacking = [key for key, block in needed.items() if not block]
         yield from (f"{key} is missing from the options: {opt['model_type']} trains against a discriminator" for key in lacking)
+        if (train.get("net_d_init_iters") or 0) >= train["total_iter"]:
+            yield (
+                f"train.net_d_init_iters is {train['net_d_init_iters']}, and total_iter {train['total_iter']}: the network would "
+                "never learn; lower the one or raise the other"
+            )
     if _needs_image_loss(cls) and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield "train.pixel_opt is missing from the options, and perceptual_opt too: there is no loss to train with"
-    data = opt["datasets"]["train"]["type"]
-    if issubclass(cls, WNetModel) and data in _WITHOUT_PARSING:
-        yield f"datasets.train.type: {data} gives no parsing maps, which {opt['model_type']} needs; use PairedFaceParsingDataset"
     yield from _outputs(opt, cls)
     if hasattr(cls, "check_options"):
         try:

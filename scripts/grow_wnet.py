@@ -14,7 +14,6 @@ the identity.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import image_tensor
 from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.errors import UsageError
+from wnet_arch.weights import seals
 
 
 def grow(small: WNet, large: WNet, lq: torch.Tensor) -> None:
@@ -103,8 +103,6 @@ def without_effect(fusion: LPF) -> None:
 
 
 def main() -> int:
-    from safetensors.torch import save_file
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="experiments/NAME of a W-Net trained with peak: 1")
     parser.add_argument("--peak", type=int, choices=(2, 4, 8), default=8)
@@ -131,9 +129,7 @@ def main() -> int:
         difference = (small(lq[:1]) - large(lq[:1])).abs().max().item()
     print(f"peak {args.peak}: largest difference to peak 1 on a face {difference:.1e}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    beside = args.out.with_suffix(".part")
-    save_file({key: value.contiguous() for key, value in large.state_dict().items()}, str(beside))
-    os.replace(beside, args.out)
+    seals.write_tensors(large.state_dict(), args.out)
     print(args.out)
     return 0
 

@@ -36,7 +36,7 @@ from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import image_tensor
 from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.metrics import protocols
-from wnet_arch.weights import metadata, shipped
+from wnet_arch.weights import metadata, seals, shipped
 from wnet_arch.weights.entries import MANIFEST
 from wnet_arch.weights.hashing import sha256_file
 
@@ -216,19 +216,16 @@ def hashes(name: str) -> str:
 
 def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> None:
     """Writes the file, or files where one would be too large, beside their places; renames them; enters the first."""
-    from safetensors.torch import save_file
-
     parts = split(state)
     places = [file] + [file.with_name(f"{name}-{i}of{len(parts)}.safetensors") for i in range(2, len(parts) + 1)]
     continued: dict[str, str] = json.loads(facts_of_run.get(metadata.CONTINUED, "{}"))
     for part, place in reversed(list(zip(parts, places))):  # the first holds the hashes of the others
         known = {**facts_of_run, metadata.CONTINUED: json.dumps(continued)} if place == file and continued else facts_of_run
         beside = place.with_suffix(".part")
-        save_file({key: value.contiguous() for key, value in part.items()}, str(beside), known if place == file else None)
+        beside.write_bytes(seals.pack_tensors(part, known if place == file else None))
         continued[place.name] = sha256_file(beside)
     for place in reversed(places):
-        place.with_suffix(".part").chmod(0o644)  # safetensors makes it readable to its owner alone
-        os.replace(place.with_suffix(".part"), place)
+        seals.rename(place.with_suffix(".part"), place)
     enter(name, file)
     print(f"{', '.join(f'{place} ({place.stat().st_size / 1e6:.1f} MB)' for place in places)}")
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -29,6 +29,7 @@ from tqdm import tqdm
 from wnet_arch.faces import labels
 from wnet_arch.faces.parser_net import ParserNet
 from wnet_arch.faces.parsing import create_parser
+from wnet_arch.weights import seals
 
 SIZE = 128
 HELD_OUT = 500
@@ -196,8 +197,7 @@ class Run:
         os.replace(self.out / "state.pth.part", self.out / "state.pth")
         half = {k: v.half() if v.is_floating_point() else v for k, v in self.ema.module.state_dict().items()}
         half = {k: v.contiguous() for k, v in half.items() if not k.endswith("num_batches_tracked")}
-        save_file(half, self.out / "face_parser.safetensors.part", {"architecture": "ParserNet", "iterations": str(self.step)})
-        os.replace(self.out / "face_parser.safetensors.part", self.out / "face_parser.safetensors")
+        seals.write_tensors(half, self.out / "face_parser.safetensors", {"architecture": "ParserNet", "iterations": str(self.step)})
         self._draw_curve()
 
     def _draw_curve(self) -> None:

@@ -1,19 +1,20 @@
 """Checkpoint files: BasicSR's ``.pth`` and ``.state``, and ``.safetensors``. Never unpickles code.
 
-A file is written beside its name and renamed, so it is whole or not there. Its SHA-256 stands in ``FILE.sha256``, in the form
-that ``sha256sum -c`` checks; where that is there, a file that differs is refused.
+A file is written beside its name and renamed, so it is whole or not there. Its SHA-256 is inside (:mod:`wnet_arch.weights.seals`),
+and a file that differs is refused. Files of earlier versions have it beside them, in ``FILE.sha256``, which still counts for those.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from wnet_arch.errors import WeightsError, WNetError
-from wnet_arch.weights import metadata, shipped
+from wnet_arch.weights import metadata, seals, shipped
 from wnet_arch.weights.hashing import sha256_file
 
 SUFFIX = ".sha256"
@@ -29,14 +30,9 @@ def write(content: dict, path: str | os.PathLike) -> str:
     part = path.with_name(path.name + ".part")
     try:
         torch.save(content, part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        digest = sha256_file(part)
-        _sum_file(path).unlink(missing_ok=True)  # between the two renames a file without a checksum is better than with a wrong one
-        part.replace(path)
-        sum_part = path.with_name(path.name + SUFFIX + ".part")
-        sum_part.write_text(f"{digest}  {path.name}\n", encoding="ascii")
-        sum_part.replace(_sum_file(path))
+        digest = seals.seal_archive(part)
+        seals.rename(part, path)
+        _sum_file(path).unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         part.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
@@ -48,21 +44,26 @@ def verify(path: str | os.PathLike) -> str | None:
     """Compares a file with its checksum.
 
     Returns:
-        The checksum, or ``None`` if none was written.
+        The checksum, or ``None`` if none was written; the file is then whole as far as its format can tell.
 
     Raises:
         WeightsError: they differ, or one of the files cannot be read.
     """
-    path, sum_file = Path(path), _sum_file(Path(path))
-    if not sum_file.exists():
-        return None
+    path = Path(path)
+    expected = None
     try:
-        expected = sum_file.read_bytes().split(b" ")[0].decode("ascii", "replace")
-        found = sha256_file(path)
+        found = re.match(rb"[0-9a-f]{64}(?= )", _sum_file(path).read_bytes())
+        expected = found and found[0].decode()
+    except FileNotFoundError:
+        pass
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
+        raise WeightsError(f"{_sum_file(path)} cannot be read ({error.strerror})") from error
+    sealed = seals.check(path)
+    if sealed or expected is None:  # what is empty, or cut off, was being written when the machine stopped
+        return sealed
+    found = sha256_file(path)
     if found != expected:
-        raise WeightsError(f"{path} is damaged: its sha256 is {found}, {sum_file.name} says {expected}")
+        raise WeightsError(f"{path} is damaged: its sha256 is {found}, {_sum_file(path).name} says {expected}")
     return found
 
 
@@ -93,7 +94,8 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
     path = shipped.file_of(str(path))
     if not os.path.isfile(path):
         raise WeightsError(f"there is no weights file {path}")
-    verify(path)
+    if verify(path) is None and not (seals.is_archive(path) or shipped.owns(path)):
+        seals.note_foreign(str(path))
     try:
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file

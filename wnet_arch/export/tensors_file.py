@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import __version__
-from safetensors.torch import save_file
 
 from wnet_arch.benchmark import networks as entries
 from wnet_arch.export.checks import Run
 from wnet_arch.export.storage import stored
 from wnet_arch.export.subject import Outputs
+from wnet_arch.weights import seals
 
 #: The weights themselves are equal; batches of other sizes are summed in another order.
 SUFFIX, LIMIT = ".safetensors", 1e-5
@@ -27,10 +27,8 @@ def describe() -> str:
 
 def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -> None:
     """Writes the weights, with the metadata that :mod:`wnet_arch.benchmark.provenance` reads, in place of a file that is there."""
-    mode = path.stat().st_mode
     state = outputs.net.state_dict()
-    save_file({name: stored(tensor, precision).contiguous().clone() for name, tensor in state.items()}, path, about)
-    path.chmod(mode)  # safetensors makes files that nobody else may read
+    path.write_bytes(seals.pack_tensors({name: stored(tensor, precision).clone() for name, tensor in state.items()}, about))
 
 
 def reopen(path: Path, threads: int = 1) -> Run:

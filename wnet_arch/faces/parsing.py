@@ -24,6 +24,7 @@ from PIL import Image
 from wnet_arch import weights
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean
 from wnet_arch.faces import labels, landmarks, parse_landmarks
+from wnet_arch.weights import seals
 from wnet_arch.weights.hashing import sha256_file
 
 PARSERS = ("compact", "landmarks", "bisenet", "parsenet")
@@ -205,6 +206,7 @@ def _compact_network(path: str, device: str):
     from wnet_arch.faces.parser_net import ParserNet
 
     network = ParserNet()
+    seals.check(path)
     try:
         with safe_open(path, "pt") as file:
             if (file.metadata() or {}).get("architecture") != "ParserNet":

@@ -2,7 +2,7 @@
 
 An experiment's ``training_states/N.state`` holds the optimizers, the schedules, the gradient scaler, the random numbers of
 every process, the best metrics, how images were drawn, and the checksums of the networks saved beside it. It is written last,
-behind the validation of its iteration: a state with a checksum is complete.
+behind the validation of its iteration: a state that is whole is complete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from wnet_arch import checkpoint
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.weights.hashing import sha256_file
 
-FORMAT = "wnet-training-state-1"
+#: States of the first format have their checksum in a file beside them, or lost it on the way.
+FORMAT = "wnet-training-state-2"
 
 
 def random_state() -> dict:
@@ -82,8 +83,8 @@ def read(path: Path, models: str) -> dict:
         raise WeightsError(f"{path} is not a readable training state ({reason})") from error
     if not isinstance(state, dict) or not {"iter", "epoch", "optimizers", "schedulers"} <= set(state):
         raise WeightsError(f"{path} is not a training state")
-    if "format" in state and checked is None:
-        raise WeightsError(f"{path} was not finished: it has no {path.name}{checkpoint.SUFFIX}")
+    if state.get("format") == FORMAT and checked is None:
+        raise WeightsError(f"{path} is damaged: it has lost its checksum")
     for name, digest in state.get("networks", {}).items():
         network = Path(models, name)
         if not network.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -46,6 +47,11 @@ def files(name: str) -> tuple[list[Path], list[Path]]:
     every = [first, *metadata.continuations(first)]
     own = [file for file in every if file.stem.partition("-")[0] == name]
     return own, [file for file in every if file not in own]
+
+
+def owns(path: str | os.PathLike) -> bool:
+    """Whether a file is one that ships; :func:`path` has verified it by the manifest."""
+    return Path(path).resolve().parent == Path(__file__).resolve().parent
 
 
 def file_of(text: str) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wnet_arch.data.face_lmdb import MANIFEST, LMDBReader, read_manifest
+from wnet_arch.data.face_lmdb import MANIFEST, LMDBReader
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_labels, decode_rgb, reduce_bicubic
+from wnet_arch.data.set_checks import check_set
 from wnet_arch.data.set_paths import SPLITS, find_set
 from wnet_arch.errors import DataError, UsageError
 
@@ -121,16 +122,10 @@ def open_set(path: str, name: str, scales: list[int], limit: int | None = None) 
 
 
 def _open_lmdb(path: str, name: str, scales: list[int]) -> TestSet:
-    manifest = read_manifest(path)
-    missing = [scale for scale in scales if scale not in manifest.get("scales", [])]
-    if missing:
-        have = " and ".join(f"x{scale}" for scale in manifest.get("scales", []))
-        raise DataError(f"the set {path} was prepared for {have}, not x{missing[0]}: prepare it again with --scales")
+    maps = os.path.join(path, "parsing.lmdb")
+    check_set(path, scales, ["parsing"] * os.path.isdir(maps))
     gt = LMDBReader(os.path.join(path, "gt.lmdb"))
     lq = {scale: LMDBReader(os.path.join(path, f"lq_x{scale}.lmdb")) for scale in scales}
-    for reader in lq.values():
-        _same_keys(gt, reader)
-    maps = os.path.join(path, "parsing.lmdb")
     parsing = LMDBReader(maps) if os.path.isdir(maps) else None
     first = decode_rgb(gt.get(gt.keys[0]), f"{gt.path}: {gt.keys[0]}")
     return TestSet(name, path, gt.keys, first.shape[:2], "stored in the set (PIL bicubic)", gt, lq, parsing)
@@ -155,9 +150,3 @@ def _image_size(path: Path) -> tuple[int, int]:
             return image.height, image.width
     except (OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not a readable image") from error
-
-
-def _same_keys(first, second) -> None:
-    lacking = sorted(set(first.keys) - set(second.keys))
-    if lacking:
-        raise DataError(f"{second.path} lacks {len(lacking)} of the images of {first.path}: {named(lacking)}")

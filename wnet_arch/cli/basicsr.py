@@ -101,6 +101,7 @@ def options_for_framework(opt: dict, path: str, folder: str) -> str:
 def run_pipeline(args: argparse.Namespace, path: str) -> None:
     """Runs BasicSR's pipeline, which reads ``sys.argv`` by itself, with the current folder as root."""
     from wnet_arch import progress
+    from wnet_arch.training import run_lock
     from wnet_arch.training.patches import patch_trainer
 
     patch_trainer()
@@ -110,8 +111,11 @@ def run_pipeline(args: argparse.Namespace, path: str) -> None:
         from basicsr.train import train_pipeline as pipeline
     else:
         from basicsr.test import test_pipeline as pipeline
-    with progress.closed_afterwards():
-        pipeline(os.getcwd())
+    try:
+        with progress.closed_afterwards():
+            pipeline(os.getcwd())
+    finally:
+        run_lock.release()
 
 
 def main() -> None:

@@ -114,6 +114,30 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def open_whole(path: str | os.PathLike, **options) -> lmdb.Environment:
+    """Opens an LMDB to read, after a look whether its file is as long as its header says.
+
+    The library maps the file into memory: reading behind its end would kill the process (SIGBUS) without a word.
+
+    Raises:
+        DataError: the file is missing, empty or cut off.
+        lmdb.Error: it is something else.
+    """
+    data = Path(path, "data.mdb")
+    try:
+        size = data.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path} has no data.mdb ({error.strerror}): copy or prepare the set again") from error
+    if not size:
+        raise DataError(f"{data} is empty: copy or prepare the set again")
+    env = lmdb.open(os.fspath(path), readonly=True, lock=False, **options)
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if size < needed:
+        env.close()
+        raise DataError(f"{data} is cut off: {size} bytes of {needed}; copy or prepare the set again")
+    return env
+
+
 class _Environment:
     """An open LMDB, shared by all readers of one process: the library refuses to open a path twice in a process."""
 
@@ -121,7 +145,7 @@ class _Environment:
 
     def __init__(self, path: str):
         self.pid = os.getpid()
-        self.env = lmdb.open(path, readonly=True, lock=False, readahead=False, max_spare_txns=8)
+        self.env = open_whole(path, readahead=False, max_spare_txns=8)
 
     @classmethod
     def of(cls, path: str) -> _Environment:
@@ -165,6 +189,14 @@ class LMDBReader:
         if value is None:
             raise DataError(f"{self.path} has no key '{key}'")
         return value
+
+    def stored_keys(self) -> Iterator[str]:
+        """The keys in the LMDB itself, in the order of their bytes. Raises :class:`DataError`: it cannot be read."""
+        try:
+            with self._opened().env.begin() as txn:
+                yield from (key.decode("utf-8", "replace") for key in txn.cursor().iternext(values=False))
+        except lmdb.Error as error:
+            raise DataError(f"{self.path}: its keys cannot be read ({error})") from error
 
     def _opened(self) -> _Environment:
         try:
@@ -243,7 +275,7 @@ def read_items(path: str | os.PathLike) -> Iterator[tuple[str, bytes]]:
     """Keys and values of an LMDB in the order of keys; none where there is no LMDB. Nothing may write it meanwhile."""
     if not Path(path, "data.mdb").exists():
         return
-    with lmdb.open(os.fspath(path), readonly=True, lock=False) as env, env.begin() as txn:
+    with open_whole(path) as env, env.begin() as txn:
         for key, value in txn.cursor():
             yield key.decode(), value
 

@@ -7,14 +7,15 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
 from wnet_arch.data.decoded import DecodedImages
-from wnet_arch.data.face_lmdb import LANDMARKS, JoinedReader, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
+from wnet_arch.data.decoding import decode_labels, decode_rgb, image_tensor
+from wnet_arch.data.face_lmdb import LANDMARKS, JoinedReader, LMDBReader, decode_landmarks, reduce_bicubic
+from wnet_arch.data.set_checks import check_set
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import DataError, UsageError, did_you_mean
 from wnet_arch.faces import labels, landmarks
@@ -61,39 +62,6 @@ class FolderReader:
             raise DataError(f"cannot read {path} ({error.strerror})") from error
 
 
-def decode_rgb(data: bytes, where: str) -> np.ndarray:
-    """Decodes an image file to RGB uint8 (H, W, 3).
-
-    Raises:
-        DataError: the bytes are not an image.
-    """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise DataError(f"{where} is not a readable image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def decode_labels(data: bytes, where: str) -> np.ndarray:
-    """Decodes a label map (grey or palette; the value is the class) to uint8 (H, W).
-
-    Raises:
-        DataError: the bytes are not such an image, or a value is not a class.
-    """
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if grey is None:
-        raise DataError(f"{where} is not a readable image")
-    if grey.ndim != 2:  # OpenCV turns palettes into colours
-        import io
-
-        grey = np.asarray(Image.open(io.BytesIO(data)))
-    return labels.check(grey, where)
-
-
-def image_tensor(image: np.ndarray) -> torch.Tensor:
-    """RGB uint8 (H, W, 3) -> float32 (3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
-
-
 class PairedFaceParsingDataset(Dataset):
     """LR face, HR face and parsing map.
 
@@ -116,9 +84,10 @@ class PairedFaceParsingDataset(Dataset):
 
     Raises:
         UsageError: an option is unknown or missing.
-        DataError: a path is missing, key sets differ, or the set was prepared for other scales, or without landmarks where
-            they are asked for. While reading: an image that is unreadable, not square, or not of the size the scale demands,
-            label values that are no classes, and landmarks that are no numbers.
+        DataError: a path is missing, key sets differ, the set is not whole (see :func:`wnet_arch.data.set_checks.check_set`), or
+            was prepared for other scales, or without landmarks where they are asked for. While reading: an image that is
+            unreadable, not square, or not of the size the scale demands, label values that are no classes, and landmarks that
+            are no numbers.
     """
 
     def __init__(self, opt: dict):
@@ -144,7 +113,7 @@ class PairedFaceParsingDataset(Dataset):
             raise UsageError(f"give dataroot (a set) or {mixed[0]} (a folder), not both")
         self.roots = self._find_roots()
         for root in self.roots:
-            self._check_set(root)
+            check_set(root, [self.scale], ["parsing", *[LANDMARKS] * bool(self.opt.get("landmarks"))])
         return tuple(self._reader(kind) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
 
     def _find_roots(self) -> list[str]:
@@ -154,12 +123,6 @@ class PairedFaceParsingDataset(Dataset):
         except DataError as error:
             raise DataError(f"dataroot: {error}") from error
 
-    def _check_set(self, root: str) -> None:
-        scales = read_manifest(root)["scales"]
-        if self.scale not in scales:
-            have = " and ".join(f"x{scale}" for scale in scales)
-            raise DataError(f"the set {root} was prepared for {have}, not x{self.scale}: prepare it again with --scales")
-
     def _reader(self, kind: str) -> LMDBReader | JoinedReader:
         paths = [os.path.join(root, f"{kind}.lmdb") for root in self.roots]
         return LMDBReader(paths[0]) if len(paths) == 1 else JoinedReader(paths)
@@ -167,9 +130,6 @@ class PairedFaceParsingDataset(Dataset):
     def _open_landmarks(self) -> LMDBReader | JoinedReader:
         if not self.opt.get("dataroot"):
             raise UsageError("landmarks: true needs dataroot, a set made by `wnet prepare --landmarks`")
-        for root in self.roots:
-            if not os.path.isdir(os.path.join(root, f"{LANDMARKS}.lmdb")):
-                raise DataError(f"the set {root} has no landmarks: prepare it again with --landmarks")
         return self._reader(LANDMARKS)
 
     def _open_folders(self) -> tuple:

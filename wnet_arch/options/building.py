@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Iterator
 
+import lmdb
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
@@ -14,9 +15,11 @@ from torch import nn
 
 from wnet_arch import tensorboard_log
 from wnet_arch.compat import quiet_logger
+from wnet_arch.data.face_lmdb import open_whole
 from wnet_arch.distributed import is_joined
-from wnet_arch.errors import NetworkError, UsageError, WNetError
+from wnet_arch.errors import DataError, NetworkError, UsageError, WNetError
 from wnet_arch.models import freezing, grad_checkpointing
+from wnet_arch.options.relations import lmdb_paths
 from wnet_arch.options.samples import check_sample
 from wnet_arch.options.schema import loss_blocks
 from wnet_arch.options.signatures import registered
@@ -107,6 +110,7 @@ def _build_dataset(opt: dict, phase: str, is_train: bool) -> None:
     from basicsr.data import build_dataset
 
     block = opt["datasets"][phase]
+    _check_stores(phase, block)
     full = dict(copy.deepcopy(block), phase=phase.split("_")[0], scale=opt["scale"])
     try:
         dataset = build_dataset(full)
@@ -122,6 +126,17 @@ def _build_dataset(opt: dict, phase: str, is_train: bool) -> None:
         check_sample(opt, phase, dataset)
     else:
         raise UsageError(f"datasets.{phase}: {block['type']} finds no image")
+
+
+def _check_stores(phase: str, block: dict) -> None:
+    """LMDBs that the framework's own data sets read are whole; a cut file would kill the process."""
+    if isinstance(block.get("io_backend"), dict):
+        for key, path in lmdb_paths(block):
+            try:
+                if os.path.isdir(path):
+                    open_whole(path).close()
+            except (DataError, lmdb.Error) as error:
+                raise DataError(f"datasets.{phase}.{key}: {error}") from error
 
 
 def _check_count(block: dict, images: int, parts: int) -> None:

@@ -112,7 +112,7 @@ def _shared_lmdbs(opt: dict) -> Iterator[str]:
         if phase == "train" and block.get("num_worker_per_gpu"):
             continue  # read by other processes
         ours = not isinstance(block.get("io_backend"), dict)
-        for key, path in _lmdb_paths(block):
+        for key, path in lmdb_paths(block):
             where, real = f"datasets.{phase}.{key}", os.path.realpath(os.path.expanduser(path))
             first, first_is_ours = opened.setdefault(real, (where, ours))
             if first != where and not (ours and first_is_ours):
@@ -122,7 +122,7 @@ def _shared_lmdbs(opt: dict) -> Iterator[str]:
                 )
 
 
-def _lmdb_paths(block: dict) -> Iterator[tuple[str, str]]:
+def lmdb_paths(block: dict) -> Iterator[tuple[str, str]]:
     """Keys and folders of the LMDBs that a data set opens, ours or the framework's."""
     if isinstance(block.get("io_backend"), dict):
         if block["io_backend"].get("type") == "lmdb":

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.errors import PeerError, UsageError, WeightsError, WNetError
 
 
 def patch_trainer() -> None:
     """Gives ``basicsr.train`` (every version) this package's parts, for the reasons that each states; once more changes nothing.
 
     * ``create_train_val_dataloader``: epochs end where they should, batches depend on the seed and the iteration alone.
-    * ``load_resume_state``: resumes on CPUs, passes over damaged states.
+    * ``load_resume_state``: resumes on CPUs, passes over damaged states; refuses a folder into which another process trains.
     * ``MessageLogger``, ``AvgTimer``, ``init_tb_loggers``: ``log.jsonl``, images a second, logs of continued runs in one.
     * ``basicsr.utils.options.init_dist``: processes on CPUs, and several machines.
     """
@@ -47,13 +47,15 @@ def load_resume_state(opt: dict) -> dict | None:
         nothing to resume. Sets ``opt["resume"]`` for the loaders, and the seed to that of the run.
 
     Raises:
-        UsageError: the file named in ``path.resume_state`` does not exist or is damaged, or every state of the run is.
+        UsageError: the file named in ``path.resume_state`` does not exist or is damaged, or every state of the run is; or another
+            process trains into this folder.
     """
     from basicsr.utils import check_resume
 
     from wnet_arch.models import training_state
 
     paths = opt["path"]
+    _keep_others_out(paths["experiments_root"])  # the pipeline makes the folder next, or archives the one that is there
     models = paths.get("models", paths["experiments_root"])
     if opt["auto_resume"]:
         found = training_state.newest(os.path.join(paths["experiments_root"], "training_states"), models)
@@ -70,6 +72,20 @@ def load_resume_state(opt: dict) -> dict | None:
     if state.get("draws"):
         opt["manual_seed"] = state["draws"]["seed"]
     return state
+
+
+def _keep_others_out(folder: str) -> None:
+    from wnet_arch.distributed import is_first, share
+    from wnet_arch.training import run_lock
+
+    error = None
+    if is_first():
+        try:
+            run_lock.take(folder)
+        except WNetError as caught:
+            error = caught
+    if share(error is not None)[0]:
+        raise error or PeerError("process 0 says what is wrong")
 
 
 def _agree(iteration: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from wnet_arch.faces import labels
 
 #: Seconds after which a command hangs, however busy the machine is: ends a test run that would never end, and nothing else.
 PATIENCE = 3600
+#: Tests with damaged and random input try so many times as much (WNET_FUZZ=50), and other damage (WNET_FUZZ_SEED=7).
+FUZZ, FUZZ_SEED = int(os.environ.get("WNET_FUZZ", "1")), int(os.environ.get("WNET_FUZZ_SEED", "20260101"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

@@ -7,14 +7,14 @@ import random
 from collections import Counter
 
 import pytest
-from conftest import drawn_face
+from conftest import FUZZ, FUZZ_SEED, drawn_face
 from PIL import Image, features
 from test_prepare import run
 
 from wnet_arch.data.face_lmdb import LMDBReader, read_manifest
 from wnet_arch.data.face_parsing_dataset import decode_rgb
 
-COUNT, SEED, SIDE = 2000, 20260101, 40
+COUNT, SEED, SIDE = 2000 * FUZZ, FUZZ_SEED, 40
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "PPM") + (("WEBP",) if features.check("webp") else ())
 
 
@@ -111,7 +111,7 @@ def damaged(tmp_path_factory):
     choose, originals = random.Random(SEED), sources()
     for index in range(COUNT):
         suffix, data = mutated(choose, originals)
-        (folder / "images" / f"{index:04d}{suffix}").write_bytes(data)
+        (folder / "images" / f"{index:06d}{suffix}").write_bytes(data)
     return folder
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import PATIENCE
+from conftest import FUZZ, FUZZ_SEED, PATIENCE
 from test_train_command import run_options
 
 from wnet_arch import checkpoint
@@ -175,8 +175,8 @@ def test_a_thousand_damaged_files_are_never_taken_for_good(tmp_path):
     training_state.write(state, str(tmp_path), str(tmp_path / "models"))
     targets = [tmp_path / "7.state", tmp_path / "models" / "net_g_7.pth"]
     assert training_state.read(targets[0], str(tmp_path / "models"))["iter"] == 7
-    chance = random.Random(0)
-    for trial in range(1000):
+    chance = random.Random(FUZZ_SEED)
+    for trial in range(1000 * FUZZ):
         path = targets[trial % 2]
         content = path.read_bytes()
         damaged = bytearray(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import FUZZ, FUZZ_SEED
 from safetensors.torch import load_file, save_file
 
 from wnet_arch import checkpoint
@@ -21,8 +21,8 @@ from wnet_arch.errors import WeightsError
 from wnet_arch.models import training_state
 from wnet_arch.weights import metadata, seals
 
-#: Damages tried on each kind of file; WNET_FUZZ times as many on request.
-TRIALS = 300 * int(os.environ.get("WNET_FUZZ", 1))
+#: Damages tried on each kind of file.
+TRIALS = 300 * FUZZ
 ABOUT = {"network_g": '{"type": "SRCNN"}', "scale": "8", "note": "größer\n"}
 
 
@@ -64,7 +64,7 @@ def damage(content: bytes, chance: random.Random) -> bytes:
     ("write", "name"), [(ours_pth, "net.pth"), (foreign_pth, "net.pth"), (ours_safetensors, "net.safetensors")]
 )
 def test_damaged_weights_are_never_loaded(tmp_path, write, name):
-    path, chance, expected = tmp_path / name, random.Random(11), tensors()
+    path, chance, expected = tmp_path / name, random.Random(FUZZ_SEED), tensors()
     write(path)
     content, refused = path.read_bytes(), 0
     for _ in range(TRIALS):

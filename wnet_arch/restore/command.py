@@ -13,7 +13,7 @@ import cv2
 from tqdm import tqdm
 
 from wnet_arch.benchmark.cache import digest
-from wnet_arch.benchmark.sources import code_digest
+from wnet_arch.benchmark.fingerprints import code_digest
 from wnet_arch.data.photos import SUFFIXES, Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
 from wnet_arch.restore import files

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from wnet_arch import disk
 from wnet_arch.errors import WeightsError, WNetError
 from wnet_arch.weights import metadata, shipped
 from wnet_arch.weights.hashing import sha256_file
@@ -26,20 +27,20 @@ def write(content: dict, path: str | os.PathLike) -> str:
         WNetError: the disk cannot be written. An earlier file of this name is then still there.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part, sum_part = path.with_name(path.name + ".part"), path.with_name(path.name + SUFFIX + ".part")
     try:
         torch.save(content, part)
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         digest = sha256_file(part)
+        sum_part.write_text(f"{digest}  {path.name}\n", encoding="ascii")
         _sum_file(path).unlink(missing_ok=True)  # between the two renames a file without a checksum is better than with a wrong one
         part.replace(path)
-        sum_part = path.with_name(path.name + SUFFIX + ".part")
-        sum_part.write_text(f"{digest}  {path.name}\n", encoding="ascii")
         sum_part.replace(_sum_file(path))
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        reason = disk.reason(error, part, "go on with --auto_resume")
+        for unfinished in (part, sum_part):
+            unfinished.unlink(missing_ok=True)
         raise WNetError(f"cannot save {path}: {reason}") from error
     return digest
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from wnet_arch import disk
 from wnet_arch.errors import WNetError
 
 FILE = "cache.sqlite"
@@ -123,7 +124,7 @@ class Cache:
                     marks = ", ".join("?" * (len(_columns(table)) + 1))
                     self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", ((*row, _sum(row)) for row in rows))
         except sqlite3.Error as error:
-            raise WNetError(f"{self.path} cannot be written ({error}); run again, what is lost is computed anew") from error
+            raise WNetError(f"cannot write {self.path}: {disk.reason(error, self.path)}; what is done is kept") from error
 
 
 def _columns(table: str) -> tuple[str, ...]:
@@ -160,7 +161,7 @@ def _opened(path: str) -> sqlite3.Connection:
         if isinstance(error, _Damage):
             raise
         if any(words in str(error) for words in _NOT_DAMAGE):
-            raise WNetError(f"{path} cannot be used ({error})") from error
+            raise WNetError(f"{path} cannot be used ({disk.reason(error, path)})") from error
         raise _Damage("is damaged") from error
 
 

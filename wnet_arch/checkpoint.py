@@ -14,7 +14,7 @@ from torch import nn
 
 from wnet_arch import disk
 from wnet_arch.errors import WeightsError, WNetError
-from wnet_arch.weights import metadata, shipped
+from wnet_arch.weights import metadata, pth, shipped
 from wnet_arch.weights.hashing import sha256_file
 
 SUFFIX = ".sha256"
@@ -104,12 +104,11 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
                 state.update(load_file(other))
             state.update(load_file(path))  # last: a variant holds what differs from the network that it is continued in
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = pth.load(path)
     except WeightsError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is not a readable weights file ({reason})") from error
+        raise WeightsError(f"{path} is not a readable weights file: {pth.why(path, error)}") from error
     if isinstance(state, dict) and param_key in ("params", "params_ema") and "params" in state:
         state = state.get(param_key, state["params"])
     elif isinstance(state, dict) and param_key in state and isinstance(state[param_key], dict):

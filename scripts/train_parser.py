@@ -29,7 +29,7 @@ from tqdm import tqdm
 from wnet_arch.faces import labels
 from wnet_arch.faces.parser_net import ParserNet
 from wnet_arch.faces.parsing import create_parser
-from wnet_arch.weights import seals
+from wnet_arch.weights import pth, seals
 
 SIZE = 128
 HELD_OUT = 500
@@ -165,7 +165,7 @@ class Run:
         self.lr, self.step, self.curve = lr, 0, []
         out.mkdir(parents=True, exist_ok=True)
         if (out / "state.pth").exists():
-            state = torch.load(out / "state.pth", weights_only=True)
+            state = pth.load(out / "state.pth")
             for name in ("net", "ema", "optimizer"):
                 getattr(self, name).load_state_dict(state[name])
             self.step, self.curve = state["step"], state["curve"]

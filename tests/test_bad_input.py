@@ -224,7 +224,8 @@ def test_full_disk_is_one_line_and_the_same_command_continues(folder, tmp_path):
     try:
         for i in range(40, 140):
             Image.fromarray(noise(i)).save(folder / "images" / f"{i:03d}.png")
-        with pytest.raises(WNetError, match=r"cannot write .*disk/set\.partial: No space .*; the same command continues") as caught:
+        said = r"cannot write .*disk/set\.partial: no space left on .*: free some, then the same command continues"
+        with pytest.raises(WNetError, match=said) as caught:
             run(folder, "disk/set", size=64)
         assert "\n" not in str(caught.value)
         assert not (disk / "set").exists()

@@ -147,7 +147,7 @@ def test_wrong_names_and_files_are_one_line(tmp_path, monkeypatch):
             create_parser("compact", path=str(tmp_path / "b.safetensors")).parse(rgb)
         parsing._compact_network.cache_clear()
     (tmp_path / "c.safetensors").write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match=r"c\.safetensors is damaged: its header cannot be read"):
+    with pytest.raises(WeightsError, match=r"c\.safetensors is not a readable weights file: it is damaged"):
         create_parser("compact", path=str(tmp_path / "c.safetensors")).parse(rgb)
 
 

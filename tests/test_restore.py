@@ -717,7 +717,7 @@ def test_trouble_in_writing_is_of_one_photo(photos, tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(record, "sha256_file", full)
     assert wnet_restore(photos, "--network", "Bicubic", "-o", tmp_path / "out") == 1
-    assert "a.png: No space left on device" in capsys.readouterr().err
+    assert f"a.png: no space left on {tmp_path / 'out'}: free some, then run the same command again" in capsys.readouterr().err
     assert sorted(tree(tmp_path / "out")) == ["b.jpg", "faces/b_01.png", "restored.jsonl"]
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from wnet_arch import disk
 from wnet_arch.errors import WeightsError, WNetError
-from wnet_arch.weights import metadata, seals, shipped
+from wnet_arch.weights import metadata, pth, seals, shipped
 from wnet_arch.weights.hashing import sha256_file
 
 SUFFIX = ".sha256"
@@ -34,8 +35,8 @@ def write(content: dict, path: str | os.PathLike) -> str:
         seals.rename(part, path)
         _sum_file(path).unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        reason = disk.reason(error, part, "go on with --auto_resume")
         part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise WNetError(f"cannot save {path}: {reason}") from error
     return digest
 
@@ -105,12 +106,11 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
                 state.update(load_file(other))
             state.update(load_file(path))  # last: a variant holds what differs from the network that it is continued in
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = pth.load(path)
     except WeightsError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is not a readable weights file ({reason})") from error
+        raise WeightsError(f"{path} is not a readable weights file: {pth.why(path, error)}") from error
     if isinstance(state, dict) and param_key in ("params", "params_ema") and "params" in state:
         state = state.get(param_key, state["params"])
     elif isinstance(state, dict) and param_key in state and isinstance(state[param_key], dict):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from wnet_arch import disk
 
 GAP = 4
 TITLE_HEIGHT = 20
@@ -50,9 +51,10 @@ def sheet(
 
 
 def save(image: Image.Image, path: str) -> None:
-    """Writes a picture beside its target and renames it, so that no half-written file bears the name."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    stem, suffix = os.path.splitext(path)
-    partial = f"{stem}.partial{suffix}"
-    image.save(partial)
-    os.replace(partial, path)
+    """Writes a picture beside its target and renames it, so that no half-written file bears the name.
+
+    Raises:
+        WNetError: it cannot be written.
+    """
+    with disk.replacing(path) as part:
+        image.save(part)

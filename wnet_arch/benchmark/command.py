@@ -13,7 +13,7 @@ import torch
 
 from wnet_arch.benchmark import measures, networks, runner, sets, tables
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate, save, write_text
-from wnet_arch.benchmark.sources import Source
+from wnet_arch.benchmark.sources import Source, batched
 from wnet_arch.benchmark.work import Job
 from wnet_arch.errors import UsageError, did_you_mean
 
@@ -56,13 +56,15 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     """
     _check(options)
     sources, scales = networks.read(list(options.networks), list(options.scales) if options.scales else None, options.device)
+    batch = options.batch or (1 if options.device == "cpu" else 16)
+    sources = [batched(source, batch) for source in sources]
     wanted = measures.read(list(options.metrics), list(options.protocols), options.metric_options, options.device)
     baseline = options.baseline or sources[0].name
     if baseline not in (source.name for source in sources):
         raise UsageError(f"--baseline: no network is called '{baseline}'{did_you_mean(baseline, {s.name for s in sources})}")
     test_sets = sets.open_sets(list(options.sets), scales, options.limit)
     columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
-    job = Job(test_sets, sources, wanted, options.device, options.batch or (1 if options.device == "cpu" else 16))
+    job = Job(test_sets, sources, wanted, options.device, batch)
     workers = options.workers or (len(os.sched_getaffinity(0)) if options.device == "cpu" else 1)
     found = runner.run(job, scales, options.out, workers)
     results = Results(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wnet_arch import disk
 from wnet_arch.benchmark import drawings
 from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.drawings import TRUE, DrawnFace
@@ -160,11 +161,6 @@ def _numbers(results: Results, test_set: SetRecord, scale: int, who: str, key: s
 
 def _save(page, out: Path, dpi: int) -> None:
     """Beside its target, then renamed. Without a date inside, so that the same figure is the same file."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"{out.stem}.{os.getpid()}.partial{out.suffix}")
     dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    try:
+    with disk.replacing(out) as part:
         page.savefig(part, dpi=dpi, metadata=dates.get(out.suffix.lower()))
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wnet_arch import metrics
 from wnet_arch.benchmark.cache import digest
-from wnet_arch.benchmark.sources import code_digest
+from wnet_arch.benchmark.fingerprints import code_digest, libraries, loaded_weights, machine, named_files, stamps
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import list_entries, shipped
@@ -40,27 +40,27 @@ class Measure:
     def create(self, scale: int):
         """The metric itself, see ``wnet_arch.metrics``."""
         options = dict(self.options, scale=scale) if self.metric == "protocol" else dict(self.options)
-        return _created(self.metric, json.dumps(options, sort_keys=True))
+        return _created(self.metric, json.dumps(options, sort_keys=True), stamps(options))
 
     def fingerprint(self, scale: int) -> str:
-        """Hash of all that decides about its values: options, backbone, weights given, our code."""
-        return _fingerprint(self, scale)
+        """Hash of all that decides about its values: options, backbone, weights, our code, libraries, the machine."""
+        return _fingerprint(self, scale, stamps(dict(self.options)))
 
 
 @cache
-def _fingerprint(measure: Measure, scale: int) -> str:
+def _fingerprint(measure: Measure, scale: int, files: tuple) -> str:
     options = dict(measure.options)
-    weights = options.get("weights")
-    extra = Path(str(weights)).read_bytes() if weights else b""
     at = str(scale) if measure.metric == "protocol" else ""
     networks = shipped.names()  # what is measured, not what measures
     hashes = sorted(f"{entry.name} {entry.sha256}" for entry in list_entries() if entry.name not in networks)
-    code = code_digest("metrics"), code_digest("faces"), *hashes
-    return digest(measure.metric, json.dumps(options, sort_keys=True), at, measure.create(scale).backbone, *code, extra)
+    code = code_digest("metrics"), code_digest("faces"), libraries(), machine(str(options.get("device", "cpu")))
+    metric = measure.create(scale)
+    weights = *hashes, *named_files(options), loaded_weights(metric)
+    return digest(measure.metric, json.dumps(options, sort_keys=True), at, metric.backbone, *code, *weights)
 
 
 @cache
-def _created(name: str, options: str):
+def _created(name: str, options: str, files: tuple):
     return metrics.create(name, **json.loads(options))
 
 
@@ -109,7 +109,7 @@ def read(names: list[str], protocol_names: list[str], options: dict[str, dict] |
         raise UsageError("--protocols and --metrics: nothing to measure")
     for measure in found:
         weights = dict(measure.options).get("weights")
-        if weights and not Path(str(weights)).is_file():
+        if weights and not Path(str(weights)).expanduser().is_file():
             raise WeightsError(f"{measure.metric}: there is no file {weights}")
     return found
 

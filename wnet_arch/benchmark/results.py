@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wnet_arch import disk
 from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.measures import Column, Measure
 from wnet_arch.errors import DataError
@@ -148,14 +149,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _write(path: Path, fill: Callable) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            fill(file)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with disk.replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        fill(file)
 
 
 def _as_json(results: Results) -> dict:

@@ -10,8 +10,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,13 @@ from torch import nn
 from wnet_arch.archs import create_network
 from wnet_arch.archs.base import build_network
 from wnet_arch.benchmark.cache import digest
+from wnet_arch.benchmark.fingerprints import code_digest, code_of, libraries, machine, named_files, onnx_files
 from wnet_arch.benchmark.provenance import Provenance
 from wnet_arch.benchmark.sets import TestSet, named
 from wnet_arch.checkpoint import load_into
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
-from wnet_arch.errors import DataError, UsageError, WeightsError, install_extra
+from wnet_arch.errors import DataError, UsageError, WeightsError
+from wnet_arch.onnx_network import OnnxNetwork
 from wnet_arch.weights.metadata import origin
 
 #: Takes LR faces, uint8 (h, w, 3), of one size and their keys; gives SR faces, uint8 (H, W, 3).
@@ -35,13 +36,6 @@ Restorer = Callable[[Sequence[np.ndarray], Sequence[str]], "list[np.ndarray]"]
 
 #: Files of ``wnet export`` say so, with the version.
 MADE_BY = "wnet-fsr"
-
-
-@cache
-def code_digest(folder: str) -> str:
-    """Hash of the Python files of one of our packages: results made by other code are not reused."""
-    root = Path(__file__).parent.parent / folder
-    return digest(*(file.read_bytes() for file in sorted(root.glob("*.py"))))
 
 
 @dataclass(frozen=True)
@@ -139,7 +133,7 @@ def bicubic(scale: int) -> Network:
     create_network("Bicubic", scale)  # tells which scales there are
     block = {"type": "Bicubic", "scale": scale}
     provenance = Provenance()
-    return Network("Bicubic", scale, digest("Bicubic", str(scale), code_digest("archs")), provenance, block=block)
+    return Network("Bicubic", scale, digest("Bicubic", str(scale), code_digest("archs"), libraries()), provenance, block=block)
 
 
 def weights_network(name: str, weights: str, block: dict, scale: int, provenance: Provenance, device: str) -> Network:
@@ -152,13 +146,21 @@ def weights_network(name: str, weights: str, block: dict, scale: int, provenance
 
     if not os.path.isfile(weights):
         raise WeightsError(f"there is no weights file {weights}")
-    parts = (sha256_file(Path(weights)), json.dumps(block, sort_keys=True), str(scale), device, code_digest("archs"))
-    source = Network(name, scale, digest(*parts), provenance, weights, weights, block)
+    source = Network(name, scale, "", provenance, weights, weights, block)
     try:
-        source.build()
+        code = code_digest("archs"), code_of(source.build())
     except (KeyError, TypeError) as error:
         raise UsageError(f"{name}: the network of {weights} cannot be built: {error}") from error
-    return source
+    files = sha256_file(Path(weights)), *named_files(block)
+    parts = *files, json.dumps(block, sort_keys=True), str(scale), machine(device), libraries(), *code
+    return replace(source, fingerprint=digest(*parts))
+
+
+def batched(source: Source, batch: int) -> Source:
+    """The same source, run in batches: a convolution sums in another order in each size, so the last digits differ."""
+    if batch == 1 or not source.fingerprint:
+        return source
+    return replace(source, fingerprint=digest(source.fingerprint, f"batches of {batch}"))
 
 
 @dataclass(frozen=True)
@@ -178,70 +180,34 @@ class Onnx(Source):
             )
 
     def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
-        session = onnx_session(self.path, device)
-        entry = session.get_inputs()[0]
-        batch = entry.shape[0] if isinstance(entry.shape[0], int) else batch
+        network = OnnxNetwork(self.path, device)
 
         def net(lq: torch.Tensor) -> torch.Tensor:
-            return torch.from_numpy(session.run(None, {entry.name: lq.cpu().numpy()})[0])  # others may follow, as a skin map
+            return torch.from_numpy(network.run(lq.numpy(), network.outputs[:1])[0])  # others may follow, as a skin map
 
-        return tensor_restorer(self, net, "cpu", batch)
+        return tensor_restorer(self, net, "cpu", network.batch or batch)
 
 
-def onnx_session(path: str, device: str, threads: int = 1):
-    """Opens an ONNX file, on one thread unless told otherwise, so that results do not depend on the number of processes.
+def onnx(name: str, path: str, device: str) -> Onnx:
+    """An ONNX file; its scale is found by running it once.
 
     Raises:
-        UsageError: onnxruntime is not installed.
-        WeightsError: the file is missing or damaged.
+        UsageError, WeightsError: as :class:`wnet_arch.onnx_network.OnnxNetwork`; or its metadata are damaged.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UsageError(f"ONNX files need onnxruntime: {install_extra('onnx')}") from error
-    if not os.path.isfile(path):
-        raise WeightsError(f"there is no ONNX file {path}")
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch works on the same cores in between
-    settings.log_severity_level = 3
-    wanted = ["CUDAExecutionProvider"] * (device != "cpu") + ["CPUExecutionProvider"]
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    try:
-        return onnxruntime.InferenceSession(path, settings, providers=providers)
-    except Exception as error:  # onnxruntime's exceptions share no base class but this one
-        raise WeightsError(f"{path} is not a readable ONNX file ({str(error).splitlines()[0]})") from error
+    network = OnnxNetwork(path, device)
+    fixed = None if None in network.size else tuple(network.size)
+    fingerprint = digest(onnx_files(path), network.runs_on, machine(device), libraries())
+    return Onnx(name, network.find_scale(), fingerprint, _onnx_provenance(network), path, fixed)
 
 
-def onnx(name: str, path: str, device: str, side: int = 16) -> Onnx:
-    """An ONNX file; its scale is found by running it once on a face of ``side`` pixels, or of the size it is fixed to."""
-    from wnet_arch.weights.hashing import sha256_file
-
-    session = onnx_session(path, device)
-    entry = session.get_inputs()[0]
-    if len(entry.shape) != 4 or entry.type != "tensor(float)":
-        raise WeightsError(f"{path} takes {entry.type} {entry.shape}; float32 (B, 3, h, w) is wanted")
-    shape = [fixed if isinstance(fixed, int) else usual for fixed, usual in zip(entry.shape, (1, 3, side, side))]
-    try:
-        out = session.run(None, {entry.name: np.zeros(shape, np.float32)})[0]
-    except Exception as error:
-        raise WeightsError(f"{path} cannot be run on a batch of shape {shape} ({str(error).splitlines()[0]})") from error
-    scale, rest = divmod(out.shape[-1], shape[-1])
-    if out.ndim != 4 or rest or out.shape[-2] != scale * shape[-2]:
-        raise WeightsError(f"{path} makes {out.shape} of {tuple(shape)}; that is no whole scale")
-    fixed = tuple(shape[2:]) if all(isinstance(side, int) for side in entry.shape[2:]) else None
-    return Onnx(name, scale, digest(sha256_file(Path(path)), device), _onnx_provenance(session, path), path, fixed)
-
-
-def _onnx_provenance(session, path: str) -> Provenance:
+def _onnx_provenance(network: OnnxNetwork) -> Provenance:
     """What a file of ``wnet export`` says of its weights; other programs may mean something else by the same words."""
-    metadata = session.get_modelmeta().custom_metadata_map
-    if not metadata.get("made_by", "").startswith(MADE_BY):
+    if not network.metadata.get("made_by", "").startswith(MADE_BY):
         return Provenance()
     try:
-        return origin(metadata)
+        return origin(network.metadata)
     except ValueError as error:
-        raise WeightsError(f"{path}: its metadata is damaged ({error})") from error
+        raise WeightsError(f"{network.path}: its metadata is damaged ({error})") from error
 
 
 @dataclass(frozen=True)

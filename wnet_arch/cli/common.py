@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from wnet_arch import disk
 from wnet_arch.errors import NO_FRAMEWORK, PeerError, WNetError
 
 
@@ -37,6 +38,8 @@ def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequen
             raise
         if isinstance(error, ModuleNotFoundError) and error.name == "basicsr":
             error = WNetError(NO_FRAMEWORK)
+        if not isinstance(error, WNetError) and disk.is_full(error):
+            error = WNetError(disk.no_space(getattr(error, "filename", None)))
         hint = "" if isinstance(error, WNetError) else " (--debug shows where)"
         print(f"{program}: error: {one_line(error)}{hint}", file=sys.stderr)
         return error.exit_code if isinstance(error, WNetError) else 1

@@ -45,6 +45,7 @@ def show_file(args: argparse.Namespace) -> int:
 
 
 def copy_file(args: argparse.Namespace) -> int:
+    from wnet_arch import disk
     from wnet_arch.errors import UsageError, WNetError
 
     text = _text(args.name)
@@ -55,7 +56,9 @@ def copy_file(args: argparse.Namespace) -> int:
     except FileExistsError as error:
         raise UsageError(f"{out} exists already; name another file with -o") from error
     except OSError as error:
-        raise WNetError(f"cannot write {out}: {error.strerror}") from error
+        reason = disk.reason(error, out)
+        out.unlink(missing_ok=True)
+        raise WNetError(f"cannot write {out}: {reason}") from error
     print(out)
     return 0
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import lmdb
 
+from wnet_arch import disk
 from wnet_arch.data.face_lmdb import (
     FORMAT,
     MANIFEST,
@@ -250,14 +251,14 @@ class FaceLMDBWriter:
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        """Full disks and missing permissions, as an error that names the folder."""
+        """Full disks, for which LMDB has other names, and missing permissions, as an error that names the folder."""
         try:
             yield
         except (OSError, lmdb.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            if isinstance(error, lmdb.Error) and _is_full(self.target.parent):
-                reason = "No space left on device"  # LMDB calls it an input/output error
-            raise WNetError(f"cannot write {self.partial}: {reason}; the same command continues where it stopped") from error
+            then = "the same command continues where it stopped"
+            reason = disk.reason(error, self.partial, then)
+            end = "" if reason.endswith(then) else f"; {then}"
+            raise WNetError(f"cannot write {self.partial}: {reason}{end}") from error
 
 
 def _distribute(items: Iterator[tuple[dict, bytes]], stores: dict[str, GrowingLMDB], split_of: Callable[[dict], str]) -> None:
@@ -271,10 +272,6 @@ def _distribute(items: Iterator[tuple[dict, bytes]], stores: dict[str, GrowingLM
             batch.clear()
     for split, batch in waiting.items():
         stores[split].write(batch)
-
-
-def _is_full(folder: Path) -> bool:
-    return folder.is_dir() and shutil.disk_usage(folder).free < 1 << 20
 
 
 def _sync(folder: Path) -> None:

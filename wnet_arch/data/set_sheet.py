@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from wnet_arch import disk
 from wnet_arch.data.face_maker import FaceMaker
 from wnet_arch.data.photos import Rejected, load_photo
-from wnet_arch.errors import WNetError
 from wnet_arch.faces import labels
 
 _TILE, _GAP, _CAPTION = 192, 4, 14
@@ -40,12 +39,8 @@ def write_sheet(path: Path, maker: FaceMaker, names: Sequence[str], count: int) 
     for index, name in enumerate(chosen):
         row, column = divmod(index, _COLUMNS)
         sheet.paste(_strip(maker, name), (_GAP + column * width, _GAP + row * height))
-    part = path.with_name(path.name + ".part")
-    try:
+    with disk.replacing(path) as part:
         sheet.save(part, "PNG")
-        os.replace(part, path)
-    except OSError as error:
-        raise WNetError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _strip(maker: FaceMaker, name: str) -> Image.Image:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
+from wnet_arch import disk
 from wnet_arch.benchmark.sets import TestSet, open_sets
 from wnet_arch.data.face_parsing_dataset import image_tensor
 from wnet_arch.errors import DataError, UsageError, WNetError
@@ -88,8 +90,8 @@ def export_network(
         _write_and_check(kind, part, done, test_set, lqs)
         done.bytes = part.stat().st_size
         part.replace(out)
-    except OSError as error:
-        raise WNetError(f"cannot write {out}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise WNetError(f"cannot write {out}: {disk.reason(error, part)}") from error
     finally:
         part.unlink(missing_ok=True)
     return done

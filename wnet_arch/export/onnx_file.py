@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from wnet_arch.benchmark.sources import onnx_session
 from wnet_arch.errors import UsageError, install_extra
 from wnet_arch.export.checks import Run
 from wnet_arch.export.storage import stored
 from wnet_arch.export.subject import Outputs
+from wnet_arch.onnx_network import OnnxNetwork
 
 SUFFIX, LIMIT = ".onnx", 1e-4
 #: Of the ONNX standard, of 2022: every runtime has it, and no network needs a newer one.
@@ -66,8 +66,8 @@ def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -
 
 def reopen(path: Path, threads: int = 1) -> Run:
     """What runs a written file."""
-    session = onnx_session(str(path), "cpu", threads)
-    return lambda lq: [torch.from_numpy(out) for out in session.run(None, {"lq": lq.numpy()})]
+    network = OnnxNetwork(path, "cpu", threads)
+    return lambda lq: [torch.from_numpy(out) for out in network.run(lq.numpy())]
 
 
 def _trace(outputs: Outputs) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -34,15 +35,16 @@ def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -
     """
     if precision != "fp32":
         raise UsageError(f"--precision: .pt2 files are float32; {precision} is for .onnx and .safetensors")
-    lq = torch.zeros(2, 3, outputs.side, outputs.side)
+    lq, file = torch.zeros(2, 3, outputs.side, outputs.side), io.BytesIO()  # torch ends the process where a disk is full
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(outputs, (lq,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-            torch.export.save(program, path, extra_files={ABOUT: json.dumps(about)})
+            torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
     except Exception as error:  # torch.export raises errors of many kinds without a common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{type(outputs.net).__name__} cannot become a .pt2 file: {reason}") from error
+    path.write_bytes(file.getbuffer())
 
 
 def reopen(path: Path, threads: int = 1) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from wnet_arch.errors import WeightsError
+from wnet_arch.weights import pth
 
 
 @contextmanager
@@ -36,10 +36,11 @@ def load_into(network: nn.Module, path: str, what: str) -> nn.Module:
     Raises:
         WeightsError: it cannot be read, or is of another network.
     """
+    refusal = f"does not hold the weights of {what}"
+    state = pth.load(path, refusal)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict({name[7:] if name.startswith("module.") else name: value for name, value in state.items()})
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path} does not hold the weights of {what}: {first}") from error
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise WeightsError(f"{path} {refusal}: {said[:200]}{'...' * (len(said) > 200)}") from error
     return network.eval()

@@ -204,6 +204,7 @@ def _compact_network(path: str, device: str):
     from safetensors import SafetensorError, safe_open
 
     from wnet_arch.faces.parser_net import ParserNet
+    from wnet_arch.weights import pth
 
     network = ParserNet()
     seals.check(path)
@@ -214,8 +215,10 @@ def _compact_network(path: str, device: str):
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no dict
         counters = {n: v for n, v in network.state_dict().items() if n.endswith("num_batches_tracked")}  # of no use here
         network.load_state_dict({**counters, **state})
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"{path} does not hold the weights of ParserNet: {str(error).splitlines()[0]}") from error
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} does not hold the weights of ParserNet: {pth.why(path, error)}") from error
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not hold the weights of ParserNet: {' '.join(str(error).split())[:200]}") from error
     return folded(network.eval()).to(device, memory_format=torch.channels_last)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.errors import UsageError, WeightsError
-from wnet_arch.weights import resolve
+from wnet_arch.weights import pth, resolve
 
 CONVOLUTIONS_PER_STAGE = (2, 2, 4, 4, 4)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -75,11 +75,11 @@ class VGG19Features(nn.Module):
 
     def _load(self, weights: str) -> None:
         path = Path(weights) if os.path.isfile(weights) else resolve(weights)
+        state = pth.load(path, "is not a readable VGG-19")
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
             kernels = [key for key, value in state.items() if key.endswith("weight") and value.ndim == 4]
-        except Exception as error:
-            raise WeightsError(f"{path} is not a readable VGG-19 ({str(error).splitlines()[0]})") from error
+        except AttributeError as error:
+            raise WeightsError(f"{path} is not a readable VGG-19: it holds something else than named tensors") from error
         three_by_three = [key for key in kernels if state[key].shape[-1] == 3]
         shapes = [tuple(conv.weight.shape) for conv in self.convolutions]
         if [tuple(state[key].shape) for key in three_by_three[: len(shapes)]] != shapes:

@@ -86,7 +86,8 @@ class IdentitySimilarity(Metric):
         if backend == "dlib":
             self.net, what = _dlib_network(self.device), "dlib ResNet-29"
         else:
-            self.net, depth = _arcface_network(str(Path(weights).expanduser()), self.device)
+            path = Path(weights).expanduser()
+            self.net, depth = _arcface_network(str(path), self.device, path.stat().st_mtime_ns if path.exists() else 0)
             what = f"{'AdaFace' if backend == 'adaface' else 'ArcFace'} {depth} ({Path(weights).name})"
         self.backbone = f"{what}, box {box}"
 
@@ -137,6 +138,6 @@ def _dlib_network(device: torch.device) -> Callable:
 
 
 @lru_cache(maxsize=4)
-def _arcface_network(path: str, device: torch.device) -> tuple[Callable, str]:
+def _arcface_network(path: str, device: torch.device, changed: int) -> tuple[Callable, str]:
     net, depth = arcface.load(path)
     return net.to(device), depth

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from wnet_arch import weights
 from wnet_arch.errors import DataError, UsageError, WeightsError, did_you_mean
 from wnet_arch.metrics.base import BATCH, Description, Metric, as_tensor, batches, check_batch, check_pairs, choose_device, exact
+from wnet_arch.weights import pth
 from wnet_arch.weights.numpy_pickle import read_numpy_pickle
 
 #: Entries of the weights manifest that hold the trunk. The second is a conversion of the first: the same values.
@@ -88,7 +89,7 @@ def read_trunk(path: Path) -> dict[str, torch.Tensor]:
             pairs = [(np.transpose(layers[f"Conv_{i}"]["kernel"], (3, 2, 0, 1)), layers[f"Conv_{i}"]["bias"]) for i in range(5)]
             pairs = [(torch.tensor(kernel.copy()), torch.tensor(bias)) for kernel, bias in pairs]
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = pth.load(path, "does not hold AlexNet's convolutions")
             pairs = [(state[f"features.{i}.weight"], state[f"features.{i}.bias"]) for i in (0, 3, 6, 8, 10)]
     except WeightsError:
         raise
@@ -105,7 +106,7 @@ def read_heads(net: str = "alex") -> list[torch.Tensor]:
     if package is None:
         raise WeightsError("LPIPS needs the heads of the lpips package: run `pip install lpips`")
     path = Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth"
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = pth.load(path, "does not hold the heads of LPIPS, install the lpips package again")
     return [state[f"lin{i}.model.1.weight"].flatten() for i in range(5)]
 
 

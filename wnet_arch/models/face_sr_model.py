@@ -14,7 +14,7 @@ import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
@@ -287,7 +287,7 @@ class FaceSRModel(SRModel):
             sheet.add(index, name, visuals)
             data = {key: tensor2img([visuals[kind]]) for key, kind in (("img", "result"), ("img2", "gt")) if kind in visuals}
             if save_img:
-                imwrite(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
+                validation.save_image(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
             rows.append((index, {name: float(calculate_metric(data, options)) for name, options in metrics.items()}))
         for others in distributed.share(sheet.rows):
             sheet.update(others)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from basicsr.utils import imwrite
 from torch.utils.data import DataLoader, default_collate
 
+from wnet_arch import disk
 from wnet_arch.distributed import share
+from wnet_arch.errors import WNetError
 
 
 def own_share(loader: DataLoader, rank: int, world_size: int) -> Iterator[tuple[int, dict]]:
@@ -35,3 +39,15 @@ def image_path(opt: dict, dataset: str, name: str, iteration: int | str) -> str:
     if opt["is_train"]:
         return os.path.join(folder, name, f"{name}_{iteration}.png")
     return os.path.join(folder, dataset, f"{name}_{opt['val']['suffix'] or opt['name']}.png")
+
+
+def save_image(image: np.ndarray, path: str) -> None:
+    """Writes an SR image, BGR uint8 (H, W, 3), as the framework does. OpenCV does not tell why it cannot.
+
+    Raises:
+        WNetError: it cannot be written.
+    """
+    try:
+        imwrite(image, path)
+    except OSError as error:
+        raise WNetError(f"cannot write {path}: {disk.reason(error, path)}") from error

@@ -12,8 +12,9 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from wnet_arch import disk
 from wnet_arch.benchmark.cache import digest
-from wnet_arch.benchmark.sources import code_digest
+from wnet_arch.benchmark.fingerprints import code_digest
 from wnet_arch.data.photos import SUFFIXES, Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
 from wnet_arch.restore import files
@@ -115,7 +116,7 @@ def _restore_all(
                 with bar.external_write_mode(file=sys.stdout):
                     tell(_line(entry, skipped))
             except _TROUBLE as error:
-                totals.failed.append((shown(job.source), _reason(error)))
+                totals.failed.append((shown(job.source), _reason(error, record.folder)))
             bar.update()
 
 
@@ -136,7 +137,7 @@ def _open_record(out: Path, overwrite: bool) -> Record:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WNetError(f"cannot make the folder {out}: {error.strerror}") from error
+        raise WNetError(f"cannot make the folder {out}: {disk.reason(error, out)}") from error
     report = out / REPORT
     if os.path.lexists(report) and not (overwrite and os.path.isfile(report)) and not _is_report(report):
         raise WNetError(f"{report} is there and was not made by this command; move it, or use --overwrite")
@@ -210,9 +211,11 @@ def _line(entry: dict, skipped: bool) -> str:
     return f"{shown(next(iter(entry['files'])))}: {entry['width']}x{entry['height']}, {notes}"
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, folder: Path) -> str:
     if isinstance(error, Rejected):
         return f"{error.reason}: {error.detail}" if error.detail else error.reason
+    if disk.is_full(error):
+        return disk.no_space(folder)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{': ' + shown(error.filename) if error.filename else ''}"
     text = " ".join(str(error).split())[:300]

@@ -15,6 +15,7 @@ from wnet_arch.archs.base import FaceSRNetwork, list_networks
 from wnet_arch.benchmark import networks as entries
 from wnet_arch.benchmark import sources
 from wnet_arch.errors import DataError, UsageError, WeightsError, did_you_mean
+from wnet_arch.onnx_network import OnnxNetwork
 from wnet_arch.restore.frames import OUTPUT
 from wnet_arch.weights import shipped
 
@@ -83,22 +84,13 @@ class OnnxFaceNetwork(FaceNetwork):
         if source.fixed not in (None, (self.side, self.side)):
             size = "x".join(map(str, source.fixed[::-1]))
             raise WeightsError(f"{source.path} takes faces of {size} pixels; x{self.scale} needs {self.side}x{self.side}")
-        self.session = sources.onnx_session(source.path, device, torch.get_num_threads())
-        outputs = [output.name for output in self.session.get_outputs()]
-        self.outputs = outputs[:1] + ["parsing"] * ("parsing" in outputs[1:])
-        entry = self.session.get_inputs()[0]
-        self.input, self.batch = entry.name, entry.shape[0] if isinstance(entry.shape[0], int) else None
+        self.net = OnnxNetwork(source.path, device, torch.get_num_threads())
+        self.outputs = self.net.outputs[:1] + ["parsing"] * ("parsing" in self.net.outputs[1:])
 
     def run(self, faces: Sequence[np.ndarray]) -> list[FaceResult]:
-        """See :class:`FaceNetwork`; a file made for batches of one size gets them filled up."""
-        step = self.batch or len(faces)
+        """See :class:`FaceNetwork`. Raises :class:`WeightsError` where it cannot be run."""
         images = np.stack(faces).transpose(0, 3, 1, 2).astype(np.float32) / 255
-        found = []
-        for start in range(0, len(faces), step):
-            part = images[start : start + step]
-            filled = np.concatenate((part, np.repeat(part[-1:], step - len(part), 0)))
-            found.append([out[: len(part)] for out in self.session.run(self.outputs, {self.input: filled})])
-        sr, *parsing = (np.concatenate(parts) for parts in zip(*found))
+        sr, *parsing = self.net.run(images, self.outputs)
         return _results(self, sr, _skin(torch.from_numpy(parsing[0])) if parsing else None)
 
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from wnet_arch import disk
 from wnet_arch.errors import WNetError
 from wnet_arch.weights.hashing import sha256_file
 
@@ -43,11 +44,11 @@ class Record:
         #: Of each file, every hash it has had, since a kill may come before the newest one is in place.
         self._made: dict[str, set[str]] = {}
         try:
-            self._held = open(self.path, "ab")  # noqa: SIM115 - held until close
+            self._held = open(self.path, "ab", opener=disk.no_link)  # noqa: SIM115 - held until close
             self._lock()
             self._read()
         except OSError as error:
-            raise WNetError(f"cannot write {self.path}: {error.strerror}") from error
+            raise WNetError(f"cannot write {self.path}: {disk.reason(error, self.path)}") from error
 
     def __enter__(self) -> Record:
         return self
@@ -75,7 +76,7 @@ class Record:
                 self._learn(line, offset)
                 offset += len(line)
         if offset and not line.endswith(b"\n"):  # an earlier run was killed while it wrote
-            with open(self.path, "ab") as file:
+            with open(self.path, "ab", opener=disk.no_link) as file:
                 file.write(b"\n")
 
     def _learn(self, line: bytes, offset: int) -> None:
@@ -148,7 +149,7 @@ class Record:
 
     def _append(self, entry: dict) -> None:
         line = json.dumps(entry).encode() + b"\n"
-        with open(self.path, "ab") as file:
+        with open(self.path, "ab", opener=disk.no_link) as file:
             offset = file.tell()
             file.write(line)
             file.flush()

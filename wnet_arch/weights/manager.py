@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wnet_arch import disk
 from wnet_arch.errors import WeightsError
 from wnet_arch.weights import entries, sources
 from wnet_arch.weights.entries import Entry, Source
@@ -103,7 +104,7 @@ def add(name: str, path: str | os.PathLike) -> Path:
                 _remove(cache_dir() / wanted.file)
             return _install(wanted, path)
         except OSError as error:
-            raise WeightsError(f"cannot copy {path} to the cache {cache_dir()}: {error.strerror or error}") from error
+            raise WeightsError(f"cannot copy {path} to the cache {cache_dir()}: {disk.reason(error, cache_dir())}") from error
 
 
 def verify(name: str, offline: str | os.PathLike | None = None) -> str:
@@ -176,7 +177,7 @@ def _fetch(wanted: Entry) -> Path:
             except WeightsError as error:
                 failures.append(str(error))
             except OSError as error:
-                raise WeightsError(f"cannot write to the cache {cache_dir()}: {error.strerror or error}") from error
+                raise WeightsError(f"cannot write to the cache {cache_dir()}: {disk.reason(error, cache_dir())}") from error
     raise WeightsError(
         f"{wanted.file} ({wanted.name}) could not be fetched: {'; '.join(failures)}. "
         f"With the file in a folder of yours, use --offline FOLDER"
@@ -234,9 +235,9 @@ def _cache_lock(wanted: Entry) -> Iterator[None]:
     """One process fetches a file; others that want it (ranks of a distributed run) wait for it."""
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
-        lock = open(cache_dir() / f".{wanted.name}.lock", "w")  # noqa: SIM115 - closed below
+        lock = open(cache_dir() / f".{wanted.name}.lock", "w", opener=disk.no_link)  # noqa: SIM115 - closed below
     except OSError as error:
-        raise WeightsError(f"cannot write to the cache {cache_dir()}: {error.strerror}") from error
+        raise WeightsError(f"cannot write to the cache {cache_dir()}: {disk.reason(error, cache_dir())}") from error
     with lock:
         if fcntl:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -45,7 +45,9 @@ def texts(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} is not a readable weights file ({error})") from error
+        from wnet_arch.weights import pth
+
+        raise WeightsError(f"{path} is not a readable weights file: {pth.why(path, error)}") from error
 
 
 def read(path: Path) -> Recipe | None:

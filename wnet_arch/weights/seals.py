@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 from wnet_arch.errors import WeightsError
+from wnet_arch.weights import pth
 
 KEY, MARK = "sha256", "wnet:"
 _COMMENT = re.compile(rb"sha256:([0-9a-f]{64})")
@@ -142,7 +143,7 @@ def _check_archive(path: Path) -> str | None:
             folders = (info.filename for info in archive.infolist() if info.external_attr & _FOLDER)  # to PyTorch: all zeros
             bad = "comment" if len(archive.comment) == _COMMENT_BYTES else next(folders, None) or archive.testzip()
     except Exception as error:  # zipfile raises nearly anything for damaged archives
-        raise WeightsError(f"{path} is damaged: it is not a whole archive ({str(error) or type(error).__name__})") from error
+        raise WeightsError(f"{path} is not a readable weights file: {pth.why(path, error)}") from error
     if bad:
         raise WeightsError(f"{path} is damaged: its {bad} is not what was written; copy or download it again")
     return None
@@ -155,7 +156,7 @@ def _check_tensors(path: Path) -> str | None:
         # By its mark, too: a file whose entry has got another name has lost more than its checksum.
         entries = {name: text for name, text in texts.items() if name == KEY or text.startswith(MARK)}
     except (ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} is damaged: its header cannot be read") from error
+        raise WeightsError(f"{path} is not a readable weights file: {pth.why(path, error)}") from error
     if not entries:
         return None
     others = {name: text for name, text in texts.items() if name not in entries}

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
+from wnet_arch import disk
 from wnet_arch.errors import WeightsError
 from wnet_arch.weights.entries import Entry, Source
 
@@ -41,12 +42,16 @@ def download(url: str, part: Path, progress: bool = True) -> None:
             if error.code < 500 or attempt == _TRIES - 1:
                 raise WeightsError(f"{url}: HTTP {error.code} {error.reason}") from error
         except OSError as error:
+            if disk.is_full(error):  # no fault of the server's
+                raise WeightsError(f"cannot write {part}: {disk.reason(error, part)}") from error
             if attempt == _TRIES - 1:
                 reason = getattr(error, "reason", None) or error
                 raise WeightsError(f"{url}: {reason}") from error
 
 
 def _download_once(url: str, part: Path, progress: bool) -> None:
+    if part.is_symlink():  # it would be written through
+        part.unlink()
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "wnet-fsr", "Accept-Encoding": "identity"}
     if have:

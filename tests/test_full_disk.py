@@ -8,10 +8,12 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import lmdb
@@ -235,6 +237,33 @@ def test_any_command_says_it_in_one_line(tmp_path, capsys):
 
     assert run_command("basicsr", main, []) == 1
     assert capsys.readouterr().err == f"basicsr: error: no space left on {tmp_path}: free some, then run the same command again\n"
+
+
+def test_logs_and_threads_on_a_full_disk_have_no_traceback(small, capsys, monkeypatch):
+    monkeypatch.chdir(small)
+    logger = logging.getLogger("test_full_disk")
+    (small / "ballast").write_bytes(bytes((1 << 20) - 8192))
+
+    def fill():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def main(_):
+        handler = logging.FileHandler(small / "run.log")
+        logger.addHandler(handler)
+        try:
+            for _ in range(3):
+                logger.warning("x" * 6000)
+            thread = threading.Thread(target=fill)
+            thread.start()
+            thread.join()
+            fill()
+        finally:
+            logger.removeHandler(handler)
+
+    assert run_command("basicsr", main, []) == 1
+    log, error = capsys.readouterr().err.splitlines()
+    assert log == f"basicsr: no space left on {small}: free some, then the log goes on"
+    assert error == f"basicsr: error: no space left on {small}: free some, then run the same command again"
 
 
 def test_files_that_may_not_grow(tmp_path):

@@ -75,7 +75,9 @@ def reason(error: BaseException, path: str | os.PathLike, then: str = "run the s
 
 
 def no_space(path: str | os.PathLike | None, then: str = "run the same command again") -> str:
-    """What to say of a full disk."""
+    """What to say of a full disk. Where the path is not known, it is most likely below the current folder."""
+    if path is None and _asked(Path.cwd()) in _FULL:
+        path = Path.cwd()
     return f"no space left on {_folder(Path(path)) if path else 'a disk that was written to'}: free some, then {then}"
 
 

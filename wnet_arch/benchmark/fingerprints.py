@@ -20,8 +20,8 @@ from wnet_arch.benchmark.cache import digest
 from wnet_arch.weights.hashing import sha256_file
 from wnet_arch.weights.onnx_tensors import tensor_files
 
-_LIBRARIES = ("torch", "numpy", "pillow", "opencv-python", "opencv-python-headless", "scipy", "dlib-bin", "dlib", "facexlib",
-              "face-alignment", "lpips")  # fmt: skip
+_LIBRARIES = ("wnet-fsr", "basicsr", "torch", "numpy", "pillow", "opencv-python", "opencv-python-headless", "scipy",
+              "dlib-bin", "dlib", "facexlib", "face-alignment", "lpips")  # fmt: skip
 #: Settings of the environment that change what a processor or GPU computes.
 _SETTINGS = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
              "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")  # fmt: skip

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from wnet_arch import disk
 from wnet_arch.errors import NO_FRAMEWORK, PeerError, WNetError
@@ -19,6 +22,29 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, WNetError) else f"{type(error).__name__}: {text}"
 
 
+@contextmanager
+def _full_disks_in_one_line(program: str) -> Iterator[None]:
+    """A log that cannot be written does not end a run, and a thread that cannot write tells the main one, without a traceback."""
+    before, log_before, said = threading.excepthook, logging.Handler.handleError, []
+
+    def in_thread(args) -> None:
+        if not disk.is_full(args.exc_value):
+            before(args)
+
+    def in_log(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if not disk.is_full(sys.exc_info()[1]):
+            log_before(handler, record)
+        elif not said:
+            said.append(disk.no_space(getattr(handler, "baseFilename", None), "the log goes on"))
+            print(f"{program}: {said[0]}", file=sys.stderr, flush=True)
+
+    threading.excepthook, logging.Handler.handleError = in_thread, in_log
+    try:
+        yield
+    finally:
+        threading.excepthook, logging.Handler.handleError = before, log_before
+
+
 def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Runs a command's main function and turns every error into one line on standard error and an exit code.
 
@@ -27,7 +53,8 @@ def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequen
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return main(argv)
+        with _full_disks_in_one_line(program):
+            return main(argv)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130

@@ -15,6 +15,7 @@ import torch
 
 from wnet_arch import checkpoint
 from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.weights import pth
 from wnet_arch.weights.hashing import sha256_file
 
 #: States of the first format have their checksum in a file beside them, or lost it on the way.
@@ -76,11 +77,7 @@ def read(path: Path, models: str) -> dict:
         WeightsError: something is missing, damaged, or no training state.
     """
     checked = checkpoint.verify(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is not a readable training state ({reason})") from error
+    state = pth.load(path, "is not a readable training state")
     if not isinstance(state, dict) or not {"iter", "epoch", "optimizers", "schedulers"} <= set(state):
         raise WeightsError(f"{path} is not a training state")
     if state.get("format") == FORMAT and checked is None:

@@ -134,8 +134,10 @@ def key_value(text: str) -> tuple[str, object]:
     return key, yaml.safe_load(value)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train_zoo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("network", help="as its option file is called: WNetLite, WNet, SPARNet, EDSR, ...")
     parser.add_argument("scale", type=int, choices=(4, 8))
     amount = parser.add_mutually_exclusive_group(required=True)
@@ -155,24 +157,34 @@ def main() -> int:
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`, applied last")
     parser.add_argument("--name", help="of the run (default: that of the option file)")
     parser.add_argument("--out", type=Path, default=Path("zoo"))
-    args = parser.parse_args()
+    return parser
+
+
+def prepared(argv: list[str] | None = None) -> tuple[argparse.Namespace, Path]:
+    """The arguments, with sets found and ``name`` given, and the option file. Ends the program where something is wrong."""
+    args = build_parser().parse_args(argv)
     if args.accumulation < 1 or args.batch % args.accumulation:
         sys.exit(f"--batch {args.batch} does not divide into {args.accumulation} equal parts; give another --accumulation")
     file = option_file(args.network, args.scale)
+    args.name = args.name or file.stem
     try:
         args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
-        recipe(args, options.load(str(file)), PACE)  # options that it does not have are said before there is a folder
+        # Options that it does not have are said before there is a folder.
+        options.check_schema({**recipe(args, options.load(str(file)), PACE), "name": args.name}, is_train=True)
     except UsageError as error:
         sys.exit(str(error))
-    name = args.name or file.stem
-    folder = args.out / name
+    return args, file
+
+
+def main() -> int:
+    args, file = prepared()
+    folder = args.out / args.name
     folder.mkdir(parents=True, exist_ok=True)
-    planned = plan(args, file, folder)
-    iterations = planned["iterations"]
-    print(f"{name}: {iterations} iterations of {args.batch}, {iterations * args.batch} images", flush=True)
-    log = run(recipe(args, options.load(str(file)), iterations), folder, name)
+    iterations = plan(args, file, folder)["iterations"]
+    print(f"{args.name}: {iterations} iterations of {args.batch}, {iterations * args.batch} images", flush=True)
+    log = run(recipe(args, options.load(str(file)), iterations), folder, args.name)
     best = max((line for line in lines(log) if "psnr" in line), key=lambda line: line["iter"])
-    print(f"{name}: {best['psnr']:.3f} dB at iteration {best['iter']}; weights in {log.parent / 'models'}")
+    print(f"{args.name}: {best['psnr']:.3f} dB at iteration {best['iter']}; weights in {log.parent / 'models'}")
     return 0
 
 

@@ -14,6 +14,8 @@ from torch.utils.data import Dataset
 
 from wnet_arch.data.decoded import DecodedImages
 from wnet_arch.data.decoding import decode_labels, decode_rgb, image_tensor
+from wnet_arch.data.degradation import Degradation
+from wnet_arch.data.draws import seeded
 from wnet_arch.data.face_lmdb import LANDMARKS, JoinedReader, LMDBReader, decode_landmarks, reduce_bicubic
 from wnet_arch.data.set_checks import check_set
 from wnet_arch.data.set_paths import find_set
@@ -23,7 +25,7 @@ from wnet_arch.faces import labels, landmarks
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 #: Keys of an option block that this data set reads.
-OWN_OPTIONS = ("dataroot", "dataroot_gt", "dataroot_lq", "dataroot_parsing", "use_hflip", "landmarks", "cache")
+OWN_OPTIONS = ("dataroot", "dataroot_gt", "dataroot_lq", "dataroot_parsing", "use_hflip", "degradation", "landmarks", "cache")
 #: Keys that the framework reads or adds.
 FRAMEWORK_OPTIONS = (
     "name", "type", "phase", "scale", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio", "prefetch_mode",
@@ -73,6 +75,9 @@ class PairedFaceParsingDataset(Dataset):
       made from the HR ones by PIL's bicubic filter); ``dataroot_parsing``: a folder of label maps of the same stems (without
       it every map is unknown).
     * ``use_hflip``: mirror at random in training, image, map and landmarks alike, left and right exchanged. Default false.
+    * ``degradation``: a block of :class:`~wnet_arch.data.degradation.Degradation`'s attributes, ``{}`` for its defaults: LR faces
+      are made from the HR ones, as photos from life have them, and what is stored as LR is not used. In training another one each
+      time; in validation always the same for each face.
     * ``landmarks``: give landmarks, too; needs a set made with ``wnet prepare --landmarks``. Default false.
 
     * ``cache``: keep decoded images in memory, shared by the workers of the loader: 64 KiB a face, decoded once in a run.
@@ -100,6 +105,8 @@ class PairedFaceParsingDataset(Dataset):
         self.scale = opt["scale"]
         self.use_hflip = bool(opt.get("use_hflip", False)) and opt["phase"] == "train"
         self.gt, self.lq, self.parsing = self._open_set() if opt.get("dataroot") else self._open_folders()
+        block = opt.get("degradation")
+        self.degradation = None if block is None else Degradation.from_options(block)
         self.landmarks = self._open_landmarks() if opt.get("landmarks") else None
         self._check_keys()
         self.keys = self.gt.keys
@@ -175,6 +182,8 @@ class PairedFaceParsingDataset(Dataset):
         if self.use_hflip and random.random() < 0.5:
             gt, lq, parsing = gt[:, ::-1], lq[:, ::-1], labels.flip(parsing)
             points = None if points is None else landmarks.flip(points, gt.shape[1])
+        if self.degradation:
+            gt, lq = self._degraded(index, gt)
         sample = {
             "lq": image_tensor(lq),
             "gt": image_tensor(gt),
@@ -185,6 +194,13 @@ class PairedFaceParsingDataset(Dataset):
         if points is not None:
             sample["landmarks"] = torch.from_numpy(points)
         return sample
+
+    def _degraded(self, index: int, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gt = np.ascontiguousarray(gt)
+        if self.opt["phase"] == "train":  # the loader has seeded the draw
+            return self.degradation(gt, self.scale)
+        with seeded(*self.keys[index].encode()):
+            return self.degradation(gt, self.scale)
 
     def _images(self, index: int) -> Sequence[np.ndarray]:
         """HR, LR and map of a sample, uint8, not to be changed."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wnet_arch.data.degradation import KERNELS, Degradation
 from wnet_arch.options.kinds import (
     Count,
     CountOrZero,
@@ -17,11 +18,16 @@ from wnet_arch.options.kinds import (
     FolderName,
     Names,
     Numbers,
+    Portion,
     Positive,
     Text,
     choice,
+    choices,
+    interval,
     whole,
 )  # fmt: skip
+
+DEGRADED = Degradation()
 
 
 class Block(BaseModel):
@@ -71,6 +77,32 @@ class Dataset(Block):
     use_shuffle: Optional[Flag] = Field(None, description="not read: training always shuffles, validation never")
 
 
+class DegradationBlock(Block):
+    """How LR faces are made worse than reduced ones: for networks that are to restore photos from life."""
+
+    owner: ClassVar[str] = "PairedFaceParsingDataset"
+    clean: Portion = Field(DEGRADED.clean, description="share that is only reduced, by the bicubic filter")
+    kernels: choices(*KERNELS) = Field(list(DEGRADED.kernels), description="filters of the reduction, drawn from")
+    blur: Portion = Field(DEGRADED.blur, description="share that is blurred before it is reduced")
+    blur_sigma: interval(0.01, 10) = Field(list(DEGRADED.blur_sigma), description="of a Gaussian, in LR pixels")
+    blur_motion: Portion = Field(DEGRADED.blur_motion, description="share of the blurs that are a line, not a Gaussian")
+    blur_isotropic: Portion = Field(DEGRADED.blur_isotropic, description="share of the others that are round, not ellipses")
+    motion_length: interval(0.1, 32) = Field(list(DEGRADED.motion_length), description="of that line, in LR pixels")
+    noise: Portion = Field(DEGRADED.noise, description="share with noise")
+    noise_sigma: interval(0, 100) = Field(list(DEGRADED.noise_sigma), description="of Gaussian noise, in grey levels of 255")
+    noise_poisson: Portion = Field(DEGRADED.noise_poisson, description="share of the noises that grow with light")
+    poisson_scale: interval(0, 10) = Field(list(DEGRADED.poisson_scale), description="times the noise of 255 photons")
+    noise_grey: Portion = Field(DEGRADED.noise_grey, description="share of the noises that are equal in all channels")
+    jpeg: Portion = Field(DEGRADED.jpeg, description="share that is compressed with the photo around it")
+    jpeg_quality: interval(1, 100, whole=True) = Field(list(DEGRADED.jpeg_quality), description="of Pillow's encoder")
+    jpeg_twice: Portion = Field(DEGRADED.jpeg_twice, description="share of those that are compressed a second time")
+    jpeg_half_colour: Portion = Field(DEGRADED.jpeg_half_colour, description="share of those with 4:2:0, else 4:4:4")
+    grey: Portion = Field(DEGRADED.grey, description="share of photos in black and white, HR and LR alike")
+    tint: Portion = Field(DEGRADED.tint, description="share of photos with another gamma and cast, HR and LR alike")
+    gamma: interval(0.2, 5) = Field(list(DEGRADED.gamma), description="exponent of brightness")
+    cast: Portion = Field(DEGRADED.cast, description="channels are stronger or weaker by up to this")
+
+
 class FaceDataset(Dataset):
     """`PairedFaceParsingDataset`: LR face, HR face, parsing map."""
 
@@ -79,6 +111,7 @@ class FaceDataset(Dataset):
     dataroot_lq: Optional[Text] = Field(None, description="folder of LR images of the same names; made from HR if not given")
     dataroot_parsing: Optional[Text] = Field(None, description="folder of label maps of the same names; unknown if not given")
     use_hflip: Optional[Flag] = Field(False, description="mirror at random in training")
+    degradation: Optional[DegradationBlock] = Field(None, description="LR faces as photos from life have them; `{}`: the defaults")
     landmarks: Optional[Flag] = Field(False, description="give the 68 landmarks, too; needs `wnet prepare --landmarks`")
     cache: Optional[Flag] = Field(False, description="keep decoded images in memory, shared by the workers: 64 KiB a face")
 

@@ -73,6 +73,32 @@ def number(phrase: str = "a number", fits: Callable[[float], bool] = lambda valu
     return Annotated[Union[int, float], Kind(phrase, accept, {"type": "number", **limits})]
 
 
+def interval(low: float, high: float, whole: bool = False) -> Any:
+    """Type of two numbers between ``low`` and ``high``, the smaller one first."""
+
+    def accept(value: Any) -> list:
+        fits = isinstance(value, list) and len(value) == 2 and all(_is_number(end) and math.isfinite(end) for end in value)
+        if not fits or not low <= value[0] <= value[1] <= high or (whole and any(end != int(end) for end in value)):
+            raise ValueError
+        return [int(end) for end in value] if whole else value
+
+    kind = "integer" if whole else "number"
+    json = {"type": "array", "items": {"type": kind, "minimum": low, "maximum": high}, "minItems": 2, "maxItems": 2}
+    return Annotated[list, Kind(f"two {'whole ' * whole}numbers from {low:g} to {high:g}, the smaller one first", accept, json)]
+
+
+def choices(*values: str) -> Any:
+    """Type of lists of one or more of several words."""
+
+    def accept(value: Any) -> list[str]:
+        if not isinstance(value, list) or not value or not all(isinstance(word, str) and word in values for word in value):
+            raise ValueError
+        return value
+
+    phrase = f"a list of one or more of {', '.join(values)}"
+    return Annotated[list, Kind(phrase, accept, {"type": "array", "items": {"enum": list(values)}, "minItems": 1})]
+
+
 def choice(*values: str) -> Any:
     """Type of one of several words."""
 
@@ -121,6 +147,7 @@ Number = number()
 Positive = number("a number above 0", lambda value: value > 0, exclusiveMinimum=0)
 NotNegative = number("a number, 0 or more", lambda value: value >= 0, minimum=0)
 Share = number("a number from 0 to 1, without 1", lambda value: 0 <= value < 1, minimum=0, exclusiveMaximum=1)
+Portion = number("a number from 0 to 1", lambda value: 0 <= value <= 1, minimum=0, maximum=1)
 #: A number of GPUs.
 Devices = Annotated[
     Union[int, str],

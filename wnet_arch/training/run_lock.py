@@ -26,8 +26,7 @@ def take(folder: str | os.PathLike) -> None:
         UsageError: another process trains there.
         WNetError: the file cannot be made.
     """
-    path = Path(os.path.abspath(folder))
-    path = path.with_name(f".{path.name}.lock")
+    path = _lock_file(folder)
     if fcntl is None or path in _held:
         return
     try:
@@ -46,11 +45,17 @@ def take(folder: str | os.PathLike) -> None:
     _held[path] = file
 
 
-def release() -> None:
-    """Gives back what this process holds."""
-    for path in list(_held):
-        path.unlink(missing_ok=True)
-        _held.pop(path).close()
+def release(folder: str | os.PathLike | None = None) -> None:
+    """Gives back a folder that this process holds, or all of them."""
+    for path in list(_held) if folder is None else [_lock_file(folder)]:
+        if path in _held:
+            path.unlink(missing_ok=True)
+            _held.pop(path).close()
+
+
+def _lock_file(folder: str | os.PathLike) -> Path:
+    path = Path(os.path.abspath(folder))
+    return path.with_name(f".{path.name}.lock")
 
 
 def _lock(file: TextIOWrapper, folder: str | os.PathLike) -> None:

@@ -8,7 +8,8 @@ EXAMPLES = """\
 The details of a restored face are estimated, not recovered. Never use it to identify a person.
 
 The page answers to 127.0.0.1 only, loads nothing from elsewhere and reports to nobody. Other web pages cannot use it. Uploads and
-results lie in a folder of their own; they go when the page is closed, and at the end. Networks to choose from: those that ship with this package, --weights, and Bicubic.
+results lie in a folder of their own; they go when the page is closed, and at the end. Networks to choose from: those that ship
+with this package, --weights, and Bicubic.
 From another machine: ssh -L 7860:127.0.0.1:7860 HOST, and open http://127.0.0.1:7860 there.
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 2 wrong arguments, port taken, Gradio or weights missing

@@ -52,7 +52,7 @@ class Uploads:
                 form.check_complete()
                 path = self._store.keep(owner, file, progress.name)
         except Full as error:
-            raise Refused(413, f"{error}.".capitalize()) from error
+            raise Refused(413, f"There is {error}.") from error
         except OSError as error:
             raise Refused(507, f"The photo cannot be stored: {error.strerror}.") from error
         finally:

@@ -5,6 +5,7 @@ Everything is asked over HTTP of a page that runs, as any program on this machin
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import http.server
 import json
@@ -24,7 +25,7 @@ from wnet_arch.demo import asgi, gate, server, store
 from wnet_arch.demo.asgi import Refused
 from wnet_arch.demo.choices import Choices
 from wnet_arch.demo.limits import Limits
-from wnet_arch.demo.privacy import check_own
+from wnet_arch.demo.privacy import OwnMachineOnly, check_own
 from wnet_arch.demo.store import Full, Store
 from wnet_arch.demo.visitors import Visitors
 from wnet_arch.errors import DataError, UsageError
@@ -230,7 +231,7 @@ def test_what_was_uploaded_is_restored_and_only_its_owner_gets_it(page, tmp_path
     assert stranger.send("/gradio_api/cancel", {"session_hash": "page1", "fn_index": 1, "event_id": "x"})[0] == 403
 
 
-def test_examples_are_for_all_and_are_not_written_to(page):
+def test_examples_are_for_all(page):
     examples = sorted((page.place / "examples").iterdir())
     if not examples:
         pytest.skip("no example photos are here")
@@ -412,6 +413,28 @@ def test_headers_given_twice_are_refused():
         check_own({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": twice})
 
 
+def test_there_are_no_websockets():
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "websocket", "headers": [(b"host", b"127.0.0.1:7860")], "path": "/"}
+    asyncio.run(OwnMachineOnly(None)(scope, receive, send))
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+def test_a_length_that_is_not_true_sets_nothing_aside():
+    chunked = [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")]
+    assert asgi.announced({"headers": chunked}, 99) == 99
+    assert asgi.announced({"headers": chunked[:1]}, 99) == 1
+    with pytest.raises(Refused):
+        asgi.announced({"headers": [(b"content-length", b"100")]}, 99)
+
+
 def test_a_foreign_page_stores_nothing_and_reads_nothing(page, tmp_path):
     visitor = page.visitor()
     before = page.files
@@ -480,6 +503,15 @@ def test_a_form_that_is_not_one_file_is_refused(page):
     assert page.files == before
 
 
+@pytest.mark.parametrize("name", ["a.svg", "a.html", "a.png.html", "a", "", ".htaccess", "a.png/"])
+def test_only_photos_by_their_names_are_taken(page, name):
+    before = page.files
+    for ending in ("", "\0", " "):
+        answer = page.visitor().ask("POST", "/gradio_api/upload", form(name + ending, b"<script>") + END, MULTIPART)
+        assert answer[0] == 415
+    assert page.files == before
+
+
 @pytest.mark.parametrize(
     ("name", "stored"),
     [
@@ -495,11 +527,11 @@ def test_all_files_together_have_a_limit(page, monkeypatch):
     visitor, size = page.visitor(), LIMITS.max_bytes
     total = page.store.used() / 1e6 + 2
     monkeypatch.setattr(page.store, "_limits", Limits(LIMITS.max_mb, LIMITS.max_pixels, total))
-    body = form("a.bin", bytes(size)) + END
+    body = form("a.png", bytes(size)) + END
     answers = [visitor.ask("POST", "/gradio_api/upload", body, MULTIPART) for _ in range(5)]
     assert [status for status, _, _ in answers] == [200, 200, 200, 413, 413]
     assert f"more than {total:g} MB together" in answers[-1][2].decode()
-    chunked = iter([form("a.bin", bytes(20)), END])  # it may become as large as one can be
+    chunked = iter([form("a.png", bytes(20)), END])  # it may become as large as one can be
     assert visitor.ask("POST", "/gradio_api/upload", chunked, MULTIPART, encode_chunked=True)[0] == 413
     with Tab(visitor, "full"):
         pass

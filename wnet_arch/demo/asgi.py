@@ -39,7 +39,7 @@ def announced(scope: dict, most: int) -> int:
     Raises:
         Refused: more than ``most``.
     """
-    length = header(scope, "content-length") or ""
+    length = (header(scope, "transfer-encoding") is None and header(scope, "content-length")) or ""
     if length.isdecimal() and int(length) > most:
         raise Refused(413, _too_large(most))
     return int(length) if length.isdecimal() else most

@@ -14,6 +14,8 @@ from wnet_arch.errors import DataError, UsageError
 
 #: Names that Pillow has for formats of photos (JPEG stands for MPO as well); no other decoder sees an upload.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+#: Of their files.
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm")
 #: A photo has at least so many pixels each way.
 _LEAST_SIDE = 16
 

@@ -11,7 +11,7 @@ import cv2
 import gradio as gr
 
 from wnet_arch.demo.choices import SCALES, Choices
-from wnet_arch.demo.limits import Limits
+from wnet_arch.demo.limits import ENDINGS, Limits
 from wnet_arch.demo.store import Store
 from wnet_arch.demo.visitors import Visitors
 from wnet_arch.demo.work import Shown, restore_upload
@@ -23,7 +23,6 @@ STYLE = Path(__file__).with_name("page.css")
 #: What may go wrong with one photo: torch and OpenCV report a lack of memory as theirs, a full disk is an OSError.
 _TROUBLE = (WNetError, OSError, MemoryError, RuntimeError, cv2.error)
 _AS_NEEDED = "as the faces need"
-_ENDINGS = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"]
 _SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
@@ -71,7 +70,7 @@ def build_page(
 
 def _header() -> str:
     what = "Finds the small faces of a photo and enlarges them with a network that has learnt what faces look like."
-    where = "Everything happens on this computer: no photo leaves it, and all are deleted when this page is closed."
+    where = "Everything happens on this computer: no photo leaves it, and all are deleted when the program ends."
     return f"<h1>{TITLE}</h1><p>{what} {where}</p><p role='note' class='statement'>{escape(STATEMENT)}</p>"
 
 
@@ -80,7 +79,7 @@ class _Inputs:
 
     def __init__(self, choices: Choices, limits: Limits, examples: Sequence[tuple[str, str]], missing: str):
         self.photo = gr.State()
-        self.file = gr.File(label=f"Photo, {limits}", file_types=_ENDINGS, height=150, elem_id="photo")
+        self.file = gr.File(label=f"Photo, {limits}", file_types=list(ENDINGS), height=150, elem_id="photo")
         self.examples = []
         if examples:
             gr.HTML("<p>Or try one of these</p>", padding=False, elem_id="or")

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import parse_qs
 
 from wnet_arch.demo.asgi import Refused, announced, answer, chunks, header
-from wnet_arch.demo.limits import Limits
+from wnet_arch.demo.limits import ENDINGS, Limits
 from wnet_arch.demo.store import Full, Store
 
 #: Bytes that a request may have besides its photo: the headers and boundaries of a form.
@@ -132,6 +132,8 @@ class _OneFile:
         if b"filename" not in options:
             raise Refused(400, "An upload is a form with one file.")
         self._progress.name = options[b"filename"].decode("utf-8", errors="replace")
+        if not self._progress.name.lower().endswith(ENDINGS):  # a page or a script would run as ours when it is looked at
+            raise Refused(415, f"A photo's name ends in {', '.join(ENDINGS)}.")
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         self._progress.size += end - start

@@ -698,6 +698,21 @@ def test_the_files_of_a_tab_go_when_it_is_closed(page, tab, tmp_path):
     wait_for(lambda: set(page.files) <= before)
 
 
+def test_what_is_refused_is_said_on_the_page(page, tab, tmp_path):
+    tab.goto(f"http://127.0.0.1:{page.port}")
+    tab.wait_for_selector("#network", timeout=20_000)
+    path, foreign = save(tmp_path / "a.png", scene(12)), page.visitor().upload(b"x")
+    tab.route("**/upload?*", lambda route: route.fulfill(body=json.dumps([foreign]), content_type="application/json"))
+    tab.locator("#photo input[type=file]").set_input_files(path)
+    tab.get_by_text("Only photos that were uploaded here, examples and results can be opened.").wait_for(timeout=20_000)
+    tab.unroute("**/upload?*")
+    tab.reload()
+    tab.wait_for_selector("#network", timeout=20_000)
+    tab.context.clear_cookies()
+    tab.locator("#photo input[type=file]").set_input_files(path)
+    tab.get_by_text("Open the page anew: this browser is not known").wait_for(timeout=20_000)
+
+
 def test_a_link_from_another_site_opens_the_page_with_the_cookie_that_is_there(page, tab, fetched):
     url = f"http://127.0.0.1:{page.port}/"
     tab.goto(url)

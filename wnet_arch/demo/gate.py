@@ -20,7 +20,7 @@ from wnet_arch.demo.visitors import Visitors
 
 API = "/gradio_api"
 #: Parts of the page, the same for all: they take nothing but a name below Gradio's own folders.
-_PLAIN = ("/", "/config", "/theme.css", "/manifest.json", "/favicon.ico", f"{API}/info", f"{API}/startup-events")
+_PLAIN = ("/", "/config", "/theme.css", "/manifest.json", "/favicon.ico", f"{API}/info", f"{API}/app_id", f"{API}/startup-events")
 _FOLDERS = ("/assets/", "/static/", "/svelte/")
 _FILE, _HEARTBEAT = f"{API}/file=", f"{API}/heartbeat/"
 #: What the page sends as JSON; bytes that such a message may have.
@@ -53,7 +53,10 @@ class Gate:
                 raise Refused(405, "GET and POST only.")
             await serve(scope, receive, send, owner)
         except Refused as no:
-            await answer(send, no.status, f"{no.line}\n")
+            if scope["path"] in _MESSAGES:  # as Gradio would say it: its script shows this
+                await answer(send, no.status, json.dumps({"detail": no.line}), "application/json")
+            else:
+                await answer(send, no.status, f"{no.line}\n")
         except Gone:
             pass  # nobody is left to tell
 

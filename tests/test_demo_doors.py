@@ -138,8 +138,8 @@ def page():
 
 
 @pytest.fixture
-def fetched():
-    """A server on this machine, and what it was asked for."""
+def fetched(monkeypatch):
+    """A server on this machine, and what it was asked for. At the end nobody has looked for the address of any other."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -152,12 +152,21 @@ def fetched():
         def log_message(self, *_):
             pass
 
+    def watched(host, *arguments, **options):
+        if host not in ("127.0.0.1", "localhost", None):
+            names.append(host)
+        return resolve(host, *arguments, **options)
+
     asked: list[str] = []
+    names: list[str] = []
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", watched)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         asked_at = types.SimpleNamespace(url=f"http://127.0.0.1:{other.server_address[1]}/a.png", asked=asked)
         yield asked_at
         other.shutdown()
+    assert names == []
 
 
 @pytest.fixture
@@ -194,6 +203,8 @@ def foreign(page, fetched, tmp_path):
         "https": fetched.url.replace("http:", "https:"),
         "upper case": fetched.url.replace("http:", "HTTP:"),
         "by name": fetched.url.replace("127.0.0.1", "localhost"),
+        "of another": "http://photos.example/a.png",
+        "that Gradio trusts": "https://huggingface.co/a.png",
         "file": f"file://{secret}",
         "file of one's own": f"file://{own}",
         "data": "data:image/png;base64,iVBORw0KGgo=",
@@ -301,6 +312,29 @@ def addresses(router, method: str) -> set[str]:
         elif method in (getattr(one, "methods", None) or ()):
             found.add(re.sub(r"\{[^}]*\}", "show", one.path))
     return found
+
+
+def test_what_is_handed_on_is_what_was_checked(tmp_path):
+    files, visitors, got = Store(tmp_path, LIMITS), Visitors(), []
+    cookie = visitors.new().partition(b";")[0]
+    with files.arrival(9) as file:
+        own = files.keep(visitors.owner(cookie.decode()), file, "own.png")
+    (own.parent / "link.png").symlink_to(own)
+
+    async def app(scope, receive, send):
+        got.extend((scope, await receive()))
+
+    async def receive():
+        return {"type": "http.request", "body": message.encode()}
+
+    link = f"{own.parent}/../{own.parent.name}/link.png"
+    message = f'{{"data": [{{"path": "/etc/hostname", "path": "{link}", "url": "http://a.example", "b": [{{"url": 1, "c": 2}}]}}]}}'
+    headers = [(b"cookie", cookie), (b"content-type", b"application/json"), (b"content-length", b"%d" % len(message))]
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "headers": headers}
+    asyncio.run(gate.Gate(app, files, visitors, LIMITS)(scope, receive, None))
+    assert json.loads(got[1]["body"]) == {"data": [{"path": str(own), "b": [{"c": 2}]}]}
+    assert b"hostname" not in got[1]["body"]
+    assert [value for name, value in got[0]["headers"] if name == b"content-length"] == [b"%d" % len(got[1]["body"])]
 
 
 def test_all_else_that_gradio_would_take_is_not_there(page, foreign):

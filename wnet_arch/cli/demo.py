@@ -7,8 +7,9 @@ import argparse
 EXAMPLES = """\
 The details of a restored face are estimated, not recovered. Never use it to identify a person.
 
-The page answers to 127.0.0.1 only, loads nothing from elsewhere and reports to nobody. Uploads and results lie in a folder of
-their own, which is deleted at the end. Networks to choose from: those that ship with this package, --weights, and Bicubic.
+The page answers to 127.0.0.1 only, loads nothing from elsewhere and reports to nobody. Other web pages cannot use it. Uploads and
+results lie in a folder of their own; they go when the page is closed, and at the end. Networks to choose from: those that ship
+with this package, --weights, and Bicubic.
 From another machine: ssh -L 7860:127.0.0.1:7860 HOST, and open http://127.0.0.1:7860 there.
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 2 wrong arguments, port taken, Gradio or weights missing
@@ -42,6 +43,7 @@ def add_parser(subparsers) -> None:
     add("--offline", metavar="DIR", help="folder with the detector's weights; download nothing")
     add("--max-mb", type=float, default=30, metavar="N", help="largest file (default: 30)")
     add("--max-pixels", type=int, default=24_000_000, metavar="N", help="most pixels of a photo (default: 24000000)")
+    add("--max-total-mb", type=float, default=2000, metavar="N", help="most of all uploads and results together (default: 2000)")
     parser.set_defaults(run=run)
 
 
@@ -51,6 +53,6 @@ def run(args: argparse.Namespace) -> int:
     from wnet_arch.demo.server import DemoOptions, serve
 
     load_plugins()
-    limits = Limits(args.max_mb, args.max_pixels)
+    limits = Limits(args.max_mb, args.max_pixels, args.max_total_mb)
     serve(DemoOptions(args.port, args.network, args.weights, args.device, args.offline, args.open, limits))
     return 0

@@ -8,6 +8,11 @@ work       one photo through the restorer, and the files that the page shows
 examples   photos to try it with
 page       the page itself (Gradio)
 privacy    what may reach the page, and where the page may reach
+gate       which parts of Gradio may be reached, and with which files
+uploads    takes photos, one a request
+store      the files: whose they are, how much there may be, when they go
+visitors   who asks: a cookie
+asgi       reading requests and writing answers, for these layers
 server     port, folder for files, start and end
 ========== =====================================================================================
 """

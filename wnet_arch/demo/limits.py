@@ -14,16 +14,22 @@ from wnet_arch.errors import DataError, UsageError
 
 #: Names that Pillow has for formats of photos (JPEG stands for MPO as well); no other decoder sees an upload.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+#: Of their files.
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm")
 #: A photo has at least so many pixels each way.
 _LEAST_SIDE = 16
 
 
 @dataclass(frozen=True)
 class Limits:
-    """``max_mb``: size of a file in megabytes. ``max_pixels``: width times height, read from the file before it is decoded."""
+    """``max_mb``: size of a file in megabytes. ``max_pixels``: width times height, read from the file before it is decoded.
+
+    ``max_total_mb``: size of all uploads and results together.
+    """
 
     max_mb: float = 30
     max_pixels: int = 24_000_000
+    max_total_mb: float = 2000
 
     def __post_init__(self):
         """Raises :class:`UsageError` for limits that make no sense."""
@@ -31,11 +37,18 @@ class Limits:
             raise UsageError(f"--max-mb: above 0, up to 1000, not {self.max_mb:g}")
         if not 1 <= self.max_pixels <= MAX_PIXELS:
             raise UsageError(f"--max-pixels: 1 to {MAX_PIXELS}, not {self.max_pixels}")
+        if not self.max_mb <= self.max_total_mb <= 1_000_000:
+            raise UsageError(f"--max-total-mb: {self.max_mb:g} (as --max-mb) to 1000000, not {self.max_total_mb:g}")
 
     @property
     def max_bytes(self) -> int:
-        """The same in bytes."""
+        """``max_mb`` in bytes."""
         return int(self.max_mb * 1_000_000)
+
+    @property
+    def max_total_bytes(self) -> int:
+        """``max_total_mb`` in bytes."""
+        return int(self.max_total_mb * 1_000_000)
 
     def __str__(self) -> str:
         return f"up to {self.max_mb:g} MB and {self.max_pixels / 1e6:g} megapixels"

@@ -11,19 +11,18 @@ import cv2
 import gradio as gr
 
 from wnet_arch.demo.choices import SCALES, Choices
-from wnet_arch.demo.limits import Limits
+from wnet_arch.demo.limits import ENDINGS, Limits
+from wnet_arch.demo.store import Store
+from wnet_arch.demo.visitors import Visitors
 from wnet_arch.demo.work import Shown, restore_upload
 from wnet_arch.errors import WNetError
 from wnet_arch.restore import STATEMENT
 
 TITLE = "Sharper small faces"
 STYLE = Path(__file__).with_name("page.css")
-#: Files of photos that were shown are deleted after so many seconds, in which the page is looked at; all others at the end.
-KEPT = 3600
 #: What may go wrong with one photo: torch and OpenCV report a lack of memory as theirs, a full disk is an OSError.
 _TROUBLE = (WNetError, OSError, MemoryError, RuntimeError, cv2.error)
 _AS_NEEDED = "as the faces need"
-_ENDINGS = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"]
 _SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
@@ -40,25 +39,31 @@ def theme() -> gr.themes.Base:
 
 
 def build_page(
-    choices: Choices, limits: Limits, folder: Path, examples: Sequence[tuple[str, str]] = (), missing: str = ""
+    choices: Choices,
+    limits: Limits,
+    store: Store,
+    visitors: Visitors,
+    examples: Sequence[tuple[str, str]] = (),
+    missing: str = "",
 ) -> gr.Blocks:
     """The page, to be mounted by a server.
 
     Args:
         choices: the networks.
         limits: of uploads.
-        folder: for results; Gradio's folder for files, or below it.
+        store: of uploads and results; its folder is Gradio's folder for files, or below it.
+        visitors: whose they are.
         examples: paths and captions.
         missing: which examples are missing, and how to get them.
     """
-    with gr.Blocks(title=f"W-Net: {TITLE.lower()}", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
+    with gr.Blocks(title=f"W-Net: {TITLE.lower()}", analytics_enabled=False) as page:
         gr.HTML(_header(), padding=False, elem_id="head")
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=2, min_width=300, elem_id="inputs"):
                 inputs = _Inputs(choices, limits, examples, missing)
             with gr.Column(scale=5, min_width=320, elem_id="results"):
                 outputs = _Outputs()
-        _connect(inputs, outputs, _Handlers(choices, limits, folder))
+        _connect(inputs, outputs, _Handlers(choices, limits, store, visitors))
     page.queue(default_concurrency_limit=1, max_size=16, api_open=False)
     return page
 
@@ -74,7 +79,7 @@ class _Inputs:
 
     def __init__(self, choices: Choices, limits: Limits, examples: Sequence[tuple[str, str]], missing: str):
         self.photo = gr.State()
-        self.file = gr.File(label=f"Photo, {limits}", file_types=_ENDINGS, height=150, elem_id="photo")
+        self.file = gr.File(label=f"Photo, {limits}", file_types=list(ENDINGS), height=150, elem_id="photo")
         self.examples = []
         if examples:
             gr.HTML("<p>Or try one of these</p>", padding=False, elem_id="or")
@@ -143,16 +148,19 @@ class _Outputs:
 class _Handlers:
     """What happens on events."""
 
-    def __init__(self, choices: Choices, limits: Limits, folder: Path):
-        self.choices, self.limits, self.folder = choices, limits, folder
+    def __init__(self, choices: Choices, limits: Limits, store: Store, visitors: Visitors):
+        self.choices, self.limits, self.store, self.visitors = choices, limits, store, visitors
 
-    def show(self, photo: str | None, network: str, strength: float, scale: float) -> list:
+    def show(self, photo: str | None, network: str, strength: float, scale: float, request: gr.Request) -> list:
         """Restores the photo; what cannot be done is said in its place, and the page goes on."""
         if not photo:
             return _nothing("<p>Drop a photo, or choose an example.</p>")
         try:
             restorer = self.choices.restorer(network, float(strength), float(scale) or None)
-            shown = restore_upload(photo, restorer, self.limits, self.folder)
+            owner = self.visitors.owner(request.headers.get("cookie"))
+            path = self.store.photo(owner, photo)  # the gate has looked at paths in requests; this looks at all
+            with self.store.results(owner, request.session_hash) as folder:
+                shown = restore_upload(str(path), restorer, self.limits, folder)
         except _TROUBLE as error:
             text = " ".join(str(error).split())[:300]
             if not isinstance(error, WNetError):

@@ -1,8 +1,10 @@
-"""Nothing leaves the machine: what the page may load, and which addresses it answers to."""
+"""Nothing leaves the machine: what the page may load, which addresses it answers to, and to requests of which pages."""
 
 from __future__ import annotations
 
 import re
+
+from wnet_arch.demo.asgi import Refused, answer, header
 
 #: The browser loads nothing from elsewhere, whatever Gradio's page asks for.
 POLICY = (
@@ -28,21 +30,51 @@ def without_foreign(html: str) -> str:
 
 
 class OwnMachineOnly:
-    """ASGI layer around the page: refuses foreign names, adds the policy's headers, and takes foreign addresses out of pages."""
+    """ASGI layer around the page: refuses foreign names and requests of foreign pages, and cleans what is answered.
+
+    It adds the policy's headers, takes foreign addresses out of pages, and lets no other origin read anything.
+    """
 
     def __init__(self, app):
         self.app = app
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan" or _is_own(scope):
-                await self.app(scope, receive, send)
-            return
-        if not _is_own(scope):
-            await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"This page answers to 127.0.0.1 and localhost only.\n"})
-            return
-        await self.app(scope, receive, _Sender(send))
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":  # the page has none
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            try:
+                check_own(scope)
+            except Refused as no:
+                await answer(send, no.status, f"{no.line}\n")
+            else:
+                await self.app(scope, receive, _Sender(send))
+
+
+def check_own(scope: dict) -> None:
+    """Checks that a request was sent to this machine's own name, and by no other page than ours.
+
+    A page is ours if its origin is the address that was asked, port included: so it still is behind a port that ssh forwards.
+    Programs that are no browsers send no origin. Following a link to the page, wherever it stands, is harmless.
+
+    Raises:
+        Refused: it was not.
+    """
+    host = (header(scope, "host") or "").lower()
+    if (host.rpartition(":")[0] if ":" in host else host) not in HOSTS:
+        raise Refused(421, "This page answers to 127.0.0.1 and localhost only.")
+    origin, site = header(scope, "origin"), header(scope, "sec-fetch-site")
+    if origin is not None and origin.lower() != f"http://{host}":
+        raise Refused(403, "Other pages may not ask for anything here.")
+    if site not in (None, "same-origin", "none") and not _is_link(scope):
+        raise Refused(403, "Other pages may not ask for anything here.")
+
+
+def _is_link(scope: dict) -> bool:
+    is_read = scope["method"] in ("GET", "HEAD") and scope["path"] == "/" and not scope["query_string"]
+    return is_read and header(scope, "sec-fetch-mode") == "navigate" and header(scope, "sec-fetch-dest") == "document"
 
 
 class _Sender:
@@ -53,7 +85,7 @@ class _Sender:
 
     async def __call__(self, message):
         if message["type"] == "http.response.start":
-            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in _HEADERS]
+            headers = [(name, value) for name, value in message.get("headers", ()) if not _is_replaced(name.lower())]
             message = {**message, "headers": [*headers, *_HEADERS.items()]}
             if any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in headers):
                 self.start = message
@@ -74,6 +106,6 @@ class _Sender:
         return self.body
 
 
-def _is_own(scope) -> bool:
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-    return host.rpartition(":")[0] in HOSTS if ":" in host else host in HOSTS
+def _is_replaced(name: bytes) -> bool:
+    """Whether a header of an answer is ours to say: the policy's, and those by which other origins are let in."""
+    return name in _HEADERS or name.startswith(b"access-control-")

@@ -17,8 +17,11 @@ from pathlib import Path
 
 from wnet_arch.demo.choices import Choices
 from wnet_arch.demo.examples import write_examples
+from wnet_arch.demo.gate import Gate
 from wnet_arch.demo.limits import Limits
 from wnet_arch.demo.privacy import OwnMachineOnly
+from wnet_arch.demo.store import Store
+from wnet_arch.demo.visitors import Visitors
 from wnet_arch.errors import UsageError, WNetError, install_extra
 
 HOST = "127.0.0.1"
@@ -102,7 +105,7 @@ def listen(port: int) -> socket.socket:
 def folder() -> Iterator[Path]:
     """Gradio's folder for uploads and results, only for this user, deleted at the end."""
     try:
-        name = tempfile.mkdtemp(prefix="wnet-demo-")
+        name = os.path.realpath(tempfile.mkdtemp(prefix="wnet-demo-"))  # as files in it are called when links are followed
     except OSError as error:
         raise WNetError(f"cannot make a folder for uploads below {tempfile.gettempdir()}: {error.strerror}") from error
     before = os.environ.get("GRADIO_TEMP_DIR")
@@ -130,10 +133,12 @@ def make_server(choices: Choices, limits: Limits, place: Path, door: socket.sock
             if self.started:
                 ready(f"http://{HOST}:{door.getsockname()[1]}")
 
+    examples, missing = write_examples(place / "examples")
+    store, visitors = Store(place, limits, [path for path, _ in examples]), Visitors()
     no_docs = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     app = gr.mount_gradio_app(
         FastAPI(**no_docs),
-        page.build_page(choices, limits, place, *write_examples(place / "examples")),
+        page.build_page(choices, limits, store, visitors, examples, missing),
         path="/",
         server_name=HOST,
         server_port=door.getsockname()[1],
@@ -146,7 +151,8 @@ def make_server(choices: Choices, limits: Limits, place: Path, door: socket.sock
         css=page.STYLE.read_text(encoding="utf-8"),
     )
     quiet = {"log_level": "warning", "access_log": False, "server_header": False, "proxy_headers": False}
-    return Server(uvicorn.Config(OwnMachineOnly(app), timeout_graceful_shutdown=1, **quiet))
+    guarded = OwnMachineOnly(Gate(app, store, visitors, limits))
+    return Server(uvicorn.Config(guarded, timeout_graceful_shutdown=1, **quiet))
 
 
 @contextlib.contextmanager

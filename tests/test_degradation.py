@@ -193,3 +193,23 @@ def test_the_schema_knows_every_attribute():
 
     defaults = {name: field.default for name, field in DegradationBlock.model_fields.items()}
     assert {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()} == asdict(Degradation())
+
+
+def test_a_sheet_shows_what_a_training_draws(face_set, tmp_path, capsys):
+    from test_train_command import write_options
+
+    from wnet_arch.cli import wnet
+    from wnet_arch.visuals import GAP, NOTE_WIDTH, TITLE_HEIGHT
+
+    opt = run_options(face_set)
+    opt["datasets"]["train"]["degradation"] = {"clean": 0}
+    file = write_options(tmp_path / "a.yml", opt)
+    assert wnet._main(["sheet", "-opt", file, "-o", str(tmp_path / "s.png"), "--faces", "2"]) == 0
+    assert "datasets.train" in capsys.readouterr().out
+    picture = np.asarray(Image.open(tmp_path / "s.png"))
+    data = SeededDataset(PairedFaceParsingDataset({**opt["datasets"]["train"], "phase": "train", "scale": 8}), opt["manual_seed"])
+    for column, epoch in ((1, 0), (4, 3)):
+        lq = (data[Draw(0, epoch, 0)]["lq"].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+        left = NOTE_WIDTH + GAP + column * (128 + GAP)
+        tile = picture[TITLE_HEIGHT : TITLE_HEIGHT + 128, left : left + 128]
+        assert np.array_equal(tile[8::16, 8::16], lq)

@@ -1,25 +1,27 @@
-"""``wnet sheet``: a trained network beside bicubic enlargement on a validation set, as a table and a picture."""
+"""``wnet sheet``: a trained network beside bicubic enlargement on a validation set; without weights, what its training sees."""
 
 from __future__ import annotations
 
 import argparse
 import os
 
-EXAMPLES = """example:
+EXAMPLES = """examples:
   wnet sheet -opt options/wnet_x8_demo.yml --weights experiments/wnet_x8_demo/models/net_g_latest.pth -o sheet.png
+  wnet sheet -opt wnetlite_x4 --force_yml datasets:train:degradation={} -o samples.png   # LR faces of six epochs
 """
 
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "sheet",
-        help="compare a trained network with bicubic enlargement: a table and a picture",
+        help="compare a trained network with bicubic enlargement, or show what a training sees: a picture",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-opt", required=True, metavar="FILE", help="the option file the network was trained with")
-    parser.add_argument("--weights", required=True, metavar="FILE", help=".pth or .safetensors")
-    parser.add_argument("--dataset", default="val", help="which block of datasets (default: val)")
+    parser.add_argument("--weights", metavar="FILE", help=".pth or .safetensors; without, the picture is of the data set")
+    parser.add_argument("--dataset", help="which block of datasets (default: val, without --weights train)")
+    parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`")
     parser.add_argument("-o", "--out", default="sheet.png", metavar="FILE", help="picture to write (default: sheet.png)")
     parser.add_argument("--faces", type=int, default=8, metavar="N", help="rows of the picture (default: 8)")
     parser.set_defaults(run=run)
@@ -33,8 +35,15 @@ def run(args: argparse.Namespace) -> int:
     if os.path.splitext(args.out)[1].lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"--out: {args.out} is not the name of a .png, .jpg or .webp file")
     load_plugins()
-    opt = options.load(options.resolve(args.opt))
-    result = comparison.compare(opt, args.weights, args.dataset)
+    opt = options.override(options.load(options.resolve(args.opt)), args.force_yml)
+    if not args.weights:
+        from wnet_arch.data import samples_sheet
+
+        opt = options.check_schema(opt, "train" in opt)
+        visuals.save(samples_sheet.picture(opt, args.dataset or "train", args.faces), args.out)
+        print(f"{args.out}: what is drawn of datasets.{args.dataset or 'train'} in the first epochs")
+        return 0
+    result = comparison.compare(opt, args.weights, args.dataset or "val")
     print(comparison.table(result))
     visuals.save(comparison.picture(result, args.faces), args.out)
     print(f"{args.out}: {min(args.faces, len(result.faces))} faces")

@@ -120,7 +120,7 @@ class Store:
     def results(self, owner: str, session: str) -> Iterator[Path]:
         """A folder for what is made of a photo. It goes if that fails or the page was closed meanwhile, and after the next but one.
 
-        How much it is, is known when it is made: so long, one photo's results may be above the limit.
+        How much it is, is known when it is made: until then, one photo's results may be above the limit.
 
         Raises:
             Full: there is no room, or what was made is too much.

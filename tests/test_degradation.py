@@ -204,7 +204,7 @@ def test_a_sheet_shows_what_a_training_draws(face_set, tmp_path, capsys):
     opt = run_options(face_set)
     opt["datasets"]["train"]["degradation"] = {"clean": 0}
     file = write_options(tmp_path / "a.yml", opt)
-    assert wnet._main(["sheet", "-opt", file, "-o", str(tmp_path / "s.png"), "--faces", "2"]) == 0
+    assert wnet._main(["sheet", "-opt", str(file), "-o", str(tmp_path / "s.png"), "--faces", "2"]) == 0
     assert "datasets.train" in capsys.readouterr().out
     picture = np.asarray(Image.open(tmp_path / "s.png"))
     data = SeededDataset(PairedFaceParsingDataset({**opt["datasets"]["train"], "phase": "train", "scale": 8}), opt["manual_seed"])

@@ -1,9 +1,12 @@
 """Option files by name: listed, shown, copied, found from any folder; a path wins."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
+from conftest import PATIENCE
 
 from wnet_arch import options
 from wnet_arch.cli import wnet
@@ -92,3 +95,12 @@ def test_the_clone_shows_the_files_of_the_package():
         pytest.skip("this is an installed package, not a clone")
     assert (root / "options").resolve() == packaged.FOLDER
     assert shutil.which("basicsr") is None or (root / "options" / "wnet_x8.yml").is_file()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    for command in ("options list", "options show wnet_x8", "validate --describe"):
+        shell = f"set -o pipefail; {sys.executable} -m wnet_arch.cli.wnet {command} | head -1"
+        run = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=PATIENCE)
+        assert run.returncode in (0, 141)
+        assert run.stderr == ""
+        assert run.stdout.count("\n") == 1

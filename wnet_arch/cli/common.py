@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,10 @@ def one_line(error: BaseException) -> str:
         text = text.splitlines()[-1].split(": ", 1)[-1]
     text = " ".join(text.split())
     return text if isinstance(error, WNetError) else f"{type(error).__name__}: {text}"
+
+
+#: Exit code of a program whose output is no longer read, as shells know it: 128 and the number of SIGPIPE.
+NOBODY_READS = 141
 
 
 @contextmanager
@@ -45,20 +50,37 @@ def _full_disks_in_one_line(program: str) -> Iterator[None]:
         threading.excepthook, logging.Handler.handleError = before, log_before
 
 
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe that was closed; what is left in its buffer is then dropped, without a word at the exit."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    closed = any(event & select.POLLERR for _, event in poll.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
+
+
 def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Runs a command's main function and turns every error into one line on standard error and an exit code.
 
-    Exit codes: 0 done, 2 wrong arguments or options, 3 nothing to do, 130 interrupted, 1 anything else. With ``--debug``
+    Exit codes: 0 done, 2 wrong arguments or options, 3 nothing to do, 130 interrupted, 141 nobody reads the output (``| head``),
+    1 anything else. With ``--debug``
     among the arguments, or ``WNET_DEBUG`` set, errors keep their traceback.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         with _full_disks_in_one_line(program):
-            return main(argv)
+            code = main(argv)
+            sys.stdout.flush()
+            return code
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return NOBODY_READS
         if isinstance(error, PeerError):
             return error.exit_code
         if "--debug" in argv or os.environ.get("WNET_DEBUG"):

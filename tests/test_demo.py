@@ -26,7 +26,6 @@ import pytest
 import torch
 from conftest import drawn_face
 from PIL import Image
-from safetensors.torch import save_file
 
 from wnet_arch import create_network
 from wnet_arch.cli import wnet
@@ -39,6 +38,7 @@ from wnet_arch.demo.work import restore_upload
 from wnet_arch.errors import DataError, UsageError, WeightsError, install_extra
 from wnet_arch.faces.detection import Detection, Detector
 from wnet_arch.restore import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto, frames, paste
+from wnet_arch.weights import seals
 
 BLUE = (10, 20, 255)
 LIMITS = Limits(max_mb=0.5, max_pixels=200_000)
@@ -86,7 +86,7 @@ def weights(tmp_path_factory) -> dict[str, str]:
         state = {key: value + 0.02 * torch.randn(value.shape) for key, value in state.items()}
         about = {"network_g": json.dumps({"type": kind, "scale": scale}), "scale": str(scale), "training_set": "none"}
         found[f"{kind}_x{scale}"] = str(folder / f"{kind}_x{scale}.safetensors")
-        save_file({key: value.contiguous() for key, value in state.items()}, found[f"{kind}_x{scale}"], about)
+        seals.write_tensors(state, found[f"{kind}_x{scale}"], about)
     return found
 
 

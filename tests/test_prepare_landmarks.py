@@ -217,7 +217,7 @@ def test_landmarks_of_other_faces_are_refused(landmark_set, tmp_path):
     target = tmp_path / "mixed"
     shutil.copytree(landmark_set, target)
     (target / "landmarks.lmdb" / "meta_info.txt").write_text("face000.f32 (68,2,1) 0\n")
-    with pytest.raises(DataError, match=r"landmarks\.lmdb lacks 3 of the images of"):
+    with pytest.raises(DataError, match=r"landmarks\.lmdb holds, and does not name, 3 images"):
         dataset(target)
 
 

@@ -289,20 +289,17 @@ class Queue:
         return environment
 
     def _end_all(self) -> None:
-        for kind, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, None)):
-            running = [training for training in self.slots.values() if training.process.poll() is None]
-            for training in running:
-                os.killpg(training.process.pid, kind)
-            until = time.monotonic() + (wait or 0)
-            for training in running:
-                try:
-                    training.process.wait(None if wait is None else max(0.1, until - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    continue
-        self._look_after_the_end()
-
-    def _look_after_the_end(self) -> None:
+        """Ends what runs: politely, and after :data:`GRACE` seconds at once."""
+        self._look()  # one that has ended has no group to be told
         for training in self.slots.values():
+            os.killpg(training.process.pid, signal.SIGTERM)
+        until = time.monotonic() + GRACE
+        for training in self.slots.values():
+            try:
+                training.process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(training.process.pid, signal.SIGKILL)
+                training.process.wait()
             training.state = "stopped"
             run_lock.release(training.folder)
         self.slots.clear()

@@ -58,7 +58,7 @@ class Gate:
             else:
                 await answer(send, no.status, f"{no.line}\n")
         except Gone:
-            pass  # nobody is left to tell
+            return  # nobody is left to tell
 
     async def _live(self, scope, receive, send):
         sweeping = asyncio.create_task(self._sweep())

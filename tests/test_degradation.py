@@ -16,8 +16,9 @@ from wnet_arch.data.degradation import KERNELS, Degradation, compress, line_kern
 from wnet_arch.data.draws import Draw, SeededDataset, seeded
 from wnet_arch.data.face_lmdb import reduce_bicubic
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
+from wnet_arch.faces.align import Tilted
 
-NOTHING = dict.fromkeys(("clean", "blur", "noise", "jpeg", "grey", "tint"), 0) | {"kernels": ("bicubic",)}
+NOTHING = dict.fromkeys(("clean", "blur", "noise", "jpeg", "grey", "tint"), 0) | {"kernels": ("bicubic",), "same_size": 1}
 
 
 def only(**changes) -> Degradation:
@@ -41,6 +42,25 @@ def test_clean_faces_are_those_of_the_protocols():
         for index, (gt, lq) in enumerate(drawn(degradation, 4)):
             assert np.array_equal(gt, drawn_face(index)[0])
             assert np.array_equal(lq, reduce_bicubic(gt, 4))
+
+
+@pytest.mark.parametrize("ratio", [0.625, 1.25])
+def test_a_face_of_another_size_in_the_photo_is_resampled_from_there(ratio):
+    """As `wnet restore` cuts it out of the photo: the reduced face stands in one, and its frame is taken from it."""
+    degradation = only(same_size=0, photo_side=(ratio, ratio))
+    for gt, lq in drawn(degradation, 4, size=128):
+        side = round(32 * ratio)
+        photo = np.full((64, 64, 3), 128, np.uint8)
+        photo[9 : 9 + side, 5 : 5 + side] = np.asarray(Image.fromarray(gt).resize((side, side), Image.Resampling.BICUBIC))
+        restored_from = Tilted(np.array(((1 / side, 0, -5 / side), (0, 1 / side, -9 / side)))).image(photo, 32)
+        assert lq.shape == (32, 32, 3)
+        assert np.abs(lq[3:-3, 3:-3].astype(int) - restored_from[3:-3, 3:-3]).max() <= 2
+        assert np.abs(lq.astype(int) - reduce_bicubic(gt, 4)).mean() > 0.3
+
+
+def test_as_many_faces_have_another_size_as_said():
+    same = np.mean([np.array_equal(lq, reduce_bicubic(gt, 4)) for gt, lq in drawn(only(same_size=0.4), 300, size=64)])
+    assert same == pytest.approx(0.4, abs=0.1)
 
 
 def test_shares_are_shares():

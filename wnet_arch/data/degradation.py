@@ -3,7 +3,8 @@
 Every number comes from NumPy's global generator, which :class:`~wnet_arch.data.draws.SeededDataset` sets for each draw from the
 seed and the place in the run. So a run that is continued sees what it would have seen.
 
-The face is reduced to the pixels of the photo first: noise and JPEG belong to those, blur to the lens in front of them.
+The face is reduced to the pixels of the photo first: noise and JPEG belong to those, blur to the lens in front of them. Where the
+face has another size there than the LR image, that is resampled from it, as `wnet restore` does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wnet_arch.data.face_lmdb import reduce_bicubic
+from wnet_arch.faces.align import Tilted
 
 #: Filters by which a face is reduced; each program that makes photos smaller has another one.
 KERNELS = ("bicubic", "bilinear", "box", "hamming", "lanczos")
@@ -28,11 +29,13 @@ _BLOCK = 16
 class Degradation:
     """Makes an LR face of an HR one, another one each time. The defaults are those of photos that people have.
 
-    Lengths are in pixels of the LR image, grey levels of 255; ``(low, high)`` is drawn from uniformly. What is not done to an image
+    Lengths are in pixels of the photo, grey levels of 255; ``(low, high)`` is drawn from uniformly. What is not done to an image
     costs it nothing: a share of ``clean`` is what the protocols measure, Pillow's bicubic filter and nothing else.
 
     Attributes:
-        clean: share of images that are only reduced, by the bicubic filter.
+        clean: share of images that are only reduced, by the bicubic filter, and resampled as the others.
+        same_size: share of faces that are as large in the photo as the LR image, which then is a part of the photo.
+        photo_side: side of the other faces in the photo, by that of the LR image.
         kernels: filters of the reduction, of :data:`KERNELS`.
         blur: share that is blurred before; ``blur_sigma``: of the Gaussian, along each of its axes.
         blur_motion, blur_isotropic: the share of the blurs that are a line of ``motion_length``, and the share of the others
@@ -47,6 +50,8 @@ class Degradation:
     """
 
     clean: float = 0.15
+    same_size: float = 0.3
+    photo_side: tuple[float, float] = (0.62, 1.25)
     kernels: tuple[str, ...] = KERNELS
     blur: float = 0.6
     blur_sigma: tuple[float, float] = (0.1, 1.1)
@@ -78,22 +83,28 @@ class Degradation:
         """Draws once.
 
         Args:
-            gt: RGB uint8 (H, W, 3), sides multiples of ``scale``.
+            gt: RGB uint8 (N, N, 3), N a multiple of ``scale``.
             scale: how many times smaller the LR face is.
 
         Returns:
-            The HR face, of another look for some, and its LR face (H / scale, W / scale, 3), both uint8.
+            The HR face, of another look for some, and its LR face (N / scale, N / scale, 3), both uint8.
         """
         gt = self._look(gt)
+        lq_side = gt.shape[0] // scale
+        side = lq_side if _happens(self.same_size) else max(4, round(lq_side * _between(self.photo_side)))
+        return gt, _resample(self._photographed(gt, side), lq_side)
+
+    def _photographed(self, gt: np.ndarray, side: int) -> np.ndarray:
+        """The face in the pixels of a photo, (side, side, 3)."""
         if _happens(self.clean):
-            return gt, reduce_bicubic(gt, scale)
-        soft = self._blur(gt, scale) if _happens(self.blur) else gt
-        lq = _reduce(soft, scale, str(np.random.choice(self.kernels)))  # noqa: NPY002
+            return _reduce(gt, side, "bicubic")
+        soft = self._blur(gt, gt.shape[0] / side) if _happens(self.blur) else gt
+        face = _reduce(soft, side, str(np.random.choice(self.kernels)))  # noqa: NPY002
         steps: list[Callable[[np.ndarray], np.ndarray]] = [self._add_noise] * _happens(self.noise)
         steps += [self._compress] * (1 + _happens(self.jpeg_twice)) * _happens(self.jpeg)
         for index in np.random.permutation(len(steps)):  # noqa: NPY002
-            lq = steps[index](lq)
-        return gt, lq
+            face = steps[index](face)
+        return face
 
     def _look(self, gt: np.ndarray) -> np.ndarray:
         if _happens(self.tint):
@@ -103,7 +114,7 @@ class Degradation:
             gt = np.repeat(np.asarray(Image.fromarray(gt).convert("L"))[..., None], 3, axis=2)
         return gt
 
-    def _blur(self, gt: np.ndarray, scale: int) -> np.ndarray:
+    def _blur(self, gt: np.ndarray, scale: float) -> np.ndarray:
         kind = np.random.uniform()  # noqa: NPY002
         if kind < self.blur_motion:
             kernel = line_kernel(scale * _between(self.motion_length), np.random.uniform(0, np.pi))  # noqa: NPY002
@@ -163,9 +174,15 @@ def line_kernel(length: float, angle: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _reduce(image: np.ndarray, scale: int, kernel: str) -> np.ndarray:
-    size = (image.shape[1] // scale, image.shape[0] // scale)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling[kernel.upper()]))
+def _reduce(image: np.ndarray, side: int, kernel: str) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling[kernel.upper()]))
+
+
+def _resample(face: np.ndarray, side: int) -> np.ndarray:
+    """A face of a photo as the network's input: by the filters that `wnet restore` uses."""
+    if face.shape[0] == side:
+        return face
+    return Tilted(np.array(((1, 0, 0), (0, 1, 0))) / face.shape[0]).image(face, side)
 
 
 def _happens(share: float) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png, reduce_bicubic
+from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, encode_landmarks, encode_png, reduce_bicubic, wide_side
 from wnet_arch.data.photos import Rejected, load_labels, load_photo
 from wnet_arch.faces import align, labels
 from wnet_arch.faces import crop as crops
@@ -27,12 +27,14 @@ CROPS = ("none", "celeba-aligned", "landmarks", "five-point")
 __all__ = ["CROPS", "PARSERS", "CroppedFace", "FaceMaker", "Rejected", "run_worker", "shapes", "start_worker"]
 
 
-def shapes(size: int, scales: tuple[int, ...], landmarks: bool = False) -> dict[str, tuple[int, int, int]]:
+def shapes(size: int, scales: tuple[int, ...], landmarks: bool = False, surround: float = 0) -> dict[str, tuple[int, int, int]]:
     """The LMDBs of a set, by name without ``.lmdb``, and the (h, w, c) of what each holds."""
     found = {"gt": (size, size, 3), **{f"lq_x{scale}": (size // scale, size // scale, 3) for scale in scales}}
     found["parsing"] = (size, size, 1)
     if landmarks:
         found[LANDMARKS] = (NUM_POINTS, 2, 1)
+    if surround:
+        found[WIDE] = (wide_side(size, surround), wide_side(size, surround), 3)
     return found
 
 
@@ -63,6 +65,7 @@ class FaceMaker:
         min_face: smallest longer side of the landmarks' box in pixels of the photo.
         detector: finds the face and its points, needed by the crops and the parser that use them, and to store landmarks.
         parser: makes the map, or ``None``. With neither labels nor parser the map is all unknown.
+        surround: store the face with so much of its frame's side around it, too; 0: do not.
         landmarks: store them, too. Where neither crop nor parser needs the face, a photo without one is kept.
     """
 
@@ -76,6 +79,7 @@ class FaceMaker:
     detector: LandmarkDetector | LandmarkFile | None = None
     parser: Parser | None = None
     landmarks: bool = False
+    surround: float = 0
 
     def make(self, name: str) -> tuple[dict, dict[str, bytes] | None]:
         """Processes one photo.
@@ -95,6 +99,8 @@ class FaceMaker:
         images = {"gt": encode_png(face.gt), "parsing": encode_png(face.parsing)}
         for scale in self.scales:
             images[f"lq_x{scale}"] = encode_png(reduce_bicubic(face.gt, scale))
+        if self.surround:
+            images[WIDE] = encode_png(face.frame.wide(photo, self.surround, wide_side(self.size, self.surround)))
         if self.landmarks:
             images[LANDMARKS] = encode_landmarks(face.points)
             outcome["landmarks"] = face.points is not None

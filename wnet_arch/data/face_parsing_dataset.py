@@ -16,7 +16,8 @@ from wnet_arch.data.decoded import DecodedImages
 from wnet_arch.data.decoding import decode_labels, decode_rgb, image_tensor
 from wnet_arch.data.degradation import Degradation
 from wnet_arch.data.draws import seeded
-from wnet_arch.data.face_lmdb import LANDMARKS, JoinedReader, LMDBReader, decode_landmarks, reduce_bicubic
+from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, JoinedReader, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
+from wnet_arch.data.jitter import FrameJitter
 from wnet_arch.data.set_checks import check_set
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import DataError, UsageError, did_you_mean
@@ -25,7 +26,9 @@ from wnet_arch.faces import labels, landmarks
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 #: Keys of an option block that this data set reads.
-OWN_OPTIONS = ("dataroot", "dataroot_gt", "dataroot_lq", "dataroot_parsing", "use_hflip", "degradation", "landmarks", "cache")
+OWN_OPTIONS = (
+    "dataroot", "dataroot_gt", "dataroot_lq", "dataroot_parsing", "use_hflip", "degradation", "jitter", "landmarks", "cache",
+)  # fmt: skip
 #: Keys that the framework reads or adds.
 FRAMEWORK_OPTIONS = (
     "name", "type", "phase", "scale", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio", "prefetch_mode",
@@ -78,6 +81,9 @@ class PairedFaceParsingDataset(Dataset):
     * ``degradation``: a block of :class:`~wnet_arch.data.degradation.Degradation`'s attributes, ``{}`` for its defaults: LR faces
       are made from the HR ones, as photos from life have them, and what is stored as LR is not used. In training another one each
       time; in validation always the same for each face.
+    * ``jitter``: a block of :class:`~wnet_arch.data.jitter.FrameJitter`'s attributes, ``{}`` for its defaults: faces cut out a
+      little off their frame, HR image, map and landmarks alike; needs sets made with ``wnet prepare --surround``. The LR image is
+      Pillow's bicubic reduction of that, or ``degradation``'s. Drawn as that is.
     * ``landmarks``: give landmarks, too; needs a set made with ``wnet prepare --landmarks``. Default false.
 
     * ``cache``: keep decoded images in memory, shared by the workers of the loader: 64 KiB a face, decoded once in a run.
@@ -107,6 +113,7 @@ class PairedFaceParsingDataset(Dataset):
         self.gt, self.lq, self.parsing = self._open_set() if opt.get("dataroot") else self._open_folders()
         block = opt.get("degradation")
         self.degradation = None if block is None else Degradation.from_options(block)
+        self.jitter, self.wide, self.surrounds = self._open_wide(opt.get("jitter"))
         self.landmarks = self._open_landmarks() if opt.get("landmarks") else None
         self._check_keys()
         self.keys = self.gt.keys
@@ -120,7 +127,8 @@ class PairedFaceParsingDataset(Dataset):
             raise UsageError(f"give dataroot (a set) or {mixed[0]} (a folder), not both")
         self.roots = self._find_roots()
         for root in self.roots:
-            check_set(root, [self.scale], ["parsing", *[LANDMARKS] * bool(self.opt.get("landmarks"))])
+            more = [LANDMARKS] * bool(self.opt.get("landmarks")) + [WIDE] * (self.opt.get("jitter") is not None)
+            check_set(root, [self.scale], ["parsing", *more])
         return tuple(self._reader(kind) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
 
     def _find_roots(self) -> list[str]:
@@ -139,6 +147,14 @@ class PairedFaceParsingDataset(Dataset):
             raise UsageError("landmarks: true needs dataroot, a set made by `wnet prepare --landmarks`")
         return self._reader(LANDMARKS)
 
+    def _open_wide(self, block: dict | None) -> tuple[FrameJitter | None, LMDBReader | JoinedReader | None, list[float]]:
+        """The rule of the frames, the faces with their surroundings, and how wide these are in each set."""
+        if block is None:
+            return None, None, []
+        if not self.opt.get("dataroot"):
+            raise UsageError("jitter needs dataroot, a set made by `wnet prepare --surround 0.2`")
+        return FrameJitter.from_options(block), self._reader(WIDE), [read_manifest(root)["surround"] for root in self.roots]
+
     def _open_folders(self) -> tuple:
         if not self.opt.get("dataroot_gt"):
             raise UsageError("dataroot is missing: name a set made by `wnet prepare`, or dataroot_gt (a folder of HR images)")
@@ -150,7 +166,7 @@ class PairedFaceParsingDataset(Dataset):
 
     def _check_keys(self) -> None:
         wanted = set(self.gt.keys)
-        for other in (self.lq, self.parsing, self.landmarks):
+        for other in (self.lq, self.parsing, self.landmarks, self.wide):
             if other is None or wanted == set(other.keys):
                 continue
             only_gt, only_other = sorted(wanted - set(other.keys)), sorted(set(other.keys) - wanted)
@@ -176,14 +192,25 @@ class PairedFaceParsingDataset(Dataset):
         return len(self.keys)
 
     def __getitem__(self, index: int) -> dict:
+        if self.opt["phase"] == "train" or not (self.jitter or self.degradation):
+            return self._drawn(index)  # the loader has seeded the draw
+        with seeded(*self.keys[index].encode()):
+            return self._drawn(index)
+
+    def _drawn(self, index: int) -> dict:
         key = self.keys[index]
-        gt, lq, parsing = self._images(index)
+        gt, lq, parsing, *wide = self._images(index)
         points = self._read_landmarks(key)
+        square = self.jitter.draw() if self.jitter else None
+        if square:
+            gt, parsing = square.image(wide[0], self._surround(key), gt.shape[0]), square.map(parsing, gt.shape[0])
+            lq = reduce_bicubic(gt, self.scale)
+            points = None if points is None else square.points(points, gt.shape[0])
         if self.use_hflip and random.random() < 0.5:
             gt, lq, parsing = gt[:, ::-1], lq[:, ::-1], labels.flip(parsing)
             points = None if points is None else landmarks.flip(points, gt.shape[1])
         if self.degradation:
-            gt, lq = self._degraded(index, gt)
+            gt, lq = self.degradation(np.ascontiguousarray(gt), self.scale)
         sample = {
             "lq": image_tensor(lq),
             "gt": image_tensor(gt),
@@ -195,15 +222,11 @@ class PairedFaceParsingDataset(Dataset):
             sample["landmarks"] = torch.from_numpy(points)
         return sample
 
-    def _degraded(self, index: int, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gt = np.ascontiguousarray(gt)
-        if self.opt["phase"] == "train":  # the loader has seeded the draw
-            return self.degradation(gt, self.scale)
-        with seeded(*self.keys[index].encode()):
-            return self.degradation(gt, self.scale)
+    def _surround(self, key: str) -> float:
+        return self.surrounds[int(key.partition("/")[0]) if len(self.surrounds) > 1 else 0]
 
     def _images(self, index: int) -> Sequence[np.ndarray]:
-        """HR, LR and map of a sample, uint8, not to be changed."""
+        """HR, LR and map of a sample, and with ``jitter`` the face with its surroundings; uint8, not to be changed."""
         kept = self.decoded.get(index) if self.decoded else None
         if kept is None:
             kept = self._decode(self.keys[index])
@@ -213,7 +236,8 @@ class PairedFaceParsingDataset(Dataset):
 
     def _decode(self, key: str) -> Sequence[np.ndarray]:
         gt = self._read_gt(key)
-        return gt, self._read_lq(key, gt), self._read_parsing(key, gt)
+        images = gt, self._read_lq(key, gt), self._read_parsing(key, gt)
+        return images if self.wide is None else (*images, decode_rgb(self.wide.get(key), f"{self.wide.path}: {key}"))
 
     def _read_gt(self, key: str) -> np.ndarray:
         where = f"{self.gt.path}: {key}"

@@ -37,7 +37,7 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
     manifests = {folder: read_manifest(folder) for folder in folders}
     _check_complete(manifests)
     settings = _joined_settings(manifests)
-    stores = shapes(settings["size"], tuple(settings["scales"]), "landmarks" in settings)
+    stores = shapes(settings["size"], tuple(settings["scales"]), "landmarks" in settings, settings.get("surround", 0))
     parts = {"parts": sorted(manifest["photos_sha256"] for manifest in manifests.values())}
     with FaceLMDBWriter(out, {**settings, **parts}, stores, overwrite) as writer, ExitStack() as stack:
         tables = [stack.enter_context(closing(_table(folder))) for folder in folders]

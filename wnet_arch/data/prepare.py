@@ -31,6 +31,8 @@ from wnet_arch.faces import landmarks
 
 #: Photos in the hands of one worker at a time; bounds what waits in memory.
 _IN_FLIGHT = 16
+#: More around a face than this is no longer a photo of it.
+MAX_SURROUND = 1
 #: Workers need some seconds to start; fewer photos than this are done sooner without.
 _WORTH_WORKERS = 1000
 
@@ -66,6 +68,7 @@ class PrepareOptions:
     landmarks_file: Path | None = None
     face: str = "largest"
     sheet: int = 0
+    surround: float = 0
 
     def __post_init__(self):
         catalog.check(self.source, self.mode)
@@ -75,6 +78,8 @@ class PrepareOptions:
         bad = [scale for scale in self.scales if scale < 2 or self.size % scale]
         if self.size < 8 or bad or not self.scales or len(set(self.scales)) < len(self.scales):
             raise UsageError(f"--size {self.size} cannot be reduced by --scales {' '.join(map(str, self.scales))}")
+        if not 0 <= self.surround <= MAX_SURROUND:
+            raise UsageError(f"--surround {self.surround:g}: 0 to {MAX_SURROUND}, a share of the frame's side")
         if self.sheet < 0:
             raise UsageError("--sheet must be 0 or more")
         if self.holdout < 0 or (self.workers or 1) < 1 or self.min_face < 1 or not 1 <= self.margin <= 10:
@@ -123,9 +128,10 @@ def prepare(options: PrepareOptions, progress: bool = True) -> PrepareSummary:
         detector=detector,
         parser=parser,
         landmarks=options.landmarks,
+        surround=options.surround,
     )
     settings = _settings(options, data, labels, photos)
-    stores = shapes(options.size, tuple(options.scales), options.landmarks)
+    stores = shapes(options.size, tuple(options.scales), options.landmarks, options.surround)
     with FaceLMDBWriter(options.target, settings, stores, options.overwrite) as writer:
         for clash in photos.clashes:
             if clash["file"] not in writer.done:
@@ -195,6 +201,8 @@ def _settings(options: PrepareOptions, data: catalog.Source, labels: Path | None
         faces = backends["faces"]
         source = faces["landmarker"] if "landmarker" in faces else faces["landmarks_file"]
         settings["landmarks"] = {"points": landmarks.NUM_POINTS, "sha256": source["sha256"]}
+    if options.surround:
+        settings["surround"] = options.surround
     if data.record:
         settings["dataset"] = data.record
     if options.shard:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from wnet_arch.data.decoding import decode_labels, decode_rgb
-from wnet_arch.data.face_lmdb import LANDMARKS, LMDBReader, read_manifest, reduce_bicubic
+from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, LMDBReader, read_manifest, reduce_bicubic, wide_side
+from wnet_arch.data.jitter import IN_PLACE
 from wnet_arch.errors import DataError
 from wnet_arch.faces.landmarks import NUM_POINTS
 
@@ -31,7 +32,7 @@ def check_set(root: str | os.PathLike, scales: Sequence[int], more: Iterable[str
     Args:
         root: a set of ``wnet prepare``.
         scales: of the LR images that will be read.
-        more: other LMDBs that will be: ``parsing``, ``landmarks``.
+        more: other LMDBs that will be: ``parsing``, ``landmarks``, ``wide``.
 
     Raises:
         DataError: what is wrong, where, and what to do.
@@ -46,6 +47,11 @@ def check_set(root: str | os.PathLike, scales: Sequence[int], more: Iterable[str
         raise DataError(f"the set {root} was prepared for {have}, not x{lacking[0]}: prepare it again with --scales")
     shapes = {"gt": (size, size, 3), "parsing": (size, size, 1), LANDMARKS: (NUM_POINTS, 2, 1)}
     shapes |= {f"lq_x{scale}": (size // scale, size // scale, 3) for scale in scales}
+    surround = manifest.get("surround")
+    if WIDE in more:
+        if not isinstance(surround, (int, float)):
+            raise DataError(f"the set {root} has no surroundings of its faces: prepare it again with --surround 0.2")
+        shapes[WIDE] = (wide_side(size, surround), wide_side(size, surround), 3)
     kinds = ["gt", *(f"lq_x{scale}" for scale in scales), *more]
     readers = {kind: _whole_store(Path(root, f"{kind}.lmdb"), shapes[kind], manifest.get("count")) for kind in kinds}
     for reader in readers.values():
@@ -53,6 +59,8 @@ def check_set(root: str | os.PathLike, scales: Sequence[int], more: Iterable[str
     keys = readers["gt"].keys
     for key in {keys[0]: 0, keys[len(keys) // 2]: 0, keys[-1]: 0}:
         _check_face(readers, scales, key)
+        if WIDE in readers:
+            _check_wide(readers, surround, key)
 
 
 def _are_numbers(values: object) -> bool:
@@ -112,6 +120,16 @@ def _check_face(readers: dict[str, LMDBReader], scales: Sequence[int], key: str)
     if parsing is not None and parsing.shape != gt.shape[:2]:
         shown = f"{parsing.shape[1]}x{parsing.shape[0]}, its face {gt.shape[1]}x{gt.shape[0]}"
         raise DataError(f"{readers['parsing'].path}: {key} is {shown}: {_AGAIN}")
+
+
+def _check_wide(readers: dict[str, LMDBReader], surround: float, key: str) -> None:
+    gt, wide = (_decoded(readers[kind], key, decode_rgb) for kind in ("gt", WIDE))
+    where = f"{readers[WIDE].path}: {key}"
+    wanted = wide_side(gt.shape[0], surround)
+    if wide.shape[:2] != (wanted, wanted):
+        raise DataError(f"{where} is {wide.shape[1]}x{wide.shape[0]}, not {wanted}x{wanted}: {_AGAIN}")
+    if np.abs(IN_PLACE.image(wide, surround, gt.shape[0]).astype(int) - gt).mean() > 2 * _TOLERANCE:
+        raise DataError(f"{where} does not show the face of {readers['gt'].path}: {_AGAIN}")
 
 
 def _decoded(reader: LMDBReader, key: str, decode) -> np.ndarray:

@@ -56,12 +56,18 @@ class Tilted:
             photo, corner, factor = self._reduced(photo, scale)
         linear = self.matrix[:, :2] * size / factor
         offset = size * (self.matrix[:, 2] + self.matrix[:, :2] @ corner)
-        return _warp(photo, linear, offset, size, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+        return warp(photo, linear, offset, size, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+
+    def wide(self, photo: np.ndarray, surround: float, size: int) -> np.ndarray:
+        """The square and ``surround`` of its side around it, uint8 (size, size, 3), as :meth:`image` makes it."""
+        matrix = self.matrix / (1 + 2 * surround)
+        matrix[:, 2] += surround / (1 + 2 * surround)
+        return Tilted(matrix).image(photo, size)
 
     def map(self, classes: np.ndarray, size: int) -> np.ndarray:
         """The photo's label map, uint8 (H, W), in the face image, (size, size), by nearest neighbour; outside is unknown."""
         linear, offset = self.matrix[:, :2] * size, self.matrix[:, 2] * size
-        return _warp(classes, linear, offset, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+        return warp(classes, linear, offset, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
     def points(self, points: np.ndarray, size: int) -> np.ndarray:
         """Points (N, 2) of the photo in the face image; pixel centres at whole numbers."""
@@ -121,8 +127,10 @@ def five_point_frame(five: np.ndarray) -> Tilted:
     return Tilted(similarity(five + 0.5, (TEMPLATE + 0.5) / TEMPLATE_SIZE))
 
 
-def _warp(image: np.ndarray, linear: np.ndarray, offset: np.ndarray, size: int, kernel: int, border: int) -> np.ndarray:
-    """``linear @ (x, y) + offset`` is where a point of the image goes, pixel edges at whole numbers. A border is 255."""
+def warp(image: np.ndarray, linear: np.ndarray, offset: np.ndarray, size: int, kernel: int, border: int) -> np.ndarray:
+    """Moves an image, uint8 (H, W) or (H, W, 3), to one of (size, size): ``linear @ (x, y) + offset`` is where a point goes, pixel
+    edges at whole numbers; ``kernel`` and ``border`` are OpenCV's. A constant border is 255.
+    """
     shift = offset + linear @ (0.5, 0.5) - 0.5  # OpenCV counts from pixel centres
     matrix = np.concatenate((linear, shift[:, None]), 1)
     return cv2.warpAffine(image, matrix, (size, size), flags=kernel, borderMode=border, borderValue=labels.UNKNOWN)

@@ -46,6 +46,14 @@ class Box(NamedTuple):
         """The face image: uint8 (H, W, 3) to (size, size, 3), by Pillow's bicubic filter; outside, the border is repeated."""
         return resize(cut(photo, self), size, Image.Resampling.BICUBIC)
 
+    def wide(self, photo: np.ndarray, surround: float, size: int) -> np.ndarray:
+        """The square and ``surround`` of its side around it, uint8 (size, size, 3), as :meth:`image` makes it."""
+        reach = int(np.ceil(self.side * surround)) + 2
+        part = cut(photo, Box(self.left - reach, self.top - reach, self.right + reach, self.bottom + reach))
+        inner = reach - self.side * surround
+        place = (inner, inner, part.shape[1] - inner, part.shape[0] - inner)
+        return np.array(Image.fromarray(part).resize((size, size), Image.Resampling.BICUBIC, box=place))
+
     def map(self, classes: np.ndarray, size: int) -> np.ndarray:
         """The photo's label map, uint8 (H, W), in the face image, (size, size), by nearest neighbour; outside is unknown."""
         return resize(cut(classes, self, fill=labels.UNKNOWN), size, Image.Resampling.NEAREST)

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Optional
 from pydantic import BaseModel, ConfigDict, Field
 
 from wnet_arch.data.degradation import KERNELS, Degradation
+from wnet_arch.data.jitter import FrameJitter
 from wnet_arch.options.kinds import (
+    Angle,
     Count,
     CountOrZero,
     Devices,
@@ -28,6 +30,7 @@ from wnet_arch.options.kinds import (
 )  # fmt: skip
 
 DEGRADED = Degradation()
+JITTERED = FrameJitter()
 
 
 class Block(BaseModel):
@@ -82,12 +85,17 @@ class DegradationBlock(Block):
 
     owner: ClassVar[str] = "PairedFaceParsingDataset"
     clean: Portion = Field(DEGRADED.clean, description="share that is only reduced, by the bicubic filter")
+    same_size: Portion = Field(DEGRADED.same_size, description="share of faces that are as large in the photo as the LR image")
+    photo_side: interval(0.25, 4) = Field(
+        list(DEGRADED.photo_side),
+        description="side of the other faces in the photo by that of the LR image, which is resampled from it",
+    )
     kernels: choices(*KERNELS) = Field(list(DEGRADED.kernels), description="filters of the reduction, drawn from")
     blur: Portion = Field(DEGRADED.blur, description="share that is blurred before it is reduced")
-    blur_sigma: interval(0.01, 10) = Field(list(DEGRADED.blur_sigma), description="of a Gaussian, in LR pixels")
+    blur_sigma: interval(0.01, 10) = Field(list(DEGRADED.blur_sigma), description="of a Gaussian, in pixels of the photo")
     blur_motion: Portion = Field(DEGRADED.blur_motion, description="share of the blurs that are a line, not a Gaussian")
     blur_isotropic: Portion = Field(DEGRADED.blur_isotropic, description="share of the others that are round, not ellipses")
-    motion_length: interval(0.1, 32) = Field(list(DEGRADED.motion_length), description="of that line, in LR pixels")
+    motion_length: interval(0.1, 32) = Field(list(DEGRADED.motion_length), description="of that line, in pixels of the photo")
     noise: Portion = Field(DEGRADED.noise, description="share with noise")
     noise_sigma: interval(0, 100) = Field(list(DEGRADED.noise_sigma), description="of Gaussian noise, in grey levels of 255")
     noise_poisson: Portion = Field(DEGRADED.noise_poisson, description="share of the noises that grow with light")
@@ -103,6 +111,16 @@ class DegradationBlock(Block):
     cast: Portion = Field(DEGRADED.cast, description="channels are stronger or weaker by up to this")
 
 
+class JitterBlock(Block):
+    """How far the frames of faces are moved: for networks whose faces come from a detector, or are cropped by another rule."""
+
+    owner: ClassVar[str] = "PairedFaceParsingDataset"
+    share: Portion = Field(JITTERED.share, description="of the images whose frame is moved")
+    scale: interval(0.5, 2) = Field(list(JITTERED.scale), description="side of the moved frame by the set's")
+    shift: Portion = Field(JITTERED.shift, description="of the centre along each axis, up to this share of the side")
+    rotation: Angle = Field(JITTERED.rotation, description="up to so many degrees either way")
+
+
 class FaceDataset(Dataset):
     """`PairedFaceParsingDataset`: LR face, HR face, parsing map."""
 
@@ -112,6 +130,9 @@ class FaceDataset(Dataset):
     dataroot_parsing: Optional[Text] = Field(None, description="folder of label maps of the same names; unknown if not given")
     use_hflip: Optional[Flag] = Field(False, description="mirror at random in training")
     degradation: Optional[DegradationBlock] = Field(None, description="LR faces as photos from life have them; `{}`: the defaults")
+    jitter: Optional[JitterBlock] = Field(
+        None, description="frames a little off their place, `{}`: the defaults; needs `wnet prepare --surround`"
+    )
     landmarks: Optional[Flag] = Field(False, description="give the 68 landmarks, too; needs `wnet prepare --landmarks`")
     cache: Optional[Flag] = Field(False, description="keep decoded images in memory, shared by the workers: 64 KiB a face")
 

@@ -31,6 +31,7 @@ SECTIONS: tuple[tuple[str, tuple[type[Block], ...]], ...] = (
     ("`datasets.train`, `datasets.val`, ...",
      (blocks.Dataset, blocks.FaceDataset, blocks.LQDataset, blocks.PairedDataset, blocks.ImageStore)),
     ("`datasets.train.degradation`, `datasets.val.degradation`, ...", (blocks.DegradationBlock,)),
+    ("`datasets.train.jitter`, `datasets.val.jitter`, ...", (blocks.JitterBlock,)),
     ("`network_g`, `network_d`", (blocks.Named,)),
     ("`path`", (blocks.Paths,)),
     ("`train`", (training.AnyTrain, training.EngineTrain, training.FaceSRTrain, training.WNetTrain, training.PriorTrain,

@@ -148,6 +148,7 @@ Positive = number("a number above 0", lambda value: value > 0, exclusiveMinimum=
 NotNegative = number("a number, 0 or more", lambda value: value >= 0, minimum=0)
 Share = number("a number from 0 to 1, without 1", lambda value: 0 <= value < 1, minimum=0, exclusiveMaximum=1)
 Portion = number("a number from 0 to 1", lambda value: 0 <= value <= 1, minimum=0, maximum=1)
+Angle = number("a number of degrees from 0 to 180", lambda value: 0 <= value <= 180, minimum=0, maximum=180)
 #: A number of GPUs.
 Devices = Annotated[
     Union[int, str],

@@ -2,13 +2,14 @@
 
     python scripts/ship_weights.py zoo/wnetlite_x8/experiments/wnetlite_x8 wnet_lite_x8 --set datasets/celeba_val
 
-Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the set:
-after few iterations the average still remembers the start, of some networks more than of others; --which decides otherwise, as for
-networks that do not aim at PSNR. Matrices are stored in half precision if that changes the PSNR by less than 0.01 dB, in single
-precision otherwise; vectors and statistics always in single. With --on NAME only tensors go into the file that differ from those
-of a shipped network: for trainings that went on from it and left parts as they were. --blend 0.7 ships what lies between that
-network (0) and the trained one (1), weight by weight (network interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of
-what an adversarial training adds, with less of the patterns that it draws.
+Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the
+set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some
+networks more than of others; --which decides otherwise, as for networks that do not aim at PSNR. Matrices are stored in half
+precision if that changes the PSNR by less than 0.01 dB, in single precision otherwise; vectors and statistics always in single.
+With --on NAME only tensors go into the file that differ from those of a shipped network: for trainings that went on from it and
+left parts as they were. --blend 0.7 ships what lies between that network (0) and the trained one (1), weight by weight (network
+interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial training adds, with less of the patterns that
+it draws.
 
 --after RUN names an earlier run that the training went on from, as a high pyramid from a low one (scripts/grow_wnet.py): the card
 counts its images and says what differed.
@@ -35,6 +36,7 @@ from wnet_arch.benchmark.provenance import training_set
 from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import image_tensor
 from wnet_arch.checkpoint import read_state_dict
+from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import metadata, seals, shipped
 from wnet_arch.weights.entries import MANIFEST
@@ -91,6 +93,17 @@ def psnr(opt: dict, state: dict, faces) -> float:
     return float(np.mean(found))
 
 
+def pairs_of(root: str, count: int, opt: dict) -> list[tuple[np.ndarray, np.ndarray]]:
+    """LR and HR faces of a set, uint8; degraded as the training's, where these were."""
+    block = opt["datasets"]["train"].get(metadata.DEGRADATION)
+    if block is None:
+        faces = open_set(root, "set", [opt["scale"]], count)
+        return [(faces.lr(key, opt["scale"]), faces.hr(key)) for key in faces.keys]
+    data = PairedFaceParsingDataset({"dataroot": root, "scale": opt["scale"], "phase": "val", metadata.DEGRADATION: block})
+    samples = [data[index] for index in range(min(count, len(data)))]
+    return [tuple((s[kind].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8) for kind in ("lq", "gt")) for s in samples]
+
+
 def facts(opt: dict, which: str, hardware: str) -> dict[str, str]:
     """The metadata: how to build the network, and what its card says of the training."""
     train, data = opt["train"], opt["datasets"]["train"]
@@ -106,7 +119,8 @@ def facts(opt: dict, which: str, hardware: str) -> dict[str, str]:
         "iterations": train["total_iter"], "seed": opt["manual_seed"], "images_seen": train["total_iter"] * batch, "recipe": recipe,
         "hardware": hardware, "torch": torch.__version__, "licence": "Apache-2.0", "terms": TERMS,
     }  # fmt: skip
-    return {key: str(value) for key, value in known.items()}
+    blocks = {key: json.dumps(data[key]) for key in (metadata.DEGRADATION, metadata.JITTER) if data.get(key) is not None}
+    return {**{key: str(value) for key, value in known.items()}, **blocks}
 
 
 def after(earlier: Path, opt: dict, known: dict[str, str]) -> dict[str, str]:
@@ -156,8 +170,7 @@ def main() -> int:
     opt, found = finished(args.run)
     if not re.fullmatch(rf"[a-z0-9_]+_x{opt['scale']}", args.name):
         sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
-    faces = open_set(args.set, "set", [opt["scale"]], args.faces)
-    pairs = [(faces.lr(key, opt["scale"]), faces.hr(key)) for key in faces.keys]
+    pairs = pairs_of(args.set, args.faces, opt)
     asked = {"last": LAST, "average": AVERAGE}.get(args.which)
     if asked and asked not in found:
         sys.exit(f"{args.run} has no {asked}: it was trained with ema_decay 0")

@@ -55,8 +55,8 @@ def _from_options(path: str, weights: Path) -> Recipe:
     iterations = re.fullmatch(r"net_\w+_(\d+)", weights.stem)
     done = int(iterations[1]) if iterations else train.get("total_iter")
     data = (opt.get("datasets") or {}).get("train") or {}
-    seed = opt.get("manual_seed")
-    return Recipe(block, scale, Provenance(training_set(data), int(done) if done else None, seed))
+    seed, is_degraded = opt.get("manual_seed"), data.get(metadata.DEGRADATION) is not None
+    return Recipe(block, scale, Provenance(training_set(data), int(done) if done else None, seed, is_degraded))
 
 
 def training_set(block: dict) -> str | None:

@@ -86,9 +86,13 @@ class Subject:
         known = {
             **self.texts, "name": self.name, "network_g": json.dumps(self.block, sort_keys=True), "scale": self.scale,
             "precision": precision, "training_set": self.provenance.training_set, "iterations": self.provenance.iterations,
-            "seed": self.provenance.seed, "made_by": f"{MADE_BY} {__version__}",
+            "seed": self.provenance.seed, metadata.DEGRADATION: self._degradation(), "made_by": f"{MADE_BY} {__version__}",
         }  # fmt: skip
         return {key: str(value) for key, value in known.items() if value is not None}
+
+    def _degradation(self) -> str | None:
+        """Of a run, that there was any; of a weights file, which."""
+        return self.texts.get(metadata.DEGRADATION, "{}") if self.provenance.degraded else None
 
 
 def open_subject(network: str) -> Subject:

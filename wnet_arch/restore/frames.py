@@ -52,8 +52,8 @@ def tilt(frame: Tilted) -> float:
 
 
 def input_square(frame: Tilted, side: int) -> Tilted:
-    """The square that becomes the network's input of ``side`` pixels: the photo's own pixels around the face where that does, see
-    :data:`_EXACT_SIDES`; otherwise the frame.
+    """The square that becomes the input, of ``side`` pixels, of a network that has only seen reduced faces: the photo's own pixels
+    around the face where that does, see :data:`_EXACT_SIDES`; otherwise the frame.
     """
     if not _EXACT_SIDES[0] * side <= frame.side <= _EXACT_SIDES[1] * side or abs(tilt(frame)) > _EXACT_TILT:
         return frame

@@ -42,12 +42,14 @@ class FaceNetwork(ABC):
         name, scale: of the network.
         side: of its input in pixels.
         fingerprint: changes with whatever decides about its output.
+        degraded: whether it was trained on faces as photos from life have them, resampled to its input.
     """
 
     def __init__(self, source: sources.Source, device: str):
         self.name, self.scale, self.fingerprint, self.device = source.name, source.scale, source.fingerprint, device
         self.side = OUTPUT // source.scale
         self.provenance = source.provenance
+        self.degraded = source.provenance.degraded
 
     @abstractmethod
     def run(self, faces: Sequence[np.ndarray]) -> list[FaceResult]:

@@ -156,7 +156,8 @@ class FaceRestorer:
         for one in found:
             frame = frames.frame_of(one, self.detector.name)
             scale = frames.choose_scale(frame.side, self.networks)
-            square = frame if scale is None else frames.input_square(frame, self.networks[scale].side)
+            network = self.networks.get(scale)
+            square = frame if network is None or network.degraded else frames.input_square(frame, network.side)
             faces.append(RestoredFace(one.box, frame.side, square, one.five, one.score, scale))
         self._super_resolve(photo, faces)
         scale = self._scale_for(photo, faces)

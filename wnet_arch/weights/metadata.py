@@ -17,15 +17,20 @@ from wnet_arch.errors import WeightsError
 from wnet_arch.weights.hashing import sha256_file
 
 CONTINUED = "continued_in"
+#: What was done to the faces of the training: the blocks of these names in `datasets.train` (JSON), where there were any.
+DEGRADATION, JITTER = "degradation", "jitter"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """``None`` is unknown, and printed so. ``training_set``: its name and, where known, its size."""
+    """``None`` is unknown, and printed so. ``training_set``: its name and, where known, its size. ``degraded``: whether its LR
+    faces were made worse than reduced ones, as photos from life are (:data:`DEGRADATION`).
+    """
 
     training_set: str | None = None
     iterations: int | None = None
     seed: int | None = None
+    degraded: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def read(path: Path) -> Recipe | None:
 def origin(found: Mapping[str, str]) -> Provenance:
     """Where weights come from, by the metadata of their file. Raises ``ValueError`` where that is damaged."""
     numbers = [int(found[key]) if key in found else None for key in ("iterations", "seed")]
-    return Provenance(found.get("training_set"), *numbers)
+    return Provenance(found.get("training_set"), *numbers, degraded=DEGRADATION in found)
 
 
 def continuations(path: Path) -> list[Path]:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from conftest import drawn_face
 from PIL import Image, ImageCms
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import wnet_arch
 from wnet_arch import create_network
@@ -29,7 +29,7 @@ from wnet_arch.faces import labels
 from wnet_arch.faces.align import Tilted, five_point_frame
 from wnet_arch.faces.detection import Detection, Detector
 from wnet_arch.restore import STATEMENT, FaceRestorer, frames, paste, record, restorer, search
-from wnet_arch.weights import shipped
+from wnet_arch.weights import metadata, shipped
 
 BLUE = (10, 20, 255)
 #: The frame is so many times as wide as the box of the detector whose name the one below bears.
@@ -750,3 +750,45 @@ def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none
     monkeypatch.setitem(networks.QUALITIES, "sharp", ("gone", "wnet_lite"))
     with pytest.raises(WeightsError, match="--quality sharp: no network for it ships"):
         networks.open_networks(None, [], quality="sharp")
+
+
+# Networks that were trained on faces as photos from life have them
+
+
+def degraded(path: str, folder: Path) -> str:
+    """The same weights, with metadata as `ship_weights.py` writes them after a training with `degradation`."""
+    made = folder / Path(path).name
+    save_file(load_file(path), made, {**metadata.texts(Path(path)), "degradation": json.dumps({"clean": 0.2})})
+    return str(made)
+
+
+def test_networks_of_degraded_faces_get_the_frame_and_others_the_photos_own_pixels(weights, tmp_path):
+    photo = scene(14, 19, 23, 11)
+    plain = changes(weights).restore(photo)
+    trained = FaceRestorer(weights=[degraded(file, tmp_path) for file in weights.values()], detector=BlueScreen()).restore(photo)
+    assert [face.scale for face in trained.faces] == [face.scale for face in plain.faces]
+    assert len(trained.restored) == 4
+    for own, exact in zip(trained.faces, plain.faces):
+        assert own.frame.side == pytest.approx(own.side)
+        assert np.array_equal(own.lq, own.frame.image(photo, own.lq.shape[0]))
+        assert exact.frame.side == exact.lq.shape[0] != exact.side
+
+
+def test_what_a_network_was_trained_on_is_known_of_files_runs_and_exports(weights, tmp_path):
+    from wnet_arch.benchmark.networks import open_one
+    from wnet_arch.export.subject import open_subject
+
+    file = degraded(weights[8], tmp_path)
+    assert open_one(file, None).provenance.degraded
+    assert not open_one(weights[8], None).provenance.degraded
+    assert json.loads(open_subject(file).about("float32")["degradation"]) == {"clean": 0.2}
+    assert "degradation" not in open_subject(weights[8]).about("float32")
+    for name, block in (("plain", None), ("photos", {})):
+        models = tmp_path / name / "models"
+        models.mkdir(parents=True)
+        net = create_network("SRCNN", 8)
+        torch.save({"params": net.state_dict()}, models / "net_g_latest.pth")
+        data = {"train": {"name": "x", "dataroot": "x", "degradation": block}}
+        opt = {"name": name, "scale": 8, "network_g": {"type": "SRCNN", "scale": 8}, "datasets": data}
+        (tmp_path / name / f"{name}.yml").write_text(json.dumps(opt))
+        assert open_one(str(tmp_path / name), None).provenance.degraded is (block is not None)

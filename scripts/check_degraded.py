@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -166,6 +167,7 @@ def main() -> int:
         rows.writerows((f.variant, f.scale, f.photo, f"{f.side:.2f}", f"{f.plain:.4f}", f"{f.restored:.4f}") for f in faces)
     text = table(faces)
     (args.out / "table.md").write_text(text)
+    (args.out / "command.txt").write_text(shlex.join(["python", "scripts/check_degraded.py", *sys.argv[1:]]) + "\n")
     draw([face.picture for face in sorted(faces, key=lambda face: face.gain)[: args.worst]], args.out / "worst.png")
     print(text)
     return 0

@@ -90,17 +90,28 @@ CARD_TEXT = """# {title}
 {facts}
 
 Mean ± half of the 95 % interval (bootstrap over faces), from `{command}`.
-Protocols and metrics are explained in MODEL_ZOO.md, which has the other networks beside it; **best** and <u>second best</u> are
-among all of them.
+Protocols and metrics are explained in MODEL_ZOO.md, which has the other networks beside it; {among}
 
 {numbers}
+{photos}
+It has been trained briefly. celeba_val is a development set, on which the recipe was chosen{form}. Quality falls on faces
+cropped or aligned otherwise than above{helen}; `wnet restore` aligns them. Details of the faces are estimated, not recovered:
+never use them to identify a person. {groups}
+"""
+#: What is only true of some cards.
+FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_train (docs/networks.md)"
+GROUPS = (
+    "docs/groups.md tells for which faces (glasses, pose, light, measured skin\n"
+    "tone) and inputs (grey, JPEG) it does well; nothing was measured by age."
+)
+#: Networks that docs/groups.md measures.
+GROUPED = ("WNetLite", "EDSR", "SPARNet")
+NO_GROUPS = "Nothing was measured by groups of people."
+PHOTOS = """
+These are faces that were only reduced; it was trained for others, with LR faces as photos from life have them. Restored group
+photos, from `{command}`:
 
-It has been trained briefly; the paper's networks saw some hundred times as many images. celeba_val was looked at while the recipe
-and WNetLite's form were chosen, and the first 200 faces of helen_train for WNetLite's form (docs/networks.md): both are development
-sets, not untouched tests. Quality falls on faces cropped or aligned otherwise than above, as helen_train shows;
-`wnet restore` aligns them. Details of the faces are estimated, not recovered: never use them to identify a
-person. docs/groups.md tells for which faces (glasses, pose, light, measured skin tone) and inputs (grey, JPEG) it does well;
-nothing was measured by age.
+{table}
 """
 
 
@@ -114,6 +125,8 @@ def main() -> int:
     parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where MODEL_ZOO.md goes (default: the repository)")
     parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
     parser.add_argument("--card", metavar="NAME", help="measure this network alone, and write its card alone")
+    parser.add_argument("--degraded", type=Path, default=Path("zoo_degraded"), metavar="DIR", help="results of check_degraded.py, "
+        "a folder for each network that was trained on degraded faces (default: zoo_degraded)")  # fmt: skip
     args = parser.parse_args()
     names = list_pretrained()
     if not names:
@@ -138,7 +151,8 @@ def main() -> int:
     results.write_text(args.write / "MODEL_ZOO.md", page)
     for name in names:
         card = shipped.path(name).with_name(f"{name}.md")
-        results.write_text(card if args.write == ROOT else args.write / card.name, model_card(cards[name], name, command))
+        text = model_card(cards[name], name, command, args.degraded)
+        results.write_text(card if args.write == ROOT else args.write / card.name, text)
     print(f"{args.write / 'MODEL_ZOO.md'} and {len(names)} model cards; {args.out}/report.html has the faces")
     return 0
 
@@ -149,9 +163,8 @@ def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
         sys.exit(f"--card {args.card}: there is no such network{did_you_mean(args.card, names)}")
     found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit)
     card = (shipped.path(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
-    text = model_card(found, args.card, command)
-    text = text.replace(AMONG_ALL, "it was\nmeasured by itself.").replace("**", "").replace("<u>", "").replace("</u>", "")
-    results.write_text(card, text)
+    text = model_card(found, args.card, command, args.degraded)
+    results.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
     print(card)
     return 0
 
@@ -248,7 +261,7 @@ def size(name: str) -> str:
     return f"{text}, rest of {others[0].stem}" if others else text
 
 
-def model_card(found: results.Results, name: str, command: str) -> str:
+def model_card(found: results.Results, name: str, command: str, degraded: Path) -> str:
     """What a user must know of one file."""
     path, source = shipped.path(name), open_one(name, None)
     about = metadata.texts(path)
@@ -266,20 +279,36 @@ def model_card(found: results.Results, name: str, command: str) -> str:
         ["hardware", f"{about['hardware']}, torch {about['torch']}"],
         ["terms", f"{about['licence']} as far as it is ours; {about['terms']}"],
     ]
+    for key, title in ((metadata.DEGRADATION, "LR faces"), (metadata.JITTER, "frames")):
+        if key in about:
+            facts.append([title, f"`datasets.train.{key}: {about[key]}`; what is not named has its default (options/README.md)"])
     if "note" in about:
         facts.append(["note", about["note"]])
     columns = [c for c in found.columns if c.id in CARD]
     rows = [[s.name, *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns)] for s in found.sets]
     numbers = tables.table(["set", *(f"{c.title} {c.protocol}".strip() for c in columns)], rows)
-    title = f"{source.name} x{source.scale}"
     return CARD_TEXT.format(
-        title=title,
+        title=f"{source.name} x{source.scale}",
         name=name,
         side=128 // source.scale,
         facts=tables.table(["", ""], facts, left=2),
         command=command,
+        among=AMONG_ALL if len(found.at(source.scale)) > 2 else "it was\nmeasured by itself.",
         numbers=numbers,
+        photos=photos_table(about, degraded / name),
+        form=FORM if source.name == "WNetLite" else "",
+        helen=", as helen_train shows" if "helen_train" in {s.name for s in found.sets} else "",
+        groups=GROUPS if source.name in GROUPED else NO_GROUPS,
     )
+
+
+def photos_table(about: dict, folder: Path) -> str:
+    """What `check_degraded.py` wrote, for a network of degraded faces."""
+    if metadata.DEGRADATION not in about:
+        return ""
+    if not (folder / "table.md").is_file():
+        sys.exit(f"{folder} is missing: for this network of degraded faces, run scripts/check_degraded.py --out {folder} first")
+    return PHOTOS.format(command=(folder / "command.txt").read_text().strip(), table=(folder / "table.md").read_text().strip())
 
 
 if __name__ == "__main__":

@@ -46,6 +46,28 @@ def test_component_terms_are_means_over_the_region(batch):
         assert terms[f"l_{name}_pix"].item() == pytest.approx(0.5 * np.mean(each), rel=1e-5)
 
 
+def test_component_error_over_the_image_is_equation_24_of_masked_images(batch):
+    """Equations 24 and 27 read literally: 1 / (C H W), whatever the region's size."""
+    sr, _, gt, label = batch
+    terms = WNetLoss(vgg=None, key_weight=0.5, component_mean="image")(*batch)
+    for name, mask in component_masks(label).items():
+        each = [((sr[i] * mask[i] - gt[i] * mask[i]).numpy() ** 2).sum() / (3 * 32 * 32) for i in range(2)]
+        assert terms[f"l_{name}_pix"].item() == pytest.approx(0.5 * np.mean(each), rel=1e-5)
+
+
+@pytest.mark.parametrize("masked", ["images", "features"])
+@pytest.mark.parametrize("mean", ["region", "image"])
+def test_component_weights_multiply_both_terms_of_a_component(batch, vgg_file, masked, mean):
+    options = {"vgg": vgg_file, "layer_weights": {"conv1_2": 1.0}, "masked": masked, "component_mean": mean, "image_weight": 1.0}
+    plain = WNetLoss(**options)(*batch)
+    weighted = WNetLoss(**options, component_weights={"eyes": 2.0, "mouth": 0.0, "nose": 0.25})(*batch)
+    factors = {"eyes": 2.0, "mouth": 0.0, "nose": 0.25}
+    assert list(weighted) == list(plain)
+    for name, term in plain.items():
+        wanted = factors.get(name.split("_")[1], 1.0) * term.item()
+        assert weighted[name].item() == pytest.approx(wanted, rel=1e-5), name
+
+
 def test_perceptual_terms_are_equation_26_on_masked_images(batch, vgg_file):
     sr, _, gt, label = batch
     loss = WNetLoss(vgg=vgg_file, key_weight=0.5, layer_weights={"conv2_2": 2.0, "relu1_1": 1.0})

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wnet_arch.archs.pixelwise import global_mean, gram, mean_over_channels
+from wnet_arch.archs.as_built import is_conv, known, untouched
+from wnet_arch.archs.pixelwise import gated, global_mean, gram, mean_over_channels
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -26,6 +27,7 @@ def full_precision(device: torch.device):
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
+@known
 class ChannelAttention(nn.Module):
     """CA: weights each channel by a gate computed from its global mean (RCAN, Zhang et al. 2018, section 3.3)."""
 
@@ -45,12 +47,19 @@ class ChannelAttention(nn.Module):
 
     def factors(self, x: torch.Tensor) -> torch.Tensor:
         """The gate alone, (B, C, 1, 1)."""
-        return self.gate[1:](global_mean(x))
+        return self.gate[1:](global_mean(x)) if self.takes_means() else self.gate(x)
+
+    def takes_means(self) -> bool:
+        """Whether the gate begins with nothing but the global mean, which may then be computed elsewhere."""
+        if type(self.gate) is not nn.Sequential or not len(self.gate) or not untouched(self, self.gate, self.gate[0]):
+            return False
+        return type(self.gate[0]) is nn.AdaptiveAvgPool2d and self.gate[0].output_size in (1, (1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.factors(x)
 
 
+@known
 class SpatialAttention(nn.Module):
     """SA, SPA: weights each position by a gate from the mean and maximum over channels (CBAM, Woo et al. 2018, 3.2)."""
 
@@ -66,6 +75,14 @@ class SpatialAttention(nn.Module):
         return x * self.factors(x)
 
 
+def attended(x: torch.Tensor, channel: nn.Module, spatial: nn.Module) -> torch.Tensor:
+    """``channel(x) + spatial(x)``, as in equations 6 and 10; with the attentions of this file in one pass over ``x``."""
+    if type(channel) is ChannelAttention and type(spatial) is SpatialAttention and untouched(channel, spatial):
+        return gated(x, channel.factors(x), spatial.factors(x))
+    return channel(x) + spatial(x)
+
+
+@known
 class PixelAttention(nn.Module):
     """PA: a gate in (0, 1) for every channel of every pixel (PAN, Zhao et al. 2020). Returns the gate, not the product."""
 
@@ -77,6 +94,7 @@ class PixelAttention(nn.Module):
         return torch.sigmoid(self.conv(x))
 
 
+@known
 class ResidualBlock(nn.Module):
     """x + f_{3x3}(ReLU(f_{3x3}(x))), without normalisation."""
 
@@ -88,6 +106,7 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
+@known
 class Hourglass(nn.Module):
     """Hourglass of a given depth (Newell et al. 2016, section 3.1) with :class:`ResidualBlock` at every node.
 
@@ -107,6 +126,7 @@ class Hourglass(nn.Module):
         return self.skip(x) + F.interpolate(low, scale_factor=2, mode="nearest")
 
 
+@known
 class Upsample(nn.Sequential):
     """Doubles the size: (B, C, H, W) -> (B, C, 2H, 2W).
 
@@ -122,6 +142,7 @@ class Upsample(nn.Sequential):
                 parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
 
 
+@known
 class Downsample(nn.Sequential):
     """Halves the size: (B, C, H, W) -> (B, C, H/2, W/2); the mirror of :class:`Upsample` (after equation 18)."""
 
@@ -129,6 +150,7 @@ class Downsample(nn.Sequential):
         super().__init__(nn.PixelUnshuffle(2), conv1x1(4 * num_feat, num_feat), nn.BatchNorm2d(num_feat))
 
 
+@known
 class ChannelSelfAttention(nn.Module):
     """Self-attention between channels, equations 20 and 21.
 
@@ -159,14 +181,16 @@ class ChannelSelfAttention(nn.Module):
         both = torch.cat([query, key], dim=1)
         products = gram(both, both)
         with full_precision(x.device):
-            weights = self._weights(products)
-        # The values are those of the depth-wise convolution; their 1x1 convolution and the attention are one matrix.
-        depthwise, pointwise = self.value
-        matrix = weights @ pointwise.weight.flatten(1).to(weights)
-        shift = weights @ pointwise.bias.to(weights)
-        values = depthwise(x)
+            matrix = self._weights(products)
+            values, shift = self.value, None
+            if type(values) is nn.Sequential and len(values) == 2 and untouched(values) and is_conv(values[1], 1):
+                # The values are those of the depth-wise convolution; their 1x1 convolution and the attention are one matrix.
+                values, pointwise = values
+                shift = matrix @ pointwise.bias.to(matrix)
+                matrix = matrix @ pointwise.weight.flatten(1).to(matrix)
+        values = values(x)
         attended = torch.matmul(values.permute(0, 2, 3, 1).flatten(1, 2), matrix.transpose(1, 2).to(values.dtype))
-        attended = attended + shift.to(values.dtype)[:, None]
+        attended = attended if shift is None else attended + shift.to(values.dtype)[:, None]
         return attended.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
     def _weights(self, products: torch.Tensor) -> torch.Tensor:
@@ -181,6 +205,7 @@ class ChannelSelfAttention(nn.Module):
         return (weights[:, :, :, None] * heads).flatten(3, 4).flatten(1, 2)
 
 
+@known
 class SCAB(nn.Module):
     """Self-attention and channel attention block (section 3.3): RCAN's residual block with self-attention inside.
 

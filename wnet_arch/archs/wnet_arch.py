@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wnet_arch.archs import folding, wnet_fast
+from wnet_arch.archs import folding
+from wnet_arch.archs.as_built import is_conv, known, untouched
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
 from wnet_arch.archs.layers import (
     SCAB,
@@ -23,11 +24,12 @@ from wnet_arch.archs.layers import (
     ResidualBlock,
     SpatialAttention,
     Upsample,
+    attended,
     conv1x1,
     conv3x3,
 )
-from wnet_arch.archs.pixelwise import gated
 from wnet_arch.archs.recompute import moving_norms, recomputed
+from wnet_arch.archs.wnet_prepared import Prepared
 from wnet_arch.errors import NetworkError
 
 #: Channels of the parsing map (equation 8).
@@ -41,6 +43,7 @@ class WNetOutput(NamedTuple):
     parsing: torch.Tensor
 
 
+@known
 class MultiScaleAttentionUnit(nn.Module):
     """The Parsing Block's attention unit, equations 4 to 7.
 
@@ -70,10 +73,10 @@ class MultiScaleAttentionUnit(nn.Module):
         y4 = F.relu(self.conv4(torch.cat([y1, y2, y3], dim=1)))
         y5 = F.relu(self.conv5(y3))
         joined = torch.cat([y2, y4, y5], dim=1)
-        y6 = gated(joined, self.channel_attention.factors(joined), self.spatial_attention.factors(joined))
-        return self.conv7(y6) + deep
+        return self.conv7(attended(joined, self.channel_attention, self.spatial_attention)) + deep
 
 
+@known
 class ParsingBlock(nn.Module):
     """Estimates the face parsing map from the enlarged LR face, equations 2 to 8.
 
@@ -97,6 +100,7 @@ class ParsingBlock(nn.Module):
         return self.to_map(self.attention(deep))
 
 
+@known
 class PlainParsingBlock(nn.Sequential):
     """The "standard ConvBlock" that stands for :class:`ParsingBlock` in the ablation (section 4.4)."""
 
@@ -110,6 +114,7 @@ class PlainParsingBlock(nn.Sequential):
         )
 
 
+@known
 class LPF(nn.Module):
     """LR-Parsing Map Fusion Module, equations 9 to 11.
 
@@ -137,24 +142,25 @@ class LPF(nn.Module):
         parsing, parsing_conv = self._embedded(parsing)
         lr1, lr2 = self.conv_lr1(features), self.conv_lr2(features)
 
-        attended = self.conv_att(gated(lr1, self.channel_attention.factors(lr1), self.spatial_attention.factors(lr1)))
+        attention = self.conv_att(attended(lr1, self.channel_attention, self.spatial_attention))
         sigma = self.pixel_attention(lr2 + parsing_conv)
         pixel = torch.lerp(parsing_conv, lr2, sigma)  # sigma * lr2 + (1 - sigma) * parsing_conv
 
-        fuse1 = self.conv_fuse1(torch.cat([attended, parsing_conv], dim=1))
+        fuse1 = self.conv_fuse1(torch.cat([attention, parsing_conv], dim=1))
         fuse2 = self.conv_fuse2(pixel + features + parsing)
         return fuse1 + fuse2 + lr2 + parsing_conv
 
     def _embedded(self, parsing: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """F_parsing and F'_parsing. In training the latter comes from the map's three channels by one convolution."""
         embedded = self.embed(parsing)
-        if not self.training:
+        if not (self.training and is_conv(self.embed, 1) and is_conv(self.conv_parsing, 3)):
             return embedded, self.conv_parsing(embedded)
         kernel = folding.embedded_convolution(self.embed, self.conv_parsing)
         with_ones = torch.cat([parsing, torch.ones_like(parsing[:, :1])], dim=1)
         return embedded, F.conv2d(with_ones, kernel, self.conv_parsing.bias, padding=1)
 
 
+@known
 class CascadeFusion(nn.Module):
     """The "basic cascade" that stands for :class:`LPF` in the ablation (section 4.4): concatenation and 3x3 convolution."""
 
@@ -166,6 +172,7 @@ class CascadeFusion(nn.Module):
         return self.conv(torch.cat([features, parsing], dim=1))
 
 
+@known
 class WNetTrunk(nn.Module):
     """W-Net on the enlarged face: (B, 3, H, W) in [0, 1] -> :class:`WNetOutput`, H and W multiples of 16.
 
@@ -180,7 +187,7 @@ class WNetTrunk(nn.Module):
         self.global_residual = global_residual
         self.grad_checkpointing = False
         self.with_lpf = lpf
-        self.prepared = wnet_fast.Prepared()
+        self.prepared = Prepared()
         fusion = LPF if lpf else CascadeFusion
 
         def scabs() -> nn.Sequential:
@@ -216,29 +223,24 @@ class WNetTrunk(nn.Module):
         ]
 
     def _run(self, block: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
-        """Runs a block without BatchNorm, keeping only its inputs for the backward pass when checkpointing is on."""
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            return recomputed(block, (), *inputs)
-        return block(*inputs)
+        """Runs a block, keeping only its inputs for the backward pass when checkpointing is on."""
+        if not (self.grad_checkpointing and torch.is_grad_enabled()):
+            return block(*inputs)
+        norms = moving_norms(block)  # none, unless a part was exchanged
+        if norms and torch.compiler.is_compiling():  # which would move their statistics twice
+            return block(*inputs)
+        return recomputed(block, norms, *inputs)
 
     def forward(self, image: torch.Tensor, parsing: torch.Tensor | None = None) -> WNetOutput:
         if image.device.type == "cpu":  # its convolutions are twice as fast with channels beside each other
             image = image.contiguous(memory_format=torch.channels_last)
-        if parsing is None and wnet_fast.can_be_fast(self, image):
-            residual, parsing = wnet_fast.forward(self, image)
-        else:
-            residual, parsing = self._layer_by_layer(image, parsing)
+        fast = self.prepared.run(self, image) if parsing is None else None
+        residual, parsing = fast or self._layer_by_layer(image, parsing)
         return WNetOutput(image + residual if self.global_residual else residual, parsing)
 
     def _layer_by_layer(self, image: torch.Tensor, parsing: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         parsing = self._run(self.parsing, image) if parsing is None else parsing
-        features = torch.cat([image, parsing], dim=1)
-        if self.training and len(self.pyramid) > 1:
-            features = self._pyramid_in_training(features, parsing)
-        else:
-            for step, fuse in zip(self.pyramid, self.pyramid_fusions):
-                features = step(features)
-                features = self._run(fuse, features, self._map_of_size(parsing, features))
+        features = self._through_pyramid(torch.cat([image, parsing], dim=1), parsing)
 
         skips = []
         for down, blocks, fuse in zip(self.encoder_downs, self.encoder_blocks, self.encoder_fusions):
@@ -254,15 +256,23 @@ class WNetTrunk(nn.Module):
 
         return self.to_rgb(features), parsing
 
+    def _through_pyramid(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
+        if self.training and all(type(step) is nn.Sequential and len(step) == 2 and untouched(step) for step in self.pyramid):
+            return self._pyramid_in_training(features, parsing)
+        for step, fuse in zip(self.pyramid, self.pyramid_fusions):
+            features = step(features)
+            features = self._run(fuse, features, self._map_of_size(parsing, features))
+        return features
+
     def _pyramid_in_training(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
         """The pyramid, cut where its features are smallest: behind the convolution before an enlargement, and behind the one
         that halves. What is between two cuts keeps only its input when checkpointing is on: nothing of the largest grid.
         """
-        features = self.pyramid[0][0](features)
+        features = self._towards(self.pyramid[0], features)
         for index, fuse in enumerate(self.pyramid_fusions):
             following = self.pyramid[index + 1] if index + 1 < len(self.pyramid) else None
-            resample = self.pyramid[index][1]
-            head = resample if isinstance(resample, Upsample) else resample[2]  # of a Downsample, only the norm is left
+            step = self.pyramid[index]
+            head = step[1][2] if self._halves_at_once(step) else step[1]  # of a Downsample, only the norm is left
 
             def part(features, parsing, head=head, fuse=fuse, following=following):
                 features = head(features)
@@ -276,19 +286,30 @@ class WNetTrunk(nn.Module):
                 features = self._run(fuse, features, self._map_of_size(parsing, features))
                 features = self._towards(following, features)
             else:
-                features = recomputed(part, moving_norms(head), features, parsing)
+                norms = [norm for module in (head, fuse, following) if module is not None for norm in moving_norms(module)]
+                features = recomputed(part, norms, features, parsing)
         return features
 
-    @staticmethod
-    def _towards(step: nn.Sequential | None, features: torch.Tensor) -> torch.Tensor:
+    @classmethod
+    def _towards(cls, step: nn.Sequential | None, features: torch.Tensor) -> torch.Tensor:
         """What is done of a step of the pyramid before the next cut."""
         if step is None:
             return features
         conv, resample = step
-        if isinstance(resample, Upsample):
+        if not cls._halves_at_once(step):
             return conv(features)
         kernel, bias = folding.convolution_and_halving(conv, resample[1])
         return F.conv2d(features, kernel, bias, stride=2, padding=1)
+
+    @staticmethod
+    def _halves_at_once(step: nn.Sequential) -> bool:
+        """Whether a step's convolution and what its Downsample does before the norm may be one layer."""
+        conv, down = step
+        if type(down) is not Downsample or not untouched(down) or len(down) != 3 or not is_conv(conv, 3):
+            return False
+        shuffle, pointwise, _ = down
+        is_shuffle = type(shuffle) is nn.PixelUnshuffle and untouched(shuffle) and shuffle.downscale_factor == 2
+        return is_shuffle and is_conv(pointwise, 1)
 
     @staticmethod
     def _map_of_size(parsing: torch.Tensor, features: torch.Tensor) -> torch.Tensor:

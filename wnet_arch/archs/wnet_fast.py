@@ -8,6 +8,8 @@ What is exact mathematics is exact here, so results differ by rounding only (flo
 * Large grids are processed in bands of rows that stay in the cache (:mod:`wnet_arch.archs.bands`). The global mean that
   channel attention needs of a whole map is computed beforehand from sums of the input.
 * Everything is channels-last, sums are made in place.
+
+Whether it may stand for a network's modules is decided in :mod:`wnet_arch.archs.wnet_prepared`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch import nn
 
 from wnet_arch.archs import folding
 from wnet_arch.archs.bands import Rows, bands, mean_of_convolution, window_sums, window_sums_of_enlarged
-from wnet_arch.archs.layers import Downsample, full_precision
+from wnet_arch.archs.layers import Downsample
 
 
 def _add_to_rows(rows: Rows, lines: torch.Tensor) -> None:
@@ -372,69 +374,3 @@ class FastTrunk:
             features = enlarged.rows(slice(None), 0, enlarged.size[0]).data
             features = blocks(features.add_(skipped) if self.skip else features)
         return F.conv2d(features, *self.to_rgb, padding=1), parsing
-
-
-class Prepared:
-    """Keeps the :class:`FastTrunk` of a trunk for as long as no weight changes. Not copied or pickled along with it."""
-
-    def __init__(self):
-        self.made_for: tuple | None = None
-        self.fast: FastTrunk | None = None
-
-    def of(self, trunk: nn.Module, dtype: torch.dtype) -> FastTrunk:
-        now = (dtype, *_state_of(trunk))
-        if now != self.made_for:
-            with torch.inference_mode(False), torch.no_grad():
-                self.made_for, self.fast = now, FastTrunk(trunk, dtype)
-        return self.fast
-
-    def __deepcopy__(self, memo) -> Prepared:
-        return Prepared()
-
-    def __reduce__(self):
-        return Prepared, ()
-
-
-def _state_of(module: nn.Module) -> tuple:
-    """Changes with any weight. What is written through ``.data``, as moving averages are, leaves the version: hence norms."""
-    tensors = [tensor.detach() for tensor in _tensors(module)]
-    norms = [torch.linalg.vector_norm(t, dtype=torch.float64) for t in tensors if t.is_floating_point()]
-    return (*((tensor.data_ptr(), tensor._version, tensor.device) for tensor in tensors), *torch.stack(norms).tolist())
-
-
-def _tensors(module: nn.Module):
-    yield from module.parameters()
-    yield from module.buffers()
-
-
-def can_be_fast(trunk: nn.Module, image: torch.Tensor) -> bool:
-    """Whether :func:`forward` may stand for the trunk's own forward pass.
-
-    Not when gradients are kept, batch statistics are wanted, the modules themselves are watched or traced (hooks, export,
-    compilation), or weights are of several types; nor for the ablation without LPF.
-    """
-    if torch.is_grad_enabled() or trunk.training or not trunk.with_lpf or image.device.type not in ("cpu", "cuda"):
-        return False
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or image.dtype not in _TYPES:
-        return False
-    if any(tensor.is_inference() for tensor in _tensors(trunk)):
-        return False
-    kinds = {(parameter.dtype, parameter.device) for parameter in trunk.parameters()}
-    return kinds == {(image.dtype, image.device)} and not any(
-        module.training or module._forward_hooks or module._forward_pre_hooks for module in trunk.modules()
-    )
-
-
-_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-def forward(trunk: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The trunk's output and parsing map, both (B, 3, H, W), in the image's dtype.
-
-    Under autocast the computation is in its dtype, from the first layer to the last.
-    """
-    device = image.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else image.dtype
-    with full_precision(image.device):
-        residual, parsing = trunk.prepared.of(trunk, dtype)(image)
-    return residual.to(image.dtype), parsing.to(image.dtype)

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
+from wnet_arch.losses import checks
+
 
 @LOSS_REGISTRY.register()
 class NoisyLabelGANLoss(nn.Module):
@@ -26,6 +28,7 @@ class NoisyLabelGANLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
+        checks.weights("NoisyLabelGANLoss", loss_weight=loss_weight)
         self.loss_weight = loss_weight
         self.progress = 0.0
 
@@ -58,6 +61,7 @@ class RelativisticHingeGANLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
+        checks.weights("RelativisticHingeGANLoss", loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from wnet_arch.archs.layers import full_precision
 from wnet_arch.errors import UsageError
+from wnet_arch.losses import checks
 from wnet_arch.losses.vgg import VGG19Features
 
 CRITERIA = {"l1": F.l1_loss, "l2": F.mse_loss}
@@ -34,7 +35,7 @@ class VGGPerceptualLoss(nn.Module):
         framework expect there. No gradient flows into the second image.
 
     Raises:
-        UsageError: no layer, or a value outside the ones named above.
+        UsageError: no layer, a value outside the ones named above, or batches of another or of different shapes.
         WeightsError: the VGG weights are not to be had.
     """
 
@@ -47,17 +48,18 @@ class VGGPerceptualLoss(nn.Module):
         resize: int | None = None,
     ):
         super().__init__()
+        checks.weights("VGGPerceptualLoss", loss_weight=loss_weight)
         if criterion not in CRITERIA:
             raise UsageError(f"VGGPerceptualLoss: criterion is 'l1' or 'l2', not {criterion!r}")
         if resize is not None and (isinstance(resize, bool) or not isinstance(resize, int) or resize < 16):
             raise UsageError(f"VGGPerceptualLoss: resize is a side of at least 16 pixels, or nothing, not {resize!r}")
-        self.layer_weights = {"conv5_4": 1.0} if layer_weights is None else dict(layer_weights)
-        if not self.layer_weights:
-            raise UsageError("VGGPerceptualLoss: layer_weights names no layer")
+        layer_weights = {"conv5_4": 1.0} if layer_weights is None else layer_weights
+        self.layer_weights = checks.named_weights("VGGPerceptualLoss", "layer_weights", layer_weights, "layer")
         self.distance, self.loss_weight, self.resize = CRITERIA[criterion], loss_weight, resize
         self.vgg = VGG19Features(vgg, tuple(self.layer_weights))
 
     def forward(self, x: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:
+        checks.images("VGGPerceptualLoss", x=x, gt=gt)
         with full_precision(x.device):
             features = self.features(x)
             with torch.no_grad():

@@ -20,6 +20,7 @@ from wnet_arch.archs.baseline_layers import to_signed
 from wnet_arch.archs.layers import full_precision
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.landmarks import NUM_POINTS
+from wnet_arch.losses import checks
 from wnet_arch.losses.heatmaps import HELEN, coloured_map, helen_maps, landmark_heatmaps
 
 
@@ -39,11 +40,13 @@ class PriorLoss(nn.Module, ABC):
 
     Class attributes:
         fields: what the loss reads of the network's output.
+        images: those of them that are images like the face, or tuples of such.
         needs_landmarks: whether no batch may lack landmarks (they may be NaN).
         terms_with_maps: weights of the terms that need label maps.
     """
 
     fields: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     needs_landmarks: bool = False
     terms_with_maps: tuple[str, ...] = ()
 
@@ -72,7 +75,7 @@ class PriorLoss(nn.Module, ABC):
             OrderedDict of scalars, float32, named ``l_...``. Their sum is the loss.
 
         Raises:
-            UsageError: the network has other priors, or the batch lacks what the loss needs.
+            UsageError: the network has other priors, the batch lacks what the loss needs, or has it in another shape or type.
         """
         missing = [field for field in self.fields if field not in out._fields]
         if missing:
@@ -80,6 +83,15 @@ class PriorLoss(nn.Module, ABC):
                 f"train.prior_opt: {type(self).__name__} needs a network that gives {' and '.join(self.fields)}; "
                 f"this one gives {', '.join(out._fields)}"
             )
+        owner = type(self).__name__
+        found = {out._fields[0]: out[0], **{name: getattr(out, name) for name in self.images}}
+        for name, value in found.items():
+            for image in value if isinstance(value, tuple) else (value,):
+                checks.images(owner, **{name: image, "gt": gt})
+        if label is not None:
+            checks.label(owner, label, gt)
+        if landmarks is not None:
+            checks.landmarks(owner, landmarks, gt)
         with full_precision(gt.device):
             return self.terms(type(out)(*map(_full, out)), _full(gt), label, landmarks)
 
@@ -121,10 +133,12 @@ class DICLoss(PriorLoss):
     """
 
     fields = ("steps", "heatmaps")
+    images = ("steps",)
     needs_landmarks = True
 
     def __init__(self, pixel_weight: float = 1.0, heatmap_weight: float = 0.1):
         super().__init__()
+        checks.weights("DICLoss", pixel_weight=pixel_weight, heatmap_weight=heatmap_weight)
         self.pixel_weight, self.heatmap_weight = pixel_weight, heatmap_weight
 
     def terms(self, out, gt, label, landmarks) -> OrderedDict:
@@ -152,10 +166,12 @@ class FSRNetLoss(PriorLoss):
     """
 
     fields = ("coarse", "maps")
+    images = ("coarse",)
     terms_with_maps = ("prior_weight",)
 
     def __init__(self, pixel_weight: float = 1.0, coarse_weight: float = 1.0, prior_weight: float = 1.0):
         super().__init__()
+        checks.weights("FSRNetLoss", pixel_weight=pixel_weight, coarse_weight=coarse_weight, prior_weight=prior_weight)
         self.pixel_weight, self.coarse_weight, self.prior_weight = pixel_weight, coarse_weight, prior_weight
 
     def terms(self, out, gt, label, landmarks) -> OrderedDict:
@@ -191,6 +207,7 @@ class SFMNetLoss(PriorLoss):
     """
 
     fields = ("frequency",)
+    images = ("frequency",)
 
     def __init__(
         self,
@@ -200,6 +217,10 @@ class SFMNetLoss(PriorLoss):
         phase_weight: float = 0.01,
     ):
         super().__init__()
+        checks.weights(
+            "SFMNetLoss", pixel_weight=pixel_weight, frequency_weight=frequency_weight,
+            amplitude_weight=amplitude_weight, phase_weight=phase_weight,
+        )  # fmt: skip
         self.pixel_weight, self.frequency_weight = pixel_weight, frequency_weight
         self.amplitude_weight, self.phase_weight = amplitude_weight, phase_weight
 
@@ -232,6 +253,7 @@ class FishFSRNetLoss(PriorLoss):
 
     def __init__(self, pixel_weight: float = 1.0, parsing_weight: float = 1.0):
         super().__init__()
+        checks.weights("FishFSRNetLoss", pixel_weight=pixel_weight, parsing_weight=parsing_weight)
         self.pixel_weight, self.parsing_weight = pixel_weight, parsing_weight
 
     def terms(self, out, gt, label, landmarks) -> OrderedDict:

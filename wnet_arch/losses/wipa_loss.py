@@ -13,6 +13,7 @@ from wnet_arch.archs.baseline_layers import conv, haar, to_signed
 from wnet_arch.archs.layers import full_precision
 from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.losses import checks
 
 
 def haar_targets(image: torch.Tensor, levels: int) -> list[torch.Tensor]:
@@ -55,6 +56,10 @@ class WIPAWaveletLoss(nn.Module):
 
     def __init__(self, level_weights: Sequence[float] = (1, 1 / 4, 1 / 16), loss_weight: float = 1.0):
         super().__init__()
+        checks.weights("WIPAWaveletLoss", loss_weight=loss_weight)
+        if isinstance(level_weights, str) or not isinstance(level_weights, Sequence) or not level_weights:
+            raise UsageError(f"WIPAWaveletLoss: level_weights is a list of numbers, not {level_weights!r}")
+        checks.weights("WIPAWaveletLoss", **{f"level_weights[{i}]": weight for i, weight in enumerate(level_weights)})
         self.level_weights, self.loss_weight = tuple(level_weights), loss_weight
 
     def forward(self, wavelets: Sequence[torch.Tensor], gt: torch.Tensor) -> torch.Tensor:
@@ -65,14 +70,19 @@ class WIPAWaveletLoss(nn.Module):
             gt: (B, 3, H, W) in [0, 1].
 
         Raises:
-            UsageError: there are more levels than weights.
+            UsageError: there are more levels than weights, or tensors of other shapes.
         """
+        checks.images("WIPAWaveletLoss", gt=gt)
         if len(wavelets) > len(self.level_weights):
             raise UsageError(
                 f"WIPAWaveletLoss: level_weights has {len(self.level_weights)} entries, the network {len(wavelets)} levels"
             )
         with full_precision(gt.device):
             targets = haar_targets(gt.float(), len(wavelets))
+            for level, (found, wanted) in enumerate(zip(wavelets, targets)):
+                if found.shape != wanted.shape:
+                    shapes = f"{tuple(found.shape)}, not {tuple(wanted.shape)}"
+                    raise UsageError(f"WIPAWaveletLoss: the coefficients of level {level} are {shapes}")
             pairs = zip(self.level_weights, wavelets, targets)
             return self.loss_weight * sum(weight * F.l1_loss(x.float(), y) for weight, x, y in pairs) / len(wavelets)
 
@@ -141,10 +151,12 @@ class SphereFaceIdentityLoss(nn.Module):
 
     def __init__(self, weights: str, loss_weight: float = 5e-3):
         super().__init__()
+        checks.weights("SphereFaceIdentityLoss", loss_weight=loss_weight)
         self.loss_weight = loss_weight
         self.net = SphereFace20(weights)
 
     def forward(self, x: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+        checks.images("SphereFaceIdentityLoss", x=x, gt=gt)
         if x.shape[-2:] != (128, 128):
             raise UsageError(f"SphereFaceIdentityLoss takes faces of 128x128, not {x.shape[-1]}x{x.shape[-2]}")
         with full_precision(x.device):

@@ -12,6 +12,7 @@ from torch import nn
 from wnet_arch.archs.layers import full_precision
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.labels import COMPONENTS, SKIN, UNKNOWN
+from wnet_arch.losses import checks
 from wnet_arch.losses.lattice import lattice_loss
 from wnet_arch.losses.shifting import random_crop
 from wnet_arch.losses.vgg import VGG19Features
@@ -85,6 +86,11 @@ class WNetLoss(nn.Module):
         vgg_precision: see :class:`~wnet_arch.losses.vgg.VGG19Features`.
         lattice_weight: weight of :func:`~wnet_arch.losses.lattice.lattice_loss`, for training against a discriminator. Sides
             are multiples of 32.
+        component_weights: weight of each component's two terms inside the sum of equation 28, ``{"eyes": 2.0}`` for instance;
+            those not named have 1, as all have in the paper ("equal weighting").
+        component_mean: over what the squared error of a component is averaged (equation 27). ``"region"``: over its pixels.
+            ``"image"``: over C H W of the whole image, as equation 24 reads where both images are masked; a region of a
+            hundredth of the face then weighs a hundredth.
 
     Raises:
         UsageError: a value outside the ones named above.
@@ -110,8 +116,14 @@ class WNetLoss(nn.Module):
         vgg_precision: str = "fp32",
         shift: int = 0,
         lattice_weight: float = 0.0,
+        component_weights: dict[str, float] | None = None,
+        component_mean: str = "region",
     ):
         super().__init__()
+        checks.weights(
+            "WNetLoss", pixel_weight=pixel_weight, parsing_weight=parsing_weight, key_weight=key_weight,
+            perceptual_weight=perceptual_weight, image_weight=image_weight, lattice_weight=lattice_weight,
+        )  # fmt: skip
         if pixel_criterion not in ("mse", "l1"):
             raise UsageError(f"WNetLoss: pixel_criterion is 'mse' or 'l1', not {pixel_criterion!r}")
         self.pixel_criterion = F.mse_loss if pixel_criterion == "mse" else F.l1_loss
@@ -119,6 +131,12 @@ class WNetLoss(nn.Module):
             raise UsageError(f"WNetLoss: parsing_target is 'hr' or 'lr', not {parsing_target!r}")
         if parsing_target == "lr" and not scale:
             raise UsageError("WNetLoss: parsing_target 'lr' needs scale")
+        if scale is not None and (isinstance(scale, bool) or scale not in (4, 8)):
+            raise UsageError(f"WNetLoss: scale is 4 or 8, not {scale!r}")
+        if vgg is not None and not (isinstance(vgg, str) and vgg):
+            raise UsageError(f"WNetLoss: vgg is the name or path of weights, or nothing, not {vgg!r}")
+        if component_mean not in ("region", "image"):
+            raise UsageError(f"WNetLoss: component_mean is 'region' or 'image', not {component_mean!r}")
         if masked not in ("images", "features"):
             raise UsageError(f"WNetLoss: masked is 'images' or 'features', not {masked!r}")
         if image_weight and not vgg:
@@ -130,7 +148,15 @@ class WNetLoss(nn.Module):
         self.parsing_target, self.scale = parsing_target, scale
         self.lattice_weight = lattice_weight
         self.perceptual_weight = perceptual_weight
-        self.layer_weights = dict(layer_weights or {"conv5_4": 1.0})
+        layer_weights = {"conv5_4": 1.0} if layer_weights is None else layer_weights
+        self.layer_weights = checks.named_weights("WNetLoss", "layer_weights", layer_weights, "layer")
+        self.component_mean, self.component_weights = component_mean, dict.fromkeys(COMPONENTS, 1.0)
+        if component_weights is not None:
+            self.component_weights |= checks.named_weights("WNetLoss", "component_weights", component_weights, "component")
+            for name in component_weights:
+                if name not in COMPONENTS:
+                    known = ", ".join(COMPONENTS)
+                    raise UsageError(f"WNetLoss: component_weights has {name!r}; the components are {known}")
         needed = vgg and (key_weight or image_weight)
         self.vgg = VGG19Features(vgg, tuple(self.layer_weights), vgg_precision) if needed else None
 
@@ -142,10 +168,18 @@ class WNetLoss(nn.Module):
             parsing: (B, 3, H, W), the estimated map.
             label: (B, H, W) uint8, CelebAMask-HQ classes, 255 = unknown.
 
+        Raises:
+            UsageError: another shape or type; sides that are no multiples of ``scale`` with ``parsing_target: lr``.
+
         Returns:
             OrderedDict of scalars, float32: ``l_pix``, ``l_parsing``, and for each component ``l_NAME_pix`` and, with
             ``vgg``, ``l_NAME_per``; ``l_per`` with ``image_weight``, ``l_lattice`` with ``lattice_weight``. Their sum is the loss.
         """
+        checks.images("WNetLoss", sr=sr, parsing=parsing, gt=gt)
+        checks.label("WNetLoss", label, gt)
+        if self.parsing_target == "lr" and any(side % self.scale for side in gt.shape[-2:]):
+            height, width = gt.shape[-2:]
+            raise UsageError(f"WNetLoss: parsing_target 'lr' takes sides that are multiples of {self.scale}, not {width}x{height}")
         with full_precision(sr.device):
             sr, parsing, gt = sr.float(), parsing.float(), gt.float()
             terms = OrderedDict(
@@ -154,12 +188,19 @@ class WNetLoss(nn.Module):
             )
             masks = component_masks(label) if self.key_weight else {}
             for name, mask in masks.items():
-                terms[f"l_{name}_pix"] = self.key_weight * masked_mse(sr, gt, mask).mean()
+                weight = self.key_weight * self.component_weights[name]
+                terms[f"l_{name}_pix"] = weight * self.component_error(sr, gt, mask)
             if self.lattice_weight:
                 terms["l_lattice"] = self.lattice_weight * lattice_loss(sr, gt)
             if self.vgg is not None:
                 terms.update(self.perceptual_losses(sr, gt, masks))
         return terms
+
+    def component_error(self, sr: torch.Tensor, gt: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The first half of equation 27 for the region of a mask (B, 1, H, W); scalar."""
+        if self.component_mean == "image":
+            return F.mse_loss(sr * mask, gt * mask)
+        return masked_mse(sr, gt, mask).mean()
 
     def parsing_loss(self, parsing: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Equation 25; scalar."""
@@ -174,7 +215,8 @@ class WNetLoss(nn.Module):
 
     def perceptual_losses(self, sr: torch.Tensor, gt: torch.Tensor, masks: dict[str, torch.Tensor]) -> OrderedDict:
         """The perceptual half of equation 27 for each component, and that of the whole image; weights included."""
-        weights = {f"l_{name}_per": self.key_weight * self.perceptual_weight for name in masks}
+        weight = self.key_weight * self.perceptual_weight
+        weights = {f"l_{name}_per": weight * self.component_weights[name] for name in masks}
         regions = list(masks.values())
         if self.image_weight:
             weights["l_per"] = self.image_weight

@@ -26,6 +26,7 @@ from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.losses.building import build_loss
 from wnet_arch.memory import reuse_freed_memory
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
+from wnet_arch.models.averaging import MovingAverage
 from wnet_arch.models.freezing import freeze
 from wnet_arch.models.optimizers import optimizers
 from wnet_arch.models.precision import Precision
@@ -93,8 +94,9 @@ class FaceSRModel(SRModel):
     def init_ema(self) -> None:
         """Builds the averaged network, from ``params_ema`` of the pretrained file if there is one."""
         get_root_logger().info(f"Use Exponential Moving Average with decay: {self.ema_decay}")
-        self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
+        self.net_g_ema = self.precision.arrange(build_network(self.opt["network_g"])).to(self.device)
         self.net_g_ema.requires_grad_(False).eval()
+        self.average = MovingAverage(self.net_g_ema, self.get_bare_model(self.net_g))
         path = self.opt["path"].get("pretrain_network_g")
         if path:
             self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
@@ -214,26 +216,9 @@ class FaceSRModel(SRModel):
     def before_step(self, current_iter: int) -> None:
         """Called with gradients in place, before the optimizer's step of each iteration; does nothing here."""
 
-    @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
-        """Moves the averaged parameters towards the current ones, and statistics (BatchNorm) alike; counters are copied.
-
-        Statistics of the current network do not belong to averaged weights: with them, an average (0.999) of W-Net after 1,600
-        steps stood 1.7 dB below what its own statistics would have given.
-        """
-        net = self.get_bare_model(self.net_g)
-        current = dict(net.named_parameters())
-        for name, averaged in self.net_g_ema.named_parameters():
-            if current[name].requires_grad:
-                averaged.mul_(decay).add_(current[name], alpha=1 - decay)
-            else:  # frozen: the same to the last bit
-                averaged.copy_(current[name])
-        buffers = dict(net.named_buffers())
-        for name, buffer in self.net_g_ema.named_buffers():
-            if buffer.is_floating_point():
-                buffer.mul_(decay).add_(buffers[name], alpha=1 - decay)
-            else:
-                buffer.copy_(buffers[name])
+        """Moves the averaged network towards the current one, see :class:`~wnet_arch.models.averaging.MovingAverage`."""
+        self.average.move(decay)
 
     def test(self) -> None:
         """Predicts with the averaged network where there is one, else with the current one, in evaluation mode."""

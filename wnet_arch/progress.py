@@ -91,6 +91,7 @@ class ProgressBar:
         self.together = (opt.get("draws") or {}).get("together")
         self.times: deque[float] = deque(maxlen=RECENT + 1)
         self.warm: float | None = None
+        self.drawn: float | None = None
         self.stack = ExitStack()
         self.stack.enter_context(logging_redirect_tqdm([logging.getLogger("basicsr")]))
         shape = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
@@ -103,7 +104,10 @@ class ProgressBar:
         if iteration == self.first + 1:  # the first one is slow: compilation, choice of algorithms, memory
             self.warm = now
         self.last = iteration
-        self.tqdm.set_postfix_str(self.describe(now, losses), refresh=False)
+        # The bar is not drawn more often; and what it says of the losses makes a GPU and the host wait for each other.
+        if self.drawn is None or now - self.drawn >= self.tqdm.mininterval:
+            self.drawn = now
+            self.tqdm.set_postfix_str(self.describe(now, losses), refresh=False)
         self.tqdm.update(iteration - 1 - self.tqdm.n)
 
     def describe(self, now: float, losses: Mapping[str, float]) -> str:

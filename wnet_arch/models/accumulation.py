@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from wnet_arch.errors import UsageError
+from wnet_arch.models.loss_values import stacked
 
 
 def count(train_opt: dict) -> int:
@@ -33,6 +34,9 @@ def split(batch: dict, parts: int) -> list[dict]:
 
 
 def mean(terms: Sequence[dict[str, torch.Tensor]]) -> OrderedDict:
-    """The mean of loss terms over the parts, for the log."""
-    names = terms[0] if terms else ()
-    return OrderedDict((name, sum(each[name].detach() for each in terms) / len(terms)) for name in names)
+    """The mean of loss terms over the parts, for the log; scalars."""
+    if not terms:
+        return OrderedDict()
+    names = list(terms[0])
+    means = sum(stacked([each[name] for name in names]) for each in terms) / len(terms)
+    return OrderedDict(zip(names, means))

@@ -214,5 +214,6 @@ class FaceGANModel(FaceSRModel):
         return losses
 
     def save(self, epoch: int, current_iter: int) -> None:
+        self.finite.settle()
         self.save_network(self.net_d, "net_d", current_iter)
         super().save(epoch, current_iter)

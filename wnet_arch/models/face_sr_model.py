@@ -22,11 +22,13 @@ from tqdm import tqdm
 
 from wnet_arch import checkpoint, distributed, progress, run_log
 from wnet_arch.checkpoint import load_into
-from wnet_arch.errors import UsageError, WNetError, did_you_mean
+from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.building import build_loss
 from wnet_arch.memory import reuse_freed_memory
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
+from wnet_arch.models.averaging import MovingAverage
 from wnet_arch.models.freezing import freeze
+from wnet_arch.models.loss_values import FiniteCheck, LossValues, stacked
 from wnet_arch.models.optimizers import optimizers
 from wnet_arch.models.precision import Precision
 from wnet_arch.models.sheets import ValidationSheet
@@ -83,6 +85,8 @@ class FaceSRModel(SRModel):
             reuse_freed_memory()
         if self.opt["train"].get("grad_checkpointing"):
             grad_checkpointing.switch_on(self.get_bare_model(self.net_g), self.precision.compile)
+        skip = self.opt["train"].get("nonfinite", "stop") == "skip"
+        self.finite = FiniteCheck(self.device, skip, self.opt["dist"])
         self.ema_decay = self.opt["train"].get("ema_decay", 0)
         if self.ema_decay > 0:
             self.init_ema()
@@ -93,8 +97,9 @@ class FaceSRModel(SRModel):
     def init_ema(self) -> None:
         """Builds the averaged network, from ``params_ema`` of the pretrained file if there is one."""
         get_root_logger().info(f"Use Exponential Moving Average with decay: {self.ema_decay}")
-        self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
+        self.net_g_ema = self.precision.arrange(build_network(self.opt["network_g"])).to(self.device)
         self.net_g_ema.requires_grad_(False).eval()
+        self.average = MovingAverage(self.net_g_ema, self.get_bare_model(self.net_g))
         path = self.opt["path"].get("pretrain_network_g")
         if path:
             self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
@@ -192,48 +197,38 @@ class FaceSRModel(SRModel):
         return net.no_sync() if is_wrapped and not now else nullcontext()
 
     def all_finite(self, losses: dict[str, torch.Tensor], current_iter: int) -> bool:
-        """Whether all terms, on all processes, are finite numbers.
+        """Whether all terms, on all processes, are finite numbers, as far as is known: see :class:`FiniteCheck`.
 
         Raises:
             WNetError: they are not, and ``train.nonfinite`` is ``stop``.
         """
-        bad = [name for name, term in losses.items() if not torch.isfinite(term)]
-        anywhere = torch.tensor(float(bool(bad)), device=self.device)
+        return self.finite.passes(losses, current_iter, self.names)
+
+    def reduce_loss_dict(self, loss_dict: dict[str, torch.Tensor]) -> LossValues:
+        """The mean of loss terms over all processes, in the first of them, for the log."""
+        if not loss_dict:
+            return LossValues((), torch.zeros(0))
+        values = stacked(list(loss_dict.values()))
         if self.opt["dist"]:
-            torch.distributed.all_reduce(anywhere)
-        if not anywhere:
-            return True
-        where = f"iteration {current_iter}: {' and '.join(bad) or 'a loss of another process'} is not a finite number"
-        if bad:
-            where += f" (images {', '.join(self.names[:4])})"
-        if self.opt["train"].get("nonfinite", "stop") == "stop":
-            raise WNetError(f"{where}; lower the learning rate, train with precision fp32 or bf16, or set train.nonfinite: skip")
-        get_root_logger().warning(f"{where}: the step is left out")
-        return False
+            torch.distributed.reduce(values, dst=0)
+            values = values / self.opt["world_size"] if self.opt["rank"] == 0 else values
+        return LossValues(list(loss_dict), values)
+
+    def get_current_log(self) -> OrderedDict:
+        """The loss terms of the last iteration, as numbers.
+
+        Raises:
+            WNetError: one of them is no finite number, which was not looked at before (see :class:`FiniteCheck`).
+        """
+        self.finite.settle()
+        return OrderedDict(self.log_dict)
 
     def before_step(self, current_iter: int) -> None:
         """Called with gradients in place, before the optimizer's step of each iteration; does nothing here."""
 
-    @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
-        """Moves the averaged parameters towards the current ones, and statistics (BatchNorm) alike; counters are copied.
-
-        Statistics of the current network do not belong to averaged weights: with them, an average (0.999) of W-Net after 1,600
-        steps stood 1.7 dB below what its own statistics would have given.
-        """
-        net = self.get_bare_model(self.net_g)
-        current = dict(net.named_parameters())
-        for name, averaged in self.net_g_ema.named_parameters():
-            if current[name].requires_grad:
-                averaged.mul_(decay).add_(current[name], alpha=1 - decay)
-            else:  # frozen: the same to the last bit
-                averaged.copy_(current[name])
-        buffers = dict(net.named_buffers())
-        for name, buffer in self.net_g_ema.named_buffers():
-            if buffer.is_floating_point():
-                buffer.mul_(decay).add_(buffers[name], alpha=1 - decay)
-            else:
-                buffer.copy_(buffers[name])
+        """Moves the averaged network towards the current one, see :class:`~wnet_arch.models.averaging.MovingAverage`."""
+        self.average.move(decay)
 
     def test(self) -> None:
         """Predicts with the averaged network where there is one, else with the current one, in evaluation mode."""
@@ -258,6 +253,8 @@ class FaceSRModel(SRModel):
         name = dataloader.dataset.opt["name"]
         if self.is_train and self._validated.get(name) == current_iter:
             return  # the framework validates again at the end of the run
+        if self.is_train:
+            self.finite.settle()
         super().validation(dataloader, current_iter, tb_logger, save_img)
         self._validated[name] = current_iter
         if not self.is_train:
@@ -323,6 +320,7 @@ class FaceSRModel(SRModel):
             self._save_generator("best")
 
     def save(self, epoch: int, current_iter: int) -> None:
+        self.finite.settle()
         self._save_generator(current_iter)
         self.save_training_state(epoch, current_iter)
 

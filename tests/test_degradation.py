@@ -233,3 +233,27 @@ def test_a_sheet_shows_what_a_training_draws(face_set, tmp_path, capsys):
         left = NOTE_WIDTH + GAP + column * (128 + GAP)
         tile = picture[TITLE_HEIGHT : TITLE_HEIGHT + 128, left : left + 128]
         assert np.array_equal(tile[8::16, 8::16], lq)
+
+
+def test_shipping_compares_weights_on_degraded_faces_and_says_what_was_done_to_them(face_set):
+    from test_pretrained import load_script
+
+    ship = load_script("ship_weights")
+    opt = {**run_options(face_set), "scale": 8, "manual_seed": 1}
+    plain = ship.pairs_of(str(face_set), 3, opt)
+    assert all(np.array_equal(lq, reduce_bicubic(gt, 8)) for lq, gt in plain)
+    opt["datasets"]["train"].update(degradation={"clean": 0}, jitter={"shift": 0.1})
+    degraded = ship.pairs_of(str(face_set), 3, opt)
+    assert not any(np.array_equal(lq, reduce_bicubic(gt, 8)) for lq, gt in degraded)
+    data = PairedFaceParsingDataset({"dataroot": str(face_set), "scale": 8, "phase": "val", "degradation": {"clean": 0}})
+    assert all(
+        np.array_equal(lq, _bytes(data[i]["lq"])) and np.array_equal(gt, _bytes(data[i]["gt"]))
+        for i, (lq, gt) in enumerate(degraded)
+    )
+    opt["train"].setdefault("scheduler", {"type": "MultiStepLR"})
+    known = ship.facts(opt, ship.LAST, "a CPU")
+    assert (known["degradation"], known["jitter"]) == ('{"clean": 0}', '{"shift": 0.1}')
+
+
+def _bytes(image: torch.Tensor) -> np.ndarray:
+    return (image.numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)

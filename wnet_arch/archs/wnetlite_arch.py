@@ -12,8 +12,8 @@ It does not have:
   of as well, give the map. It is not found in the LR face first, and most of the work is done before there is a map;
 * LPF (equations 9 to 11) but for that gate: no branch with channel and spatial attention, no concatenation, no sums with the
   convolved features and map;
-* the pyramid (equations 12, 14 to 19): no concatenation of face and map, nothing above 128x128, three fusions instead of a concatenation
-  and ten LPFs;
+* the pyramid (equations 12, 14 to 19): no concatenation of face and map, nothing above 128x128; there are three fusions, where
+  W-Net has ten LPFs and that concatenation;
 * SCAB (equations 20 and 21): self-attention is a block of its own, between positions, with GroupNorm, on the smallest grid alone;
 * the encoder and the decoder (equations 22 and 23): grids only grow, 16, 32, 64, 128, without connections across;
 * the enlarged face as input of the features: they come from the LR face. The enlarged one is only added at the end.

@@ -41,9 +41,15 @@ def untouched(*modules: nn.Module) -> bool:
 
 def _untouched(module: nn.Module) -> bool:
     methods = _KNOWN.get(type(module))
-    if methods is None or module._forward_hooks or module._forward_pre_hooks or torch_module._has_any_global_hook():
+    if methods is None or module._forward_hooks or module._forward_pre_hooks or _hooks_on_all():
         return False
     return not any(name in module.__dict__ for name in methods) and _as_defined(type(module))
+
+
+def _hooks_on_all() -> bool:
+    """Whether hooks of somebody else's are on all modules. Those of torch, which count operations, change nothing."""
+    hooks = (*torch_module._global_forward_hooks.values(), *torch_module._global_forward_pre_hooks.values())
+    return any(not str(getattr(hook, "__module__", "")).startswith("torch.") for hook in hooks)
 
 
 def _as_defined(cls: type) -> bool:
@@ -99,7 +105,7 @@ class Watch:
         return chain(map(type, self.modules), chain.from_iterable(map(dict.values, self.dicts)))
 
     def _touched(self) -> bool:
-        return any(self.hooks) or bool(torch_module._has_any_global_hook()) or not all(map(_as_defined, self.known))
+        return any(self.hooks) or _hooks_on_all() or not all(map(_as_defined, self.known))
 
 
 class Contents:

@@ -126,6 +126,12 @@ class Hourglass(nn.Module):
         return self.skip(x) + F.interpolate(low, scale_factor=2, mode="nearest")
 
 
+def norm_of(kind: str, num_feat: int) -> nn.Module:
+    """The normalisation of :class:`Upsample` and :class:`Downsample`: BatchNorm, GroupNorm of 8 groups, or none."""
+    norms = {"bn": lambda: nn.BatchNorm2d(num_feat), "gn": lambda: nn.GroupNorm(8, num_feat), "none": nn.Identity}
+    return norms[kind]()
+
+
 @known
 class Upsample(nn.Sequential):
     """Doubles the size: (B, C, H, W) -> (B, C, 2H, 2W).
@@ -133,10 +139,14 @@ class Upsample(nn.Sequential):
     The paper says "Pixel Shuffle layers and BatchNorm layers" (after equation 14). Pixel shuffle takes four times the
     channels it gives; a 1x1 convolution, the cheapest that can, supplies them. The four pixels that come from one start with
     equal weights (Aitken et al. 2017), so that training begins with plain enlargement instead of a checkerboard.
+
+    Args:
+        num_feat: channels C.
+        norm: ``"bn"`` as in the paper, ``"gn"`` or ``"none"``, see :func:`norm_of`.
     """
 
-    def __init__(self, num_feat: int):
-        super().__init__(conv1x1(num_feat, 4 * num_feat), nn.PixelShuffle(2), nn.BatchNorm2d(num_feat))
+    def __init__(self, num_feat: int, norm: str = "bn"):
+        super().__init__(conv1x1(num_feat, 4 * num_feat), nn.PixelShuffle(2), norm_of(norm, num_feat))
         with torch.no_grad():
             for parameter in self[0].parameters():
                 parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
@@ -146,8 +156,8 @@ class Upsample(nn.Sequential):
 class Downsample(nn.Sequential):
     """Halves the size: (B, C, H, W) -> (B, C, H/2, W/2); the mirror of :class:`Upsample` (after equation 18)."""
 
-    def __init__(self, num_feat: int):
-        super().__init__(nn.PixelUnshuffle(2), conv1x1(4 * num_feat, num_feat), nn.BatchNorm2d(num_feat))
+    def __init__(self, num_feat: int, norm: str = "bn"):
+        super().__init__(nn.PixelUnshuffle(2), conv1x1(4 * num_feat, num_feat), norm_of(norm, num_feat))
 
 
 @known
@@ -158,16 +168,19 @@ class ChannelSelfAttention(nn.Module):
     "channel-level context" and of "global attention weights from different positions" at once; attention between positions
     of a 128x128 map would need a 16384 x 16384 matrix, so the rows of Q and K are channels, as in Restormer (Zamir et al.
     2022, section 3.1), with its L2 normalisation, and its learned temperature in the place of 1 / sqrt(d).
+    :class:`PositionSelfAttention` is the other reading.
 
     Args:
         num_feat: channels C.
         num_heads: the C channels are attended in this many groups; 4 in the paper.
+        scaling: of the products: ``"learned"``, see above; or ``"sqrt"``, equation 21 as printed, Softmax(Q K / sqrt(d)) V
+            without normalisation, d being the length of the vectors that are multiplied: H W here.
     """
 
-    def __init__(self, num_feat: int, num_heads: int = 4):
+    def __init__(self, num_feat: int, num_heads: int = 4, scaling: str = "learned"):
         super().__init__()
         self.num_heads = num_heads
-        self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
+        self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1)) if scaling == "learned" else None
         self.query, self.key, self.value = (self._projection(num_feat) for _ in range(3))
 
     @staticmethod
@@ -181,7 +194,7 @@ class ChannelSelfAttention(nn.Module):
         both = torch.cat([query, key], dim=1)
         products = gram(both, both)
         with full_precision(x.device):
-            matrix = self._weights(products)
+            matrix = self._weights(products, x.shape[2] * x.shape[3])
             values, shift = self.value, None
             if type(values) is nn.Sequential and len(values) == 2 and untouched(values) and is_conv(values[1], 1):
                 # The values are those of the depth-wise convolution; their 1x1 convolution and the attention are one matrix.
@@ -193,16 +206,46 @@ class ChannelSelfAttention(nn.Module):
         attended = attended if shift is None else attended + shift.to(values.dtype)[:, None]
         return attended.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
-    def _weights(self, products: torch.Tensor) -> torch.Tensor:
-        """The softmax of equation 21 from scalar products (B, 2C, 2C) of all of Q and K: (B, C, C), zero between heads."""
+    def _weights(self, products: torch.Tensor, length: int) -> torch.Tensor:
+        """The softmax of equation 21 from scalar products (B, 2C, 2C) of all of Q and K, vectors of that length.
+
+        Returns:
+            (B, C, C), zero between heads.
+        """
         channels = products.shape[1] // 2
-        lengths = products.diagonal(dim1=1, dim2=2).clamp_min(1e-24).sqrt()
-        cosines = products[:, :channels, channels:] / (lengths[:, :channels, None] * lengths[:, None, channels:])
+        cosines = products[:, :channels, channels:]
+        if self.temperature is None:
+            cosines = cosines / length**0.5
+        else:
+            lengths = products.diagonal(dim1=1, dim2=2).clamp_min(1e-24).sqrt()
+            cosines = cosines / (lengths[:, :channels, None] * lengths[:, None, channels:])
         size = channels // self.num_heads
         heads = torch.eye(self.num_heads, dtype=cosines.dtype, device=cosines.device)[:, None, :, None]
         by_head = (cosines.unflatten(2, (self.num_heads, size)).unflatten(1, (self.num_heads, size)) * heads).sum(3)
-        weights = (by_head * self.temperature.to(by_head)).softmax(dim=-1)
+        weights = (by_head if self.temperature is None else by_head * self.temperature.to(by_head)).softmax(dim=-1)
         return (weights[:, :, :, None] * heads).flatten(3, 4).flatten(1, 2)
+
+
+@known
+class PositionSelfAttention(ChannelSelfAttention):
+    """Self-attention between positions: "global attention weights from different positions", the other reading of equation 21.
+
+    Q, K and V, heads and scaling are those of :class:`ChannelSelfAttention`, whose state dict it takes; the rows of Q and K are
+    positions, so d of ``scaling: sqrt`` is C / heads. The matrix has (H W)^2 entries for each head: for small grids.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = x.shape[1] // self.num_heads
+        query, key, value = (
+            layer(x).flatten(2).unflatten(1, (self.num_heads, length)).transpose(2, 3)  # (B, heads, H W, length)
+            for layer in (self.query, self.key, self.value)
+        )
+        scale = length**-0.5
+        if self.temperature is not None:
+            query, key = (F.normalize(rows, dim=-1) for rows in (query, key))
+            query, scale = query * self.temperature.to(query), 1.0
+        attended = F.scaled_dot_product_attention(query, key, value, scale=scale)
+        return attended.transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:])
 
 
 @known
@@ -211,12 +254,25 @@ class SCAB(nn.Module):
 
     f = f_{3x3}(ReLU(f_{3x3}(x))), the block's features; f + ChannelSelfAttention(f) "building upon" them; then channel
     attention and the block's identity connection. Without ``self_attention`` it is RCAN's RCAB (ablation, Table 3).
+
+    Args:
+        num_feat, num_heads, scaling: see :class:`ChannelSelfAttention`.
+        self_attention: whether there is any.
+        between: ``"channels"`` or ``"positions"``: what attends to each other.
     """
 
-    def __init__(self, num_feat: int, self_attention: bool = True, num_heads: int = 4):
+    def __init__(
+        self,
+        num_feat: int,
+        self_attention: bool = True,
+        num_heads: int = 4,
+        scaling: str = "learned",
+        between: str = "channels",
+    ):
         super().__init__()
+        attention = ChannelSelfAttention if between == "channels" else PositionSelfAttention
         self.features = nn.Sequential(conv3x3(num_feat, num_feat), nn.ReLU(inplace=True), conv3x3(num_feat, num_feat))
-        self.attention = ChannelSelfAttention(num_feat, num_heads) if self_attention else None
+        self.attention = attention(num_feat, num_heads, scaling) if self_attention else None
         self.channel_attention = ChannelAttention(num_feat)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -34,6 +34,8 @@ from wnet_arch.errors import NetworkError
 
 #: Channels of the parsing map (equation 8).
 PARSING_CHANNELS = 3
+#: How often a grid is halved before positions may attend to each other: 32x32 of a 128x128 face is the largest such grid.
+POSITIONS_FROM = 2
 
 
 class WNetOutput(NamedTuple):
@@ -80,8 +82,8 @@ class MultiScaleAttentionUnit(nn.Module):
 class ParsingBlock(nn.Module):
     """Estimates the face parsing map from the enlarged LR face, equations 2 to 8.
 
-    Open in the paper: the number of residual blocks of F_Res; two are used here. The map has no activation (equation 8
-    prints none).
+    Open in the paper: the number of residual blocks of F_Res (``num_blocks``); two are used here. The map has no activation
+    (equation 8 prints none).
 
     Shape:
         (B, 3, H, W) -> (B, 3, H, W), H and W multiples of 16.
@@ -181,33 +183,39 @@ class WNetTrunk(nn.Module):
     with the reduced map at each, and a decoder back (equations 22 and 23). The arguments are those of :class:`WNet`.
     """
 
-    def __init__(self, num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual):
+    def __init__(
+        self, num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual,
+        attention, attention_scaling, norm, num_blocks, encoder_order,
+    ):  # fmt: skip
         super().__init__()
         self.skip = skip
+        self.encoder_order = encoder_order
         self.global_residual = global_residual
         self.grad_checkpointing = False
         self.with_lpf = lpf
         self.prepared = Prepared()
         fusion = LPF if lpf else CascadeFusion
 
-        def scabs() -> nn.Sequential:
-            return nn.Sequential(*(SCAB(num_feat, scab, num_heads) for _ in range(2)))
+        def scabs(halvings: int) -> nn.Sequential:
+            between = "positions" if attention == "positions" and halvings >= POSITIONS_FROM else "channels"
+            return nn.Sequential(*(SCAB(num_feat, scab, num_heads, attention_scaling, between) for _ in range(2)))
 
-        self.parsing = ParsingBlock(num_feat, y_from) if parsing_block else PlainParsingBlock(num_feat)
-        self.pyramid = nn.ModuleList(self._pyramid_steps(num_feat, peak))
+        first = 0 if encoder_order == "fuse_first" else 1
+        self.parsing = ParsingBlock(num_feat, y_from, num_blocks) if parsing_block else PlainParsingBlock(num_feat)
+        self.pyramid = nn.ModuleList(self._pyramid_steps(num_feat, peak, norm))
         self.pyramid_fusions = nn.ModuleList(fusion(num_feat) for _ in self.pyramid)
-        self.encoder_downs = nn.ModuleList(Downsample(num_feat) for _ in range(4))
-        self.encoder_blocks = nn.ModuleList(scabs() for _ in range(4))
+        self.encoder_downs = nn.ModuleList(Downsample(num_feat, norm) for _ in range(4))
+        self.encoder_blocks = nn.ModuleList(scabs(first + level) for level in range(4))
         self.encoder_fusions = nn.ModuleList(fusion(num_feat) for _ in range(4))
-        self.decoder_ups = nn.ModuleList(Upsample(num_feat) for _ in range(4))
-        self.decoder_blocks = nn.ModuleList(scabs() for _ in range(4))
+        self.decoder_ups = nn.ModuleList(Upsample(num_feat, norm) for _ in range(4))
+        self.decoder_blocks = nn.ModuleList(scabs(halvings) for halvings in (3, 2, 1, 0))
         self.to_rgb = conv3x3(num_feat, 3)
         if global_residual:  # training starts from the enlarged input instead of having to unlearn a random image
             nn.init.normal_(self.to_rgb.weight, std=1e-3)
             nn.init.zeros_(self.to_rgb.bias)
 
     @staticmethod
-    def _pyramid_steps(num_feat: int, peak: int) -> list[nn.Module]:
+    def _pyramid_steps(num_feat: int, peak: int, norm: str) -> list[nn.Module]:
         """Up to ``peak`` and down to 1, a step for every factor of two (equations 14 and 16 to 19).
 
         ``peak`` 1 keeps the concatenation (equation 12), its 3x3 convolution and the fusion at the network's own size.
@@ -218,7 +226,7 @@ class WNetTrunk(nn.Module):
             return [conv3x3(in_channels, num_feat)]
         resamplers = [Upsample] * levels + [Downsample] * levels
         return [
-            nn.Sequential(conv3x3(num_feat if i else in_channels, num_feat), resample(num_feat))
+            nn.Sequential(conv3x3(num_feat if i else in_channels, num_feat), resample(num_feat, norm))
             for i, resample in enumerate(resamplers)
         ]
 
@@ -244,9 +252,14 @@ class WNetTrunk(nn.Module):
 
         skips = []
         for down, blocks, fuse in zip(self.encoder_downs, self.encoder_blocks, self.encoder_fusions):
-            skips.append(features)
-            features = self._run(blocks, down(features))
+            if self.encoder_order == "down_first":
+                skips.append(features)
+                features = down(features)
+            features = self._run(blocks, features)
             features = self._run(fuse, features, self._map_of_size(parsing, features))
+            if self.encoder_order == "fuse_first":
+                skips.append(features)
+                features = down(features)
 
         for up, blocks, skipped in zip(self.decoder_ups, self.decoder_blocks, reversed(skips)):
             features = up(features)
@@ -328,7 +341,10 @@ class WNet(FaceSRNetwork):
     * The parsing map has three channels, no activation, at the network's grid; its target is the binary skin map
       repeated three times, see :class:`wnet_arch.losses.wnet_loss.WNetLoss`.
     * Encoder: the sizes 64, 32, 16, 8 listed with equation 22 are those of maps fused *after* reduction, so a level is
-      downsampling, two SCABs, fusion with the map of that size.
+      downsampling, two SCABs, fusion with the map of that size. The equation itself prints the downsampling last
+      (``encoder_order``).
+    * Self-attention: between channels or positions, and by which factor its products are scaled (``attention``,
+      ``attention_scaling``), see :class:`~wnet_arch.archs.layers.ChannelSelfAttention`.
     * The text draws no connections from encoder to decoder; a U-shaped network has them (``skip``, by addition). It draws
       no connection from input to output either (``global_residual``; with it the last convolution starts near zero).
 
@@ -344,6 +360,16 @@ class WNet(FaceSRNetwork):
         skip: add the encoder's features to the decoder's.
         global_residual: add the enlarged input to the output.
         grad_checkpointing: keep less for the backward pass and compute it again, see :meth:`set_grad_checkpointing`.
+        attention: what attends to each other in equations 20 and 21: ``"channels"`` everywhere; or ``"positions"`` on the grids of
+            up to 32x32 of a 128x128 face, and channels on larger ones. Weights fit both.
+        attention_scaling: ``"learned"``: L2-normalised Q and K, and a temperature that is trained; ``"sqrt"``: Q K / sqrt(d) as
+            equation 21 is printed. Then there is no ``temperature`` among the weights.
+        norm: of Upsample and Downsample: ``"bn"`` as in the paper (after equations 14 and 18), ``"gn"`` (GroupNorm, 8 groups)
+            or ``"none"``. Without gradients only ``"bn"`` has the fast form of docs/speed.md.
+        num_blocks: residual blocks F_Res of the Parsing Block (equation 3).
+        encoder_order: of equation 22: ``"down_first"``, see above; or ``"fuse_first"`` as printed, LPF(SCAB(SCAB(F)), map of F's
+            size), then Downsample: the maps fused are those of 128, 64, 32 and 16, and the decoder's ``skip`` adds those features.
+            Without gradients only ``"down_first"`` has the fast form.
 
     ``forward`` takes LR faces whose enlarged sides are multiples of 16; with ``return_aux=True`` it gives
     :class:`WNetOutput`.
@@ -367,15 +393,32 @@ class WNet(FaceSRNetwork):
         skip: bool = True,
         global_residual: bool = True,
         grad_checkpointing: bool = False,
+        attention: str = "channels",
+        attention_scaling: str = "learned",
+        norm: str = "bn",
+        num_blocks: int = 2,
+        encoder_order: str = "down_first",
     ):
         super().__init__(scale)
         if not isinstance(num_feat, int) or num_feat < 8 or num_feat % 8 or num_heads < 1 or num_feat % num_heads:
             raise NetworkError(f"WNet: num_feat is a multiple of 8 and of num_heads ({num_heads}), not {num_feat!r}")
         if peak not in (1, 2, 4, 8):
             raise NetworkError(f"WNet: peak is 1, 2, 4 or 8, not {peak!r}")
-        if y_from not in ("deep", "y1"):
-            raise NetworkError(f"WNet: y_from is 'deep' or 'y1', not {y_from!r}")
-        self.trunk = WNetTrunk(num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual)
+        for name, value, choices in (
+            ("y_from", y_from, ("deep", "y1")),
+            ("attention", attention, ("channels", "positions")),
+            ("attention_scaling", attention_scaling, ("learned", "sqrt")),
+            ("norm", norm, ("bn", "gn", "none")),
+            ("encoder_order", encoder_order, ("down_first", "fuse_first")),
+        ):
+            if value not in choices:
+                raise NetworkError(f"WNet: {name} is {' or '.join(map(repr, choices))}, not {value!r}")
+        if isinstance(num_blocks, bool) or not isinstance(num_blocks, int) or num_blocks < 1:
+            raise NetworkError(f"WNet: num_blocks is a number of blocks, at least 1, not {num_blocks!r}")
+        self.trunk = WNetTrunk(
+            num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual,
+            attention, attention_scaling, norm, num_blocks, encoder_order,
+        )  # fmt: skip
         self.set_grad_checkpointing(grad_checkpointing)
 
     def set_grad_checkpointing(self, enable: bool = True) -> int:

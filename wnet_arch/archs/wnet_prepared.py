@@ -105,7 +105,7 @@ def is_as_built(trunk: nn.Module) -> bool:
     modules = list(trunk.modules())
     if not untouched(*modules) or any(module.training for module in modules) or not all(map(is_weight, trunk.parameters())):
         return False
-    if not is_conv(trunk.to_rgb, 3, None, 3):
+    if trunk.encoder_order != "down_first" or not is_conv(trunk.to_rgb, 3, None, 3):
         return False
     channels = trunk.to_rgb.weight.shape[1]
     pairs = ((trunk.pyramid, trunk.pyramid_fusions), (trunk.encoder_downs, trunk.encoder_blocks, trunk.encoder_fusions))

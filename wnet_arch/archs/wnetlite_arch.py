@@ -1,4 +1,26 @@
-"""WNetLite: W-Net's idea, a face guided by the parsing map that the network itself estimates, at a fraction of the cost."""
+"""WNetLite: a lean network of our own that takes from W-Net an estimated parsing map and terms of its loss, and little of its form.
+
+It is not the paper's network made smaller. Of the paper it has:
+
+* a parsing map of three channels that the network estimates and is trained for (equation 25), resized to each grid it is fused
+  on (equation 13, bilinearly here), and the pixel-wise gate between features and map (sigma and F_pixel of equation 10);
+* the channel attention of RCAN inside its residual blocks, on which SCAB builds.
+
+It does not have:
+
+* the Parsing Block (equations 2 to 8): a residual block and a convolution on the features of the 32x32 grid, which the face is made
+  of as well, give the map. It is not found in the LR face first, and most of the work is done before there is a map;
+* LPF (equations 9 to 11) but for that gate: no branch with channel and spatial attention, no concatenation, no sums with the
+  convolved features and map;
+* the pyramid (equations 12, 14 to 19): no concatenation of face and map, nothing above 128x128; there are three fusions, where
+  W-Net has ten LPFs and that concatenation;
+* SCAB (equations 20 and 21): self-attention is a block of its own, between positions, with GroupNorm, on the smallest grid alone;
+* the encoder and the decoder (equations 22 and 23): grids only grow, 16, 32, 64, 128, without connections across;
+* the enlarged face as input of the features: they come from the LR face. The enlarged one is only added at the end.
+
+The map does little in it. ``wnet_lite_x8`` on 30 faces, with another map in the place of its own: zeros cost 0.08 dB, another
+person's map 0.04 dB, and the true map gains 0.05 dB.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +165,7 @@ class WNetLiteTrunk(nn.Module):
 
 @register_network
 class WNetLite(FaceSRNetwork):
-    """W-Net's idea with the work where it is cheap.
+    """A face with an estimated parsing map, and the work where it is cheap; what it has and lacks of W-Net says the module's text.
 
     Args:
         scale: 4 or 8. A x4 face is folded to the grid of the x8 face, four pixels to twelve channels, so both cost the same.

@@ -1,8 +1,8 @@
 """What a run has reported, one JSON object a line, beside the framework's text log: ``log.jsonl`` in the experiment's folder.
 
 A line of training has ``iter``, ``epoch``, ``lrs``, ``time`` and ``data_time`` (seconds an iteration, and of these waiting for
-images), ``images_per_second`` and the loss terms; a line of validation ``iter``, ``set`` and the metrics. A continued run drops
-what was reported behind the state it continues from.
+images), ``images_per_second`` and the loss terms; a line of validation ``iter``, ``set``, the metrics and
+``validation_seconds``. A continued run drops what was reported behind the state it continues from.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def machine(device: str) -> str:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and torch.cuda.is_available():
-        own = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, TF32 {torch.backends.cudnn.allow_tf32}"
+        own = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, no TF32"
     else:
         own = f"{device} {torch.backends.cpu.get_cpu_capability()}"
     told = [f"{name}={os.environ[name]}" for name in _SETTINGS if name in os.environ]

@@ -27,6 +27,7 @@ from wnet_arch.benchmark.sets import TestSet, named
 from wnet_arch.checkpoint import load_into
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
 from wnet_arch.errors import DataError, UsageError, WeightsError
+from wnet_arch.float32 import true_float32
 from wnet_arch.onnx_network import OnnxNetwork
 from wnet_arch.weights.metadata import origin
 
@@ -110,7 +111,7 @@ def tensor_restorer(source: Source, net: Callable[[torch.Tensor], torch.Tensor],
         faces = []
         for start in range(0, len(lqs), batch):
             part = slice(start, start + batch)
-            with torch.inference_mode():
+            with torch.inference_mode(), true_float32():
                 out = net(torch.stack([image_tensor(lq) for lq in lqs[part]]).to(device)).float().cpu()
             _check_output(source, out, lqs[start].shape, keys[part])
             faces += [np.ascontiguousarray(face) for face in (out.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()]

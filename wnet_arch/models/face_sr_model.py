@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from wnet_arch import checkpoint, distributed, progress, run_log
 from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.float32 import true_float32
 from wnet_arch.losses.building import build_loss
 from wnet_arch.memory import reuse_freed_memory
 from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
@@ -63,6 +65,7 @@ class FaceSRModel(SRModel):
     * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
       the images, or ``skip`` the step.
     * ``logger.keep_last``: how many checkpoints stay; all where not given.
+    * ``val.batch``: images of one size that validation predicts together.
     * ``val.keep_best``: a metric; the network that is best in it on the first validation set is kept as ``net_g_best.pth``.
 
     A model with other losses overrides :meth:`init_losses` and :meth:`compute_losses`, where it runs networks by :meth:`run`;
@@ -272,34 +275,54 @@ class FaceSRModel(SRModel):
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
-        """Predicts, measures and, if asked to, saves the images that fall to this process; logs the means over all."""
+        """Predicts, measures and, if asked to, saves the images that fall to this process; logs the means over all.
+
+        In whole float32, whatever a training's own settings are, see :func:`wnet_arch.float32.true_float32`.
+        """
+        with true_float32():
+            self._validate(dataloader, current_iter, tb_logger, save_img)
+
+    def _validate(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
         dataset, metrics = dataloader.dataset.opt["name"], self.opt["val"].get("metrics") or {}
-        rows, sheet = [], ValidationSheet((self.opt.get("logger") or {}).get("sheet", 4) if self.is_train else 0)
+        begin, rows, sheet = (
+            time.perf_counter(),
+            [],
+            ValidationSheet((self.opt.get("logger") or {}).get("sheet", 4) if self.is_train else 0),
+        )
         hidden = True if not self.opt["val"].get("pbar", False) or self.opt["rank"] else None  # None: where there is no terminal
-        images = validation.own_share(dataloader, self.opt["rank"], self.opt["world_size"])
-        total = -(-len(dataloader.dataset) // self.opt["world_size"])
-        for index, sample in tqdm(images, f"Validation {dataset}", total, unit="image", leave=False, disable=hidden):
-            visuals = self.test_one(sample)
-            name = os.path.splitext(os.path.basename(sample["lq_path"][0]))[0]
-            sheet.add(index, name, visuals)
-            data = {key: tensor2img([visuals[kind]]) for key, kind in (("img", "result"), ("img2", "gt")) if kind in visuals}
-            if save_img:
-                validation.save_image(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
-            rows.append((index, {name: float(calculate_metric(data, options)) for name, options in metrics.items()}))
+        size = validation.batch_size(self.opt["val"], self.device)
+        batches = validation.own_share(dataloader, self.opt["rank"], self.opt["world_size"], size)
+        total = validation.images_of_first(len(dataloader.dataset), self.opt["world_size"], size)
+        with tqdm(desc=f"Validation {dataset}", total=total, unit="image", leave=False, disable=hidden) as bar:
+            for indices, samples in batches:
+                visuals = self.test_batch(samples)
+                for number, index in enumerate(indices):
+                    face = validation.face_of(visuals, number)
+                    name = os.path.splitext(os.path.basename(samples["lq_path"][number]))[0]
+                    sheet.add(index, name, face)
+                    rows.append((index, self._measure_face(face, metrics, dataset, name, current_iter, save_img)))
+                bar.update(len(indices))
         for others in distributed.share(sheet.rows):
             sheet.update(others)
         sheet.write(tb_logger, f"validation/{dataset}", current_iter)
         if not metrics:
             return
         self.metric_results = validation.mean_of_all(rows)
+        self.validation_seconds = time.perf_counter() - begin
         self._initialize_best_metric_results(dataset)
         for name, value in self.metric_results.items():
             self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
 
-    def test_one(self, sample: dict) -> dict[str, torch.Tensor]:
-        """Predicts a batch of one; returns its images on the CPU, see :meth:`get_current_visuals`."""
-        self.feed_data(sample)
+    def _measure_face(self, face: dict, metrics: dict, dataset: str, name: str, current_iter: int, save_img: bool) -> dict:
+        data = {key: tensor2img([face[kind]]) for key, kind in (("img", "result"), ("img2", "gt")) if kind in face}
+        if save_img:
+            validation.save_image(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
+        return {metric: float(calculate_metric(data, options)) for metric, options in metrics.items()}
+
+    def test_batch(self, samples: dict) -> dict[str, torch.Tensor]:
+        """Predicts a batch; returns its images on the CPU, see :meth:`get_current_visuals`."""
+        self.feed_data(samples)
         self.test()
         visuals = self.get_current_visuals()
         del self.lq, self.output
@@ -331,7 +354,8 @@ class FaceSRModel(SRModel):
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger) -> None:
         values = {name: float(value) for name, value in self.metric_results.items()}
-        run_log.append(self.opt, {"iter": current_iter, "set": dataset_name, **values})
+        seconds = round(self.validation_seconds, 3)
+        run_log.append(self.opt, {"iter": current_iter, "set": dataset_name, **values, "validation_seconds": seconds})
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
 
     @master_only

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from basicsr.utils import imwrite
 from torch.utils.data import DataLoader, default_collate
 
@@ -13,14 +14,47 @@ from wnet_arch import disk
 from wnet_arch.distributed import share
 from wnet_arch.errors import WNetError
 
+#: Images at a time on a GPU, which one small face does not fill.
+BATCH = 8
 
-def own_share(loader: DataLoader, rank: int, world_size: int) -> Iterator[tuple[int, dict]]:
-    """The images of a validation loader that fall to a process, one by one: number in the set, and a batch of one."""
-    if world_size == 1:
-        yield from enumerate(loader)
-        return
-    for index in range(rank, len(loader.dataset), world_size):
-        yield index, default_collate([loader.dataset[index]])
+
+def batch_size(val_opt: dict, device: torch.device) -> int:
+    """Images that validation predicts together (``val.batch``); where not given, :data:`BATCH` on GPUs and 1 on CPUs."""
+    return val_opt.get("batch") or (BATCH if device.type == "cuda" else 1)
+
+
+def own_share(loader: DataLoader, rank: int, world_size: int, size: int = 1) -> Iterator[tuple[list[int], dict]]:
+    """The batches of a validation set that fall to a process.
+
+    The set is cut into runs of ``size`` images, whoever gets them, and those into images of one size: which images are computed
+    together, and with that the last bit of what comes out, does not depend on the number of processes.
+
+    Yields:
+        Numbers of the images in the set, in order; and a batch of them.
+    """
+    dataset, count = loader.dataset, len(loader.dataset)
+    for first in range(rank * size, count, world_size * size):
+        alike: dict[tuple, list[tuple[int, dict]]] = {}
+        for index in range(first, min(first + size, count)):
+            sample = dataset[index]
+            alike.setdefault(_sizes(sample), []).append((index, sample))
+        for members in alike.values():
+            yield [index for index, _ in members], default_collate([sample for _, sample in members])
+
+
+def images_of_first(count: int, world_size: int, size: int) -> int:
+    """How many of ``count`` images fall to the first process by :func:`own_share`."""
+    return sum(min(size, count - first) for first in range(0, count, world_size * size))
+
+
+def _sizes(sample: dict) -> tuple:
+    """What samples must have in common to be one batch: their keys, and the shapes of tensors."""
+    return tuple((key, tuple(getattr(value, "shape", ()))) for key, value in sorted(sample.items()))
+
+
+def face_of(visuals: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
+    """The images of one face of a batch, each (1, C, H, W)."""
+    return {kind: images[number : number + 1] for kind, images in visuals.items()}
 
 
 def mean_of_all(own: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:

@@ -196,6 +196,9 @@ class Val(Block):
 class EngineVal(Val):
     """`val`, models of this package."""
 
+    batch: Optional[Count] = Field(
+        None, description="images of one size that are predicted together; where not given, 8 on GPUs and 1 on CPUs"
+    )
     keep_best: Optional[Text] = Field(
         None, description="name of a metric: the network best in it on the first set is kept as `net_g_best.pth`"
     )

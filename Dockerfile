@@ -13,8 +13,9 @@ RUN pip install --no-cache-dir torch torchvision numpy cython setuptools wheel
 COPY setup.py pyproject.toml LICENSE /opt/wnet-fsr/
 COPY docs/pypi.md /opt/wnet-fsr/docs/pypi.md
 COPY wnet_arch /opt/wnet-fsr/wnet_arch
+COPY baselines /opt/wnet-fsr/baselines
 RUN python /opt/wnet-fsr/wnet_arch/install_basicsr.py --no-cache-dir
-RUN pip install --no-cache-dir --no-build-isolation "/opt/wnet-fsr[landmarks,report,onnx]"
+RUN pip install --no-cache-dir --no-build-isolation "/opt/wnet-fsr[landmarks,report,onnx]" /opt/wnet-fsr/baselines
 
 # Third-party weights are fetched on first use; a volume keeps them: -v wnet-cache:/cache
 ENV WNET_CACHE=/cache

@@ -7,6 +7,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fail() { echo "install: error: $*" >&2; exit 1; }
 supported() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
+packages=(-e ".[landmarks,report,onnx,demo,test]")
+decisive=(pyproject.toml wnet_arch/install_basicsr.py scripts/install.sh)
+if [ -e baselines/pyproject.toml ]; then  # the weights of W-Net's rivals; a source archive comes without
+    packages+=(-e ./baselines)
+    decisive+=(baselines/pyproject.toml)
+fi
+
 find_python() {
     local candidate
     for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
@@ -22,7 +29,7 @@ install_all() {
     # BasicSR's setup imports torch and numpy, so they come first, and its build must see them: no isolation.
     .venv/bin/python -m pip install -q torch torchvision numpy cython setuptools wheel &&
         .venv/bin/python wnet_arch/install_basicsr.py -q &&
-        .venv/bin/python -m pip install -q --no-build-isolation -e ".[landmarks,report,onnx,demo,test]"
+        .venv/bin/python -m pip install -q --no-build-isolation "${packages[@]}"
 }
 
 if [ -x .venv/bin/python ]; then
@@ -32,7 +39,7 @@ else
     "$python" -m venv .venv || { rm -rf .venv; fail "$python cannot make .venv; on Debian and Ubuntu: apt install python3-venv"; }
 fi
 
-wanted=$(cat pyproject.toml wnet_arch/install_basicsr.py scripts/install.sh | cksum)
+wanted=$(cat "${decisive[@]}" | cksum)
 if [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then
     echo "install: .venv is up to date"
     exit 0

@@ -3,10 +3,10 @@
     python scripts/model_zoo.py --sets datasets/celeba_val datasets/helen_train
 
 It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
-wnet_arch.list_pretrained() names, and of bicubic enlargement: protocols dic, sparnet and rgb, LPIPS, landmarks, identity and
-facial parts. The files say what came out, with the paper's numbers in rows marked so. Networks of more than SLOW
-multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces of each set, beside the
-others of their scale on the same faces.
+wnet_arch.list_pretrained() names, which must be those of both packages (scripts/places.py), and of bicubic enlargement: protocols
+dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say what came out, with the paper's numbers in rows
+marked so. Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first
+--slow-faces of each set, beside the others of their scale on the same faces.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from places import ROOT, described, manifest_of, need_all
+
 from wnet_arch import list_pretrained
 from wnet_arch.benchmark import report, results, tables
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
@@ -25,7 +27,6 @@ from wnet_arch.benchmark.networks import open_one
 from wnet_arch.errors import did_you_mean
 from wnet_arch.weights import metadata, shipped
 
-ROOT = Path(__file__).resolve().parents[1]
 #: GMACs of one face.
 SLOW = 100
 #: The picture of PSNR against LPIPS, below the repository's root.
@@ -44,8 +45,9 @@ command:
 times as much, and the order of ours may change on that way. The numbers say what these files do, not what the architectures
 could.
 
-Weights come with the package: `wnet_arch.load_pretrained("{first}")`, `wnet restore --network NAME`, `wnet benchmark
---networks NAME`, `path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are
+W-Net's own weights come with the package, those of its rivals with a second one (`pip install ./baselines` in a clone):
+`wnet_arch.load_pretrained("{first}")`, `wnet restore --network NAME`, `wnet benchmark --networks NAME`,
+`path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are
 for non-commercial research only, and so are they. Details of the faces that they make are estimated, not recovered: never use
 them to identify a person.
 
@@ -128,6 +130,7 @@ def main() -> int:
     parser.add_argument("--degraded", type=Path, default=Path("zoo_degraded"), metavar="DIR", help="results of check_degraded.py, "
         "a folder for each network that was trained on degraded faces (default: zoo_degraded)")  # fmt: skip
     args = parser.parse_args()
+    need_all()
     names = list_pretrained()
     if not names:
         sys.exit("no super-resolution weights ship: scripts/train_zoo.py trains some, scripts/ship_weights.py puts them in")
@@ -150,7 +153,7 @@ def main() -> int:
         page, cards = page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
     results.write_text(args.write / "MODEL_ZOO.md", page)
     for name in names:
-        card = shipped.path(name).with_name(f"{name}.md")
+        card = manifest_of(name).with_name(f"{name}.md")
         text = model_card(cards[name], name, command, args.degraded)
         results.write_text(card if args.write == ROOT else args.write / card.name, text)
     print(f"{args.write / 'MODEL_ZOO.md'} and {len(names)} model cards; {args.out}/report.html has the faces")
@@ -162,7 +165,7 @@ def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
     if args.card not in names:
         sys.exit(f"--card {args.card}: there is no such network{did_you_mean(args.card, names)}")
     found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit)
-    card = (shipped.path(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
+    card = (manifest_of(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
     text = model_card(found, args.card, command, args.degraded)
     results.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
     print(card)
@@ -193,7 +196,7 @@ def document(found: results.Results, names: list[str], command: str) -> str:
     for name in names:
         source, about = open_one(name, None), metadata.texts(shipped.path(name))
         parameters, macs = cost(source.block, source.scale)
-        card = f"[{name}](wnet_arch/weights/{name}.md)"
+        card = f"[{name}]({described(name)[1]}/{name}.md)"
         measured = any(n.name == source.name for n in found.at(source.scale))
         cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) if measured else "below" for c in columns)
         rows.append(
@@ -272,7 +275,7 @@ def model_card(found: results.Results, name: str, command: str, degraded: Path) 
         files += f"; all else from those of {others[0].stem}"
     facts = [
         ["network", f"`{json.dumps(source.block)}`; {record.parameters:,} parameters, {record.macs / 1e9:.2f} GMACs a face"],
-        ["files", files],
+        ["files", f"{files}; package `{described(name)[0]}`"],
         ["training data", f"{about['training_set']}: aligned CelebA photos with maps by our parser, CelebAMask-HQ with its own"],
         ["seen", f"{int(about['images_seen']):,} images in {int(about['iterations']):,} iterations, seed {about['seed']}"],
         ["recipe", f"`scripts/train_zoo.py`: {about['recipe']}"],

@@ -1,6 +1,9 @@
-"""Puts the weights of a finished training run into the package: wnet_arch/weights/NAME.safetensors, and its manifest entry.
+"""Puts the weights of a finished training run into the repository: NAME.safetensors, and its entry in the manifest beside it.
 
     python scripts/ship_weights.py zoo/wnetlite_x8/experiments/wnetlite_x8 wnet_lite_x8 --set datasets/celeba_val
+
+Names that begin with wnet_ are W-Net's family and ship with this package, in wnet_arch/weights; all others are of its rivals and go
+into baselines/wnet_fsr_zoo, the package wnet-fsr-zoo. A file of the repository has 16 MB at most; larger weights are several files.
 
 Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the
 set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some
@@ -29,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from places import check_name, manifest_of
 
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
@@ -37,14 +41,14 @@ from wnet_arch.benchmark.sets import open_set
 from wnet_arch.benchmark.sources import image_tensor
 from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
+from wnet_arch.errors import WeightsError
 from wnet_arch.metrics import protocols
-from wnet_arch.weights import metadata, seals, shipped
-from wnet_arch.weights.entries import MANIFEST
+from wnet_arch.weights import entries, metadata, seals, shipped
 from wnet_arch.weights.hashing import sha256_file
 
 #: dB that half precision may change.
 HALF = 0.01
-#: Bytes of one file.
+#: Bytes of one file: what a repository can be hosted with. A wheel has no such limit.
 LARGEST = 15.9e6
 LAST, AVERAGE = "last weights", "moving average"
 TERMS = "trained on CelebA and CelebAMask-HQ: non-commercial research only"
@@ -138,18 +142,30 @@ def after(earlier: Path, opt: dict, known: dict[str, str]) -> dict[str, str]:
 
 
 def enter(name: str, file: Path) -> None:
-    """Adds the file to the manifest, or renews its entry."""
+    """Adds the file to the manifest beside it, or renews its entry; this package's manifest learns the names of the other's."""
     block = (
         f'[[files]]\nname = "{name}"\npurpose = "face super-resolution; see {name}.md"\nfile = "{file.name}"\n'
         f'sha256 = "{sha256_file(file)}"\nsize = {file.stat().st_size}\nlicence = "Apache-2.0"\nterms = "{TERMS}"\n\n'
         '[[files.sources]]\nkind = "package"\n'
     )
-    text = MANIFEST.read_text(encoding="utf-8")
+    manifest = manifest_of(name)
+    text = manifest.read_text(encoding="utf-8")
     old = re.search(rf'\[\[files\]\]\nname = "{name}"\n.*?kind = "package"\n', text, re.DOTALL)
     text = text.replace(old[0], block) if old else f"{text.rstrip()}\n\n{block}"
-    part = MANIFEST.with_suffix(".part")
+    replace_text(manifest, text)
+    entries.load.cache_clear()
+    if manifest != entries.MANIFEST:
+        names = ", ".join(f'"{known}"' for known in sorted(entries.load(manifest, "baselines").files))
+        text = entries.MANIFEST.read_text(encoding="utf-8")
+        table = re.search(r"^\[\[elsewhere\]\]\n(?:\w.*\n)*?names = (\[.*\])$", text, re.MULTILINE)
+        replace_text(entries.MANIFEST, f"{text[: table.start(1)]}[{names}]{text[table.end(1) :]}")
+        entries.load.cache_clear()
+
+
+def replace_text(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
-    os.replace(part, MANIFEST)
+    os.replace(part, path)
 
 
 def main() -> int:
@@ -159,7 +175,7 @@ def main() -> int:
     parser.add_argument("--set", required=True, metavar="SET", help="faces that decide about half precision")
     parser.add_argument("--faces", type=int, default=100)
     parser.add_argument("--which", choices=("better", "last", "average"), default="better", help="weights (default: better)")
-    parser.add_argument("--on", metavar="NAME", choices=shipped.names(), help="shipped network that the training went on from")
+    parser.add_argument("--on", metavar="NAME", help="shipped network that the training went on from")
     parser.add_argument("--blend", type=float, metavar="X", help="with --on: so far from that network to these weights, 0 to 1")
     parser.add_argument("--after", type=Path, metavar="RUN", help="experiments/NAME of the run whose weights it began with")
     parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
@@ -167,9 +183,12 @@ def main() -> int:
     args = parser.parse_args()
     if args.blend is not None and not (args.on and 0 < args.blend < 1):
         sys.exit("--blend X lies between 0 and 1, and needs the network it starts from: --on NAME")
+    if args.on:
+        check_base(args.on, args.name)
     opt, found = finished(args.run)
     if not re.fullmatch(rf"[a-z0-9_]+_x{opt['scale']}", args.name):
         sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
+    check_name(args.name, opt["network_g"]["type"])
     pairs = pairs_of(args.set, args.faces, opt)
     asked = {"last": LAST, "average": AVERAGE}.get(args.which)
     if asked and asked not in found:
@@ -197,8 +216,18 @@ def main() -> int:
         known["recipe"] += f"; weights {args.blend:g} of the way from there to the end" if args.blend is not None else ""
         state = {name: value for name, value in state.items() if name not in base}
         known[metadata.CONTINUED] = hashes(args.on)
-    write(state, known, MANIFEST.with_name(f"{args.name}.safetensors"), args.name)
+    write(state, known, manifest_of(args.name).with_name(f"{args.name}.safetensors"), args.name)
     return 0
+
+
+def check_base(base: str, name: str) -> None:
+    """A variant is continued in the files of the network that it went on from, so these must be there, and lie beside it."""
+    try:
+        shipped.path(base)
+    except WeightsError as error:
+        sys.exit(f"--on: {error}")
+    if manifest_of(base) != manifest_of(name):
+        sys.exit(f"--on {base}: it is of another package than {name}; leave it out")
 
 
 def blend(start: dict, end: dict, share: float) -> dict:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from places import ROOT, need_all
 from skimage.color import rgb2lab
 from tqdm import tqdm
 
@@ -35,7 +36,6 @@ from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 from wnet_arch.weights import shipped
 
-ROOT = Path(__file__).resolve().parents[1]
 #: Groups smaller than this are left out: their means say nothing.
 FEWEST = 15
 #: Columns of per_image.csv that are shown: title, digits.
@@ -211,6 +211,7 @@ def networks(scale: int) -> dict[str, Source]:
 def document(args: argparse.Namespace) -> str:
     """The whole page."""
     values, parts = read_values(args.benchmark), []
+    need_all()
     scales = sorted({int(name.rpartition("_x")[2]) for name in list_pretrained()}, reverse=True)
     sets = open_sets(args.sets, scales)
     of = {test_set.name: members(test_set) for test_set in sets}

@@ -18,7 +18,7 @@ from wnet_arch.archs.base import TWINS
 from wnet_arch.benchmark import sources
 from wnet_arch.benchmark.provenance import Provenance, find_recipe
 from wnet_arch.benchmark.sources import Source
-from wnet_arch.errors import UsageError, WeightsError, did_you_mean
+from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.weights import metadata, shipped
 
 _WEIGHTS = (".pth", ".pt", ".safetensors")
@@ -72,7 +72,7 @@ def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Sourc
 
 def _expand(label: str, what: str, option_file: str | None, scales: list[int] | None) -> list[tuple[str, str, str | None]]:
     """A shipped network named without its scale: one entry for each that is asked for, or that there is."""
-    found = [] if what in shipped.names() else shipped.matching(what)
+    found = [] if shipped.is_name(what) else shipped.matching(what)
     asked = [name for name in found if not scales or int(name.rpartition("_x")[2]) in scales]
     entries = [(label if label != what else _default_label(name), name, None) for name in asked or found]
     return entries or [(label, what, option_file)]
@@ -91,7 +91,7 @@ def _split(entry: str) -> tuple[str, str, str | None]:
 def _default_label(what: str) -> str:
     """The network's name; the folder of the run for BasicSR's files, which are all called net_g_latest.pth."""
     path = Path(what)
-    if what in shipped.names():
+    if shipped.is_name(what):
         return _shipped_label(what)
     if path.parent.name == "models":
         return path.parent.parent.name
@@ -107,7 +107,7 @@ def _shipped_label(name: str) -> str:
 
 
 def _kind(what: str) -> str:
-    if what in shipped.names():
+    if shipped.is_name(what):
         return "shipped"
     if what == "Bicubic":
         return "Bicubic"
@@ -133,7 +133,7 @@ def _open(label: str, what: str, option_file: str | None, scales: list[int] | No
         raise WeightsError(
             f"--networks: {what} needs weights, and none are shipped: train it (basicsr train -opt {options}) and give {trained}"
         )
-    known = did_you_mean(what, [*list_networks(), *shipped.names()]) if os.sep not in what else ""
+    known = shipped.hint(what, *list_networks()) if os.sep not in what else ""
     raise UsageError(f"--networks: '{what}' is no weights file, folder, ONNX file or network{known}")
 
 

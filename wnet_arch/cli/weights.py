@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wnet_arch import weights
 from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.weights import packages
 
 _EXAMPLES = """examples:
   wnet weights list
@@ -50,18 +51,22 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{entry.name}  ({size}, {_state(entry.name, args.offline)})")
         print(f"    for      {entry.purpose}")
         print(f"    licence  {entry.licence}; {entry.terms}")
-        print(f"    from     {', '.join(map(str, entry.sources))}")
+        print(f"    from     {entry.origin}")
+    known = packages.table()
+    for line in (*known.missing_lines, *known.faults):
+        print(line)
     return 0
 
 
 def _state(name: str, offline: Path | None) -> str:
-    cached = weights.entry(name).shipped or weights.cache_dir() / weights.entry(name).file
-    if not cached.exists() and not (offline and (offline / cached.name).exists()):
+    shipped = weights.entry(name).shipped
+    cached = shipped or weights.cache_dir() / weights.entry(name).file
+    if not shipped and not cached.exists() and not (offline and (offline / cached.name).exists()):
         return "not here"
     try:
         return f"here: {weights.resolve(name, offline, download=False)}"
     except WeightsError:
-        return "DAMAGED"
+        return "DAMAGED" if cached.exists() else "MISSING, though it ships"
 
 
 def _fetch(args: argparse.Namespace) -> int:
@@ -82,7 +87,7 @@ def _verify(args: argparse.Namespace) -> int:
     here = [e.name for e in weights.list_entries() if _state(e.name, args.offline) != "not here"]
     if not args.names and not here:
         print("nothing has been fetched yet", file=sys.stderr)
-    failed = []
+    failed = [] if args.names else list(packages.table().faults)
     for name in args.names or here:
         try:
             print(f"{name}: good, {weights.verify(name, args.offline)}")

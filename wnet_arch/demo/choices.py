@@ -15,7 +15,7 @@ from wnet_arch.errors import UsageError
 from wnet_arch.faces.detection import Detection, Detector, create_detector
 from wnet_arch.restore import FaceRestorer
 from wnet_arch.restore.networks import BICUBIC, DEFAULT, QUALITIES
-from wnet_arch.weights import shipped
+from wnet_arch.weights import packages, shipped
 
 #: Scales that the page offers, besides what the faces need.
 SCALES = (1, 2, 4, 8)
@@ -58,6 +58,7 @@ class Choices:
         self._choices: dict[str, Choice] = {}
         for paths in weights:
             self._add_own(tuple(paths))
+        packages.note_faults()
         own = list(self._choices)
         for name, scales in _shipped().items():
             self._choices[_label(name, scales)] = Choice(name)

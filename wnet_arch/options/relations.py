@@ -140,8 +140,10 @@ def _paths(paths: dict, opt: dict) -> Iterator[str]:
         network = key.replace("pretrain_", "")
         if key.startswith("pretrain_network") and value and network not in opt:
             yield f"path.{key}: there is no {network} to load it into; remove one or add the other"
+        elif key.startswith("pretrain_network") and str(value) in shipped.missing():
+            yield f"path.{key}: {shipped.missing()[str(value)]}"
         elif key.startswith("pretrain_network") and value and value not in shipped.names() and not _is_file(value):
-            yield f"path.{key}: there is no file {value}{did_you_mean(value, shipped.names())}"
+            yield f"path.{key}: there is no file {value}{shipped.hint(value)}"
         elif key == "resume_state" and value and not _is_file(value):
             yield f"path.{key}: there is no file {value}"
 

@@ -110,7 +110,8 @@ def open_networks(
 
     Raises:
         UsageError: two of these are given, two networks have one scale, or a name is unknown.
-        WeightsError: weights are missing, damaged, or of another network; or none ship and none are given.
+        WeightsError: weights are missing, damaged, of another network, or in a package that is not installed; or none ship and none
+            are given.
     """
     check_device(device)
     if network and weights:
@@ -146,13 +147,13 @@ def _shipped_files(name: str) -> list[Path]:
         return [shipped.path(known) for known in wanted]
     if name in list_networks():
         raise WeightsError(f"no weights of {name} ship with this package: {_TRAIN}")
-    raise UsageError(f"--network: no shipped network is called '{name}'" + did_you_mean(name, [*shipped.names(), BICUBIC]))
+    raise UsageError(f"--network: no shipped network is called '{name}'" + shipped.hint(name, BICUBIC))
 
 
 def _of_quality(quality: str) -> list[Path]:
     if quality not in QUALITIES:
         raise UsageError(f"--quality: '{quality}' is none{did_you_mean(quality, QUALITIES)}")
-    there, wanted = shipped.names(), QUALITIES[quality]
+    there, wanted = shipped.ours(), QUALITIES[quality]
     if not any(name.startswith(f"{wanted[0]}_x") for name in there):
         raise WeightsError(f"--quality {quality}: no network for it ships yet; --weights takes one of your own")
     found = [next((name for base in wanted if (name := f"{base}_x{scale}") in there), None) for scale in SCALES]

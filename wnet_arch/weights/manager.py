@@ -1,8 +1,8 @@
 """Finds, fetches and verifies pretrained files by name.
 
-A file is used only when its SHA-256 is the manifest's. Looked up in this order: the folder given as ``offline``, this package
-for files that ship with it, the cache (``$WNET_CACHE``, else ``$XDG_CACHE_HOME/wnet``, else ``~/.cache/wnet``), the entry's
-sources.
+A file is used only when its SHA-256 is the manifest's. Looked up in this order: the folder given as ``offline``; for files that
+ship with this package, or another that brings weights (:mod:`wnet_arch.weights.packages`), that package; the cache
+(``$WNET_CACHE``, else ``$XDG_CACHE_HOME/wnet``, else ``~/.cache/wnet``); the entry's sources.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from wnet_arch import disk
 from wnet_arch.errors import WeightsError
-from wnet_arch.weights import entries, sources
-from wnet_arch.weights.entries import Entry, Source
+from wnet_arch.weights import metadata, packages, sources
+from wnet_arch.weights.entries import OWN, Entry, Source
 from wnet_arch.weights.hashing import HashMemory, sha256_file, sha256_tree
 
 try:
@@ -34,13 +34,13 @@ def cache_dir() -> Path:
 
 
 def list_entries() -> list[Entry]:
-    """All entries of the manifest, in its order."""
-    return list(entries.load(entries.MANIFEST).values())
+    """All entries of the manifest, in its order, and then those of other packages that bring weights."""
+    return list(packages.table().entries.values())
 
 
 def entry(name: str) -> Entry:
-    """The entry called ``name``. Raises :class:`WeightsError` when there is none."""
-    return entries.find(name, entries.MANIFEST)
+    """The entry called ``name``. Raises :class:`WeightsError` when there is none, or it cannot be had."""
+    return packages.find(name)
 
 
 def resolve(name: str, offline: str | os.PathLike | None = None, download: bool = True) -> Path:
@@ -63,7 +63,7 @@ def resolve(name: str, offline: str | os.PathLike | None = None, download: bool 
     if cached.exists():
         return _verified(wanted, cached)
     if wanted.shipped:
-        raise WeightsError(f"{cached} is missing, though it ships with this package: install wnet-fsr again")
+        raise WeightsError(f"{cached} is missing, though it {_ships(wanted)}: {_again(wanted)}")
     if offline is None and download:
         return _fetch(wanted)
     where = cache_dir() if offline is None else f"{offline} or {cache_dir()}"
@@ -93,7 +93,7 @@ def add(name: str, path: str | os.PathLike) -> Path:
     """
     wanted, path = entry(name), Path(path)
     if wanted.shipped:
-        raise WeightsError(f"{name} ships with this package; nothing needs to be brought")
+        raise WeightsError(f"{name} {_ships(wanted)}; nothing needs to be brought")
     if path.is_dir() != wanted.directory or not path.exists():
         raise WeightsError(f"{path} is not a {'folder' if wanted.directory else 'file'}")
     with _cache_lock(wanted):
@@ -108,7 +108,7 @@ def add(name: str, path: str | os.PathLike) -> Path:
 
 
 def verify(name: str, offline: str | os.PathLike | None = None) -> str:
-    """Computes the hash afresh. Returns the path and how much of the hash is known.
+    """Computes the hashes afresh, those of files in which a network is continued, too. Returns the path and how much is known.
 
     Raises:
         WeightsError: not there, or another hash than the manifest's.
@@ -117,13 +117,23 @@ def verify(name: str, offline: str | os.PathLike | None = None) -> str:
     _memory().forget(path)
     wanted = entry(name)
     _verified(wanted, path)
+    if path.suffix == ".safetensors":
+        metadata.continuations(path)
     known = len(wanted.sha256)
     return f"{path}" + (f" (only the first {known} of 64 digits are known)" if known < 64 else "")
 
 
 def _place(wanted: Entry) -> Path:
-    """Where the file is kept: in this package or in the cache."""
+    """Where the file is kept: in a package or in the cache."""
     return wanted.shipped or cache_dir() / wanted.file
+
+
+def _ships(wanted: Entry) -> str:
+    return "ships with this package" if wanted.distribution == OWN else f"ships with {wanted.distribution}"
+
+
+def _again(wanted: Entry) -> str:
+    return f"install {wanted.distribution} again"
 
 
 def _memory() -> HashMemory:
@@ -140,9 +150,7 @@ def _verified(wanted: Entry, path: Path) -> Path:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
     if not wanted.matches(found):
         cure = f"run `wnet weights fetch {wanted.name}`, or put the right file there"
-        raise WeightsError(
-            f"{path} has sha256 {found}, expected {wanted.sha256}: {'install wnet-fsr again' if wanted.shipped else cure}"
-        )
+        raise WeightsError(f"{path} has sha256 {found}, expected {wanted.sha256}: {_again(wanted) if wanted.shipped else cure}")
     return path
 
 

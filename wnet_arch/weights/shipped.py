@@ -1,4 +1,4 @@
-"""The super-resolution networks whose weights ship with this package, by names such as ``wnet_lite_x8``."""
+"""The super-resolution networks whose weights are installed, with this package or others, by names such as ``wnet_lite_x8``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from wnet_arch.errors import WeightsError, did_you_mean
-from wnet_arch.weights import manager, metadata
+from wnet_arch.errors import WeightsError
+from wnet_arch.weights import entries, manager, metadata, packages
 
 
 def names() -> list[str]:
@@ -15,30 +15,56 @@ def names() -> list[str]:
     return sorted(entry.name for entry in manager.list_entries() if entry.shipped and re.search(r"_x\d+$", entry.name))
 
 
+def ours() -> list[str]:
+    """Those that this package itself brings: what others bring is used by its name, and never taken by default."""
+    return [name for name in names() if packages.find(name).distribution == entries.OWN]
+
+
+def missing() -> dict[str, str]:
+    """Names that are known and cannot be had, each with the line that says why, and what to do: see :mod:`packages`."""
+    return {name: f"{name}: {why}" for name, why in packages.table().missing.items()}
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is the name of such a network, be it there or missing; :func:`path` says which."""
+    return text in names() or text in missing()
+
+
 def matching(text: str) -> list[str]:
-    """The names that a text means: one of them, or a network without its scale; ``WNetLite`` is ``wnet_lite``."""
-    return [name for name in names() if _plain(text) in (_plain(name), _plain(name.rpartition("_x")[0]))]
+    """The names that a text means: one of them, or a network without its scale; ``WNetLite`` is ``wnet_lite``.
+
+    Raises:
+        WeightsError: it means networks that are known and cannot be had.
+    """
+    there = [name for name in names() if _means(text, name)]
+    lines = [] if there else [line for name, line in missing().items() if _means(text, name)]
+    if lines:
+        raise WeightsError(lines[0])
+    return there
 
 
-def _plain(text: str) -> str:
-    return text.lower().replace("_", "")
+def _means(text: str, name: str) -> bool:
+    return packages.plain(text) in (packages.plain(name), packages.plain(name.rpartition("_x")[0]))
+
+
+def hint(text: str, *others: str) -> str:
+    """What to add to "there is no network ``text``": the nearest of these, and of ``others``; and which packages are damaged."""
+    return packages.hint(text, [*names(), *missing(), *others])
 
 
 def path(name: str) -> Path:
-    """The verified file of a shipped network.
+    """The verified file of an installed network.
 
     Raises:
-        WeightsError: no network of that name ships, or its file is missing or damaged (both hashes are named).
+        WeightsError: no network of that name is installed, or its file is missing or damaged (both hashes are named).
     """
-    known = names()
-    if name not in known:
-        hint = did_you_mean(name, known) if known else "; none ship yet"
-        raise WeightsError(f"no shipped network is called '{name}'{hint}")
+    if name not in names():
+        raise WeightsError(missing().get(name) or f"no shipped network is called '{name}'{hint(name)}")
     return manager.resolve(name)
 
 
 def files(name: str) -> tuple[list[Path], list[Path]]:
-    """The files of a shipped network, verified, and those of another from which a variant takes the rest of its tensors.
+    """The files of an installed network, verified, and those of another from which a variant takes the rest of its tensors.
 
     Raises:
         WeightsError: as :func:`path`, for any of them.
@@ -50,14 +76,14 @@ def files(name: str) -> tuple[list[Path], list[Path]]:
 
 
 def owns(path: str | os.PathLike) -> bool:
-    """Whether a file is one that ships; :func:`path` has verified it by the manifest."""
-    return Path(path).resolve().parent == Path(__file__).resolve().parent
+    """Whether a file is one that a package brings; :func:`path` has verified it by the manifest."""
+    return Path(path).resolve().parent in {entry.folder.resolve() for entry in manager.list_entries()}
 
 
 def file_of(text: str) -> str:
-    """``text`` itself if it is a path, or the path of the shipped network of that name.
+    """``text`` itself if it is a path, or the path of the installed network of that name.
 
     Raises:
         WeightsError: as :func:`path`, for names.
     """
-    return str(path(text)) if text in names() else text
+    return str(path(text)) if is_name(text) else text

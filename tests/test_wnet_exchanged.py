@@ -10,9 +10,11 @@ import torch
 from test_wnet_fast import perturbed
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
 
 from wnet_arch import create_network
 from wnet_arch.archs import layers, wnet_arch
+from wnet_arch.archs.as_built import Contents
 from wnet_arch.archs.layers import SCAB, Downsample, Upsample
 from wnet_arch.archs.wnet_arch import LPF, MultiScaleAttentionUnit
 from wnet_arch.archs.wnet_prepared import is_as_built
@@ -259,6 +261,12 @@ def test_helpers_and_hooks_on_all_modules_are_seen(trunk, image, monkeypatch):
     assert stands_for_the_modules(trunk, image, "as built")
 
 
+def test_torchs_own_counting_changes_nothing(trunk, image):
+    with FlopCounterMode(display=False) as counter:
+        assert stands_for_the_modules(trunk, image, "counted")
+    assert counter.get_total_flops() > 0
+
+
 def test_subclasses_and_other_numbers_of_levels_are_not_read(trunk, image):
     class Other(type(trunk)):
         @staticmethod
@@ -274,6 +282,31 @@ def test_subclasses_and_other_numbers_of_levels_are_not_read(trunk, image):
     net = copy.deepcopy(trunk)
     net.pyramid = nn.ModuleList(reversed(net.pyramid))
     assert not stands_for_the_modules(net, image, "down first")
+
+
+def test_a_replica_is_not_its_original(trunk, image):
+    """Shallow copies, as ``nn.DataParallel`` makes them, share what was prepared."""
+    net = copy.deepcopy(trunk)
+    assert stands_for_the_modules(net, image, "original")
+    replica = net._replicate_for_data_parallel()
+    assert replica.prepared is net.prepared
+    replica.to_rgb = copy.deepcopy(net.to_rgb)
+    replica.to_rgb.weight.data.mul_(2)
+    assert stands_for_the_modules(replica, image, "replica")
+    assert stands_for_the_modules(net, image, "original again")
+
+
+def test_writes_are_told_from_none_whatever_the_layout():
+    tensors = [torch.randn(3, 4, 5, 5).contiguous(memory_format=torch.channels_last), torch.randn(6, 4).t(), torch.tensor(3)]
+    contents = Contents(tensors)
+    assert (contents.written(), contents.comparison()()) == (False, False)
+    for tensor in tensors[:2]:
+        tensor.data.neg_()  # counted nowhere, and of the same norm
+        assert (contents.written(), contents.comparison()()) == (False, True)
+        tensor.data.neg_()
+        assert not contents.comparison()()
+    tensors[1].mul_(1)
+    assert contents.written()
 
 
 def test_moving_and_converting_is_seen(trunk, image):
@@ -294,7 +327,7 @@ def test_the_decision_reads_no_tensor(trunk, image, monkeypatch):
     for name in ("item", "tolist", "__bool__", "__float__", "norm"):
         monkeypatch.setattr(torch.Tensor, name, lambda self, *_: pytest.fail("a tensor was read"))
     monkeypatch.setattr(torch, "equal", lambda *_: pytest.fail("a tensor was read"))
-    assert made.holds(made.key)
+    assert made.holds(trunk, made.key)
 
 
 def every_module_called(monkeypatch) -> None:

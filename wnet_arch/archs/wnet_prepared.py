@@ -26,8 +26,13 @@ class _Made(NamedTuple):
     contents: Contents | None = None
     fast: FastTrunk | None = None
 
-    def holds(self, key: tuple) -> bool:
-        return self.key == key and self.watch.unchanged() and not (self.contents and self.contents.written())
+    def holds(self, trunk: nn.Module, key: tuple) -> bool:
+        return (
+            self.watch.modules[0] is trunk
+            and self.key == key
+            and self.watch.unchanged()
+            and not (self.contents and self.contents.written())
+        )
 
 
 class Prepared:
@@ -66,7 +71,7 @@ class Prepared:
 
     def _of(self, trunk: nn.Module, image: torch.Tensor, dtype: torch.dtype) -> _Made:
         made = self.made
-        return made if made and made.holds((image.dtype, image.device, dtype)) else self._make(trunk, image, dtype)
+        return made if made and made.holds(trunk, (image.dtype, image.device, dtype)) else self._make(trunk, image, dtype)
 
     def _make(self, trunk: nn.Module, image: torch.Tensor, dtype: torch.dtype) -> _Made:
         key, tensors = (image.dtype, image.device, dtype), [*trunk.parameters(), *trunk.buffers()]

@@ -32,13 +32,15 @@ class Rejected(Exception):
 
 class Picture(NamedTuple):
     """A photo as it is shown: ``rgb`` uint8 (H, W, 3), upright; the ICC profile of these colours, if the file had one; the name
-    that Pillow has for the file's format; and what was changed in opening it, a few words each.
+    that Pillow has for the file's format; what was changed in opening it, a few words each; and of a JPEG its quantisation
+    tables, 64 numbers each, luminance first.
     """
 
     rgb: np.ndarray
     icc: bytes | None
     format: str
     notes: tuple[str, ...]
+    tables: tuple[tuple[int, ...], ...] = ()
 
 
 def load_photo(path: Path) -> np.ndarray:
@@ -71,7 +73,7 @@ def load_picture(path: Path, min_side: int = MIN_SIDE) -> Picture:
             notes.append("the first of several pictures was taken")
         if opened.mode == "CMYK":
             notes.append("CMYK became RGB")
-        kind, icc = opened.format or "", _rgb_profile(opened)
+        kind, icc, tables = opened.format or "", _rgb_profile(opened), _tables(opened)
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith(("I", "F")):
             notes.append("16 bits became 8")
@@ -81,13 +83,19 @@ def load_picture(path: Path, min_side: int = MIN_SIDE) -> Picture:
             if image.getextrema()[3][0] < 255:
                 notes.append("transparent parts became white")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return Picture(np.array(image.convert("RGB")), icc, kind, tuple(notes))
+        return Picture(np.array(image.convert("RGB")), icc, kind, tuple(notes), tables)
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:
     """The ICC profile, where it is one of RGB colours (bytes 16 to 19 of its header); others do not fit what the photo becomes."""
     profile = image.info.get("icc_profile")
     return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
+
+
+def _tables(image: Image.Image) -> tuple[tuple[int, ...], ...]:
+    """A JPEG's quantisation tables in the order of their numbers; none of other files."""
+    found = getattr(image, "quantization", None) or {}
+    return tuple(tuple(found[number]) for number in sorted(found))
 
 
 def load_labels(folder: Path, photo: str, height: int, width: int) -> np.ndarray:

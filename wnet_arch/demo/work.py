@@ -55,7 +55,7 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
         DataError: the photo is too large, cannot be read, or would become too large.
     """
     picture = open_upload(path, limits)
-    photo = restorer.restore(picture.rgb)
+    photo = restorer.restore(picture.rgb, picture.tables)
     photo.notes += picture.notes
     place = Path(tempfile.mkdtemp(dir=folder))
     plain = paste.enlarge(picture.rgb, photo.scale)

@@ -156,7 +156,7 @@ def _settings(restorer: FaceRestorer, options: RestoreOptions) -> str:
     """Hash of all that decides about a photo's results but the photo."""
     networks = [f"{scale} {network.fingerprint}" for scale, network in sorted(restorer.networks.items())]
     detector = "" if options.face_only else restorer.detector.name
-    chosen = (restorer.scale, restorer.strength, restorer.smallest, options.face_only, options.sheet)
+    chosen = (restorer.scale, restorer.strength, restorer.smallest, restorer.turns, options.face_only, options.sheet)
     return digest(*networks, detector, repr(chosen), code_digest("restore"), code_digest("faces"))
 
 
@@ -171,7 +171,8 @@ def _restore(job: Job, restorer: FaceRestorer, record: Record, settings: str, op
         return known, True
     picture = load_picture(job.source, _LEAST_FACE)
     record.check_free(job.stem + (".png" if options.face_only else files.suffix(picture, 1, 1)))  # before the work
-    photo = restorer.restore_face(picture.rgb) if options.face_only else restorer.restore(picture.rgb)
+    restore = restorer.restore_face if options.face_only else restorer.restore
+    photo = restore(picture.rgb, picture.tables)
     photo.notes += picture.notes
     entry = {"stem": job.stem, "source": str(job.source), "sha256": sha256, "digest": key, **describe(photo)}
     record.write(entry, files.pictures(job.stem, picture, photo, options.face_only, options.sheet))
@@ -182,8 +183,10 @@ def describe(photo: RestoredPhoto) -> dict:
     """A restored photo in JSON's types, pictures left out."""
     height, width = photo.image.shape[:2]
     return {
-        "width": width, "height": height, "scale": photo.scale, "smallest_face": round(photo.smallest, 1), "notes": photo.notes,
-        "faces": [_describe_face(face) for face in photo.faces],
+        "width": width, "height": height, "scale": photo.scale, "turn": photo.turn,
+        "jpeg_quality": photo.hints.jpeg_quality, "noise": None if photo.hints.noise is None else round(photo.hints.noise, 1),
+        "tone": photo.hints.tone.name if photo.hints.tone else "colour",
+        "smallest_face": round(photo.smallest, 1), "notes": photo.notes, "faces": [_describe_face(face) for face in photo.faces],
     }  # fmt: skip
 
 

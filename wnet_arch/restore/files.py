@@ -59,12 +59,12 @@ def draw_sheet(photo: RestoredPhoto) -> Image.Image:
 
 
 def _in_photo(photo: RestoredPhoto, face: RestoredFace) -> np.ndarray:
-    """The restored photo around a face: twice the side of its square, as far as there is photo."""
+    """The restored photo around a face, turned upright: twice the side of its square, as far as there is photo."""
     corners = face.frame.corners * photo.scale
     middle, half = corners.mean(0), face.frame.side * photo.scale
     height, width = photo.image.shape[:2]
     left, top = np.clip(np.round(middle - half).astype(int), 0, None)
     right, bottom = np.minimum(np.round(middle + half).astype(int), (width, height))
-    part = photo.image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    part = np.rot90(photo.image[top : max(bottom, top + 1), left : max(right, left + 1)], -photo.turn // 90)
     side = max(part.shape[:2])
     return np.pad(part, ((0, side - part.shape[0]), (0, side - part.shape[1]), (0, 0)), constant_values=255)

@@ -31,14 +31,17 @@ def frame_of(face: Detection, detector: str) -> Tilted:
     """The square around a face in the frame of ``celeba-aligned``: turned with the face by its five points, or, where it has none
     or they contradict its box, upright around the box.
     """
-    upright = _around_box(face, detector)
+    return five_point_frame(face.five) if points_fit(face, detector) else _around_box(face, detector)
+
+
+def points_fit(face: Detection, detector: str) -> bool:
+    """Whether a face has five points, and their frame has about the size and place of its box."""
     if face.five is None:
-        return upright
-    tilted = five_point_frame(face.five)
+        return False
+    upright, tilted = _around_box(face, detector), five_point_frame(face.five)
     ratio = tilted.side / upright.side
     shift = np.hypot(*(tilted.corners.mean(0) - upright.corners.mean(0))) / upright.side
-    agrees = _SIZE_AGREES[0] < ratio < _SIZE_AGREES[1] and shift < _PLACE_AGREES
-    return tilted if agrees else upright
+    return bool(_SIZE_AGREES[0] < ratio < _SIZE_AGREES[1] and shift < _PLACE_AGREES)
 
 
 def whole(side: int) -> Tilted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from wnet_arch.faces.align import Tilted
 from wnet_arch.faces.detection import Detector, create_detector
 from wnet_arch.faces.parsing import Parser, create_parser
 from wnet_arch.restore import frames, paste
+from wnet_arch.restore.hints import PhotoHints, read_hints
 from wnet_arch.restore.networks import QUALITIES, FaceNetwork, enlarge_face, open_networks
-from wnet_arch.restore.search import SMALLEST, find_faces
+from wnet_arch.restore.orientation import box_as_it_stands, find_upright, frame_as_it_stands, points_as_they_stand
+from wnet_arch.restore.search import SMALLEST
 
 #: What a restored face is; said in every output.
 STATEMENT = "Details of restored faces are estimated, not recovered. Never use them to identify a person."
@@ -30,7 +32,8 @@ class RestoredFace:
 
     Attributes:
         box: left, top, right, bottom in pixels of the photo, as the detector says; of a face image the whole.
-        landmarks: float32 (5, 2): eyes, nose, corners of the mouth; ``None`` where the detector has none.
+        landmarks: float32 (5, 2): eyes, nose, corners of the mouth, as one sees them in the upright face from the left;
+            ``None`` where the detector has none.
         score: of the detector; ``None`` for a face image.
         side: of the face's frame in pixels of the photo, about 1.5 times the width of the face.
         frame: the square that was, or would have been, restored.
@@ -68,7 +71,9 @@ class RestoredFace:
 @dataclass
 class RestoredPhoto:
     """``image``: uint8 (H, W, 3), the photo enlarged by ``scale`` with its faces restored. ``faces``: all found, largest first.
-    ``smallest``: side of the smallest face that was looked for. ``notes``: what is worth knowing, a line each.
+    ``smallest``: side of the smallest face that was looked for. ``notes``: what is worth knowing, a line each. ``turn``: by how
+    many degrees the photo would have to be turned clockwise for its faces to stand upright: 0, 90, 180 or 270.
+    ``hints``: what its look says; where ``hints.tone`` is not ``None``, luminance alone was restored.
     """
 
     image: np.ndarray
@@ -76,6 +81,8 @@ class RestoredPhoto:
     faces: list[RestoredFace]
     smallest: float
     notes: list[str] = field(default_factory=list)
+    turn: int = 0
+    hints: PhotoHints = field(default_factory=PhotoHints)
 
     @property
     def restored(self) -> list[RestoredFace]:
@@ -96,6 +103,8 @@ class FaceRestorer:
         batch: faces that a network gets at once.
         smallest: side in pixels of the smallest face to look for; see :func:`wnet_arch.restore.search.find_faces`.
         offline: folder with the detector's weights; nothing is downloaded.
+        turns: whether photos in which no sure face is found are searched turned as well; see
+            :func:`wnet_arch.restore.orientation.find_upright`.
         quality: which shipped networks, unless one is named: ``faithful`` (default), as near to the true face as they come, or
             ``sharp``, with more detail that is less certain (ships for x8; where a scale has none, as ``faithful``).
 
@@ -117,8 +126,10 @@ class FaceRestorer:
         smallest: float | None = None,
         offline: str | None = None,
         quality: str | None = None,
+        turns: bool = True,
     ):
         _check(scale, strength, batch, smallest)
+        self.turns = turns
         self.scale, self.strength, self.batch, self.smallest = scale, strength, batch, smallest
         self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, quality)
         self.quality = quality
@@ -137,39 +148,51 @@ class FaceRestorer:
         """Side of the largest face that is restored, in pixels of the photo."""
         return max(network.side for network in self.networks.values()) * frames.MARGIN
 
-    def restore(self, image: np.ndarray) -> RestoredPhoto:
+    def restore(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
         """Restores all faces of a photo that are not larger than the networks' inputs; others are left alone, with a note.
 
         Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest
         whole number that keeps it below ``MAX_PIXELS``: not at all where all faces are large already, and by the largest scale
         that there is where there is no face.
 
+        Of a photo without colours of its own, black and white or toned like sepia (:func:`wnet_arch.restore.hints.find_tone`),
+        luminance alone is restored, and gets the photo's tint: where R = G = B in the photo, R = G = B in the result.
+
         Args:
-            image: uint8 (H, W, 3) RGB, upright.
+            image: uint8 (H, W, 3) RGB. The result stands as it does, also where its faces lie on their side.
+            tables: of the JPEG file that it comes from the quantisation tables (Pillow: ``quantization``); none of other files.
 
         Raises:
             DataError: the image has another shape or type, or would become too large.
         """
         photo = _checked_image(image)
-        found, smallest = find_faces(self.detector, photo, self.smallest)
+        hints = read_hints(photo, tables)
+        upright = find_upright(self.detector, photo, self.smallest, self.turns)
         faces = []
-        for one in found:
+        for one in upright.faces:
             frame = frames.frame_of(one, self.detector.name)
             scale = frames.choose_scale(frame.side, self.networks)
             square = frame if scale is None else frames.input_square(frame, self.networks[scale].side)
             faces.append(RestoredFace(one.box, frame.side, square, one.five, one.score, scale))
-        self._super_resolve(photo, faces)
+        self._super_resolve(upright.photo, faces)
+        hints = _keep_tone(faces, hints)
         scale = self._scale_for(photo, faces)
         enlarged = paste.enlarge(photo, scale)
+        turned = np.rot90(enlarged, upright.quarters)  # the same pixels: what is pasted here is pasted there
         for face in faces:
             if face.restored:
-                paste.paste(enlarged, photo.shape[:2], face.frame, face.added * np.float32(self.strength), face.mask)
-        return RestoredPhoto(enlarged, scale, faces, smallest, self._notes(faces, smallest))
+                paste.paste(turned, upright.photo.shape[:2], face.frame, face.added * np.float32(self.strength), face.mask)
+        if upright.quarters:
+            faces = [_as_it_stands(face, upright.quarters, *photo.shape[:2]) for face in faces]
+        turn = -90 * upright.quarters % 360
+        notes = self._notes(faces, upright.smallest, turn)
+        return RestoredPhoto(enlarged, scale, faces, upright.smallest, notes, turn, hints)
 
-    def restore_face(self, image: np.ndarray) -> RestoredPhoto:
+    def restore_face(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
         """Restores an aligned face: a square in the frame of ``celeba-aligned``, or a photo of CelebA (178x218), which is cut so.
 
-        The result has the network's output size. Mask and ``scale`` do not apply; a face too large for the networks stays as it is.
+        The result has the network's output size, and of a grey face is grey.
+        Mask and ``scale`` do not apply; a face too large for the networks stays as it is.
 
         Raises:
             DataError: the image is not square, or no image.
@@ -187,8 +210,9 @@ class FaceRestorer:
         network = self.networks[scale]
         face.network, face.lq = network.name, crop.resize(photo, network.side, crop.Image.Resampling.BICUBIC)
         face.sr = network.run([face.lq])[0].sr
+        hints = _keep_tone([face], read_hints(photo, tables))
         mixed = np.rint(enlarge_face(face.lq) + np.float32(self.strength) * face.added).astype(np.uint8)
-        return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width)
+        return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width, hints=hints)
 
     def _super_resolve(self, photo: np.ndarray, faces: list[RestoredFace]) -> None:
         for scale, network in self.networks.items():
@@ -223,8 +247,11 @@ class FaceRestorer:
             raise DataError(f"{size} has more than {MAX_PIXELS:,} pixels; --scale can be {limit:.3g} at most")
         return self.scale
 
-    def _notes(self, faces: list[RestoredFace], smallest: float) -> list[str]:
+    def _notes(self, faces: list[RestoredFace], smallest: float, turn: int = 0) -> list[str]:
         notes = []
+        if turn:
+            how = "stand on their heads" if turn == 180 else "lie on their side"
+            notes.append(f"faces {how} (upright after {turn} degrees clockwise), and were treated so; the photo was not turned")
         large = sum(not face.restored for face in faces)
         if large:
             what = "1 face is" if large == 1 else f"{large} faces are"
@@ -236,6 +263,23 @@ class FaceRestorer:
         if self.smallest is None and smallest > SMALLEST + 0.5:
             notes.append(f"the photo is large, so it was searched for faces of {smallest:.0f} pixels and more (--min-face)")
         return notes
+
+
+def _keep_tone(faces: list[RestoredFace], hints: PhotoHints) -> PhotoHints:
+    """Gives the restored faces of a photo without colours its tint. Where a face has other colours, it is a colour photo."""
+    made = [face for face in faces if face.sr is not None]
+    if hints.tone is None or not all(hints.tone.holds(face.lq) for face in made):
+        return replace(hints, tone=None)
+    for face in made:
+        face.sr = hints.tone.retouched(enlarge_face(face.lq), face.sr)
+    return hints
+
+
+def _as_it_stands(face: RestoredFace, quarters: int, height: int, width: int) -> RestoredFace:
+    """A face of the turned photo, in pixels of the photo as it stands, which is ``height`` by ``width``."""
+    turned = quarters, height, width
+    five = None if face.landmarks is None else points_as_they_stand(face.landmarks, *turned)
+    return replace(face, box=box_as_it_stands(face.box, *turned), frame=frame_as_it_stands(face.frame, *turned), landmarks=five)
 
 
 def _check(scale: float | None, strength: float, batch: int, smallest: float | None) -> None:

@@ -11,8 +11,8 @@ The details of a restored face are estimated, not recovered. Never use it to ide
 Faces from about 12 pixels on are found (measured on the square that networks are trained on, about 1.5 times as wide as the face).
 Those of up to 20 pixels go through the network for x8, up to 40 through that for x4; larger ones are left alone. The photo is
 enlarged by bicubic interpolation (not at all where nothing is restored, unless --scale is given), and what the network adds to that
-is pasted through a soft mask from the face's parsing map. Outside of faces the result equals plain enlargement. Black-and-white photos
-stay so, toned ones keep their tint. A photo that lies on its side is restored as it lies.
+is pasted through a soft mask from the face's parsing map. Outside of faces the result equals plain enlargement. Grey photos
+stay grey, toned ones keep their tint. A photo that lies on its side is restored as it lies.
 
 in OUT:
   NAME.jpg, NAME.png    the photo, upright, with its colour profile; JPEG stays JPEG, all else becomes PNG

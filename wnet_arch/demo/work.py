@@ -89,6 +89,8 @@ def summary(name: str, rgb: np.ndarray, photo: RestoredPhoto) -> str:
     if count:
         found = f"{count} face{'s' * (count != 1)} found, {restored} restored"
     size = f"{rgb.shape[1]} × {rgb.shape[0]} became {width} × {height} pixels"
+    if photo.scale == 1:
+        size = f"It keeps its {width} × {height} pixels"
     notes = "".join(f"<br>{escape(note[:1].upper() + note[1:])}." for note in photo.notes)
     return f"<b>{escape(name)}</b>: {found}. {size}.{notes}"
 

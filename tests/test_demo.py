@@ -293,6 +293,8 @@ def test_the_download_is_what_the_restorer_makes(choices, weights, tmp_path):
 def test_a_photo_without_faces_and_a_network_without_maps(choices, tmp_path):
     path = save(tmp_path / "sky.png", np.full((40, 60, 3), BLUE, np.uint8))
     shown = restore_upload(path, choices.restorer("Bicubic"), LIMITS, tmp_path)
+    assert "no face was found; the photo was left as it is. It keeps its 60 × 40 pixels" in shown.summary
+    shown = restore_upload(path, choices.restorer("Bicubic", scale=8), LIMITS, tmp_path)
     assert "no face was found; the photo was enlarged as it is. 60 × 40 became 480 × 320 pixels" in shown.summary
     assert (shown.faces, shown.parsing, shown.lines) == ([], None, "")
 

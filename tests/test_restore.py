@@ -233,8 +233,9 @@ def test_bicubic_network_gives_plain_enlargement(turn):
         found = detector._find(photo)
         detector._find = lambda view: [Detection(one.box, 1.0, _points(one.box, turn)) for one in found]
     result = FaceRestorer("Bicubic", detector=detector).restore(photo)
-    assert len(result.restored) == 2
-    assert [round(frames.tilt(face.frame)) for face in result.restored] == [turn, turn]
+    assert not result.restored
+    assert not result.changed
+    assert [round(frames.tilt(face.frame)) for face in result.cut_out] == [turn, turn]
     assert np.abs(result.image.astype(int) - paste.enlarge(photo, 8)).max() <= 1
 
 
@@ -322,7 +323,8 @@ def test_the_photo_is_enlarged_as_its_faces_need(monkeypatch):
     assert found.restore(scene(10, 20)).image.shape == (720, 960, 3)
     assert found.restore(scene(20)).scale == 4
     assert found.restore(scene(60, height=120)).scale == 1  # large already
-    assert found.restore(scene()).scale == 8
+    assert found.restore(scene()).scale == 1  # nothing to enlarge it for
+    assert FaceRestorer("Bicubic", detector=BlueScreen(), scale=8).restore(scene()).image.shape == (720, 240, 3)
     assert FaceRestorer("Bicubic", detector=BlueScreen(), scale=2.5).restore(scene(10)).image.shape == (225, 175, 3)
     photo = scene(10)
     monkeypatch.setattr(restorer, "MAX_PIXELS", photo[..., 0].size * 10)
@@ -408,7 +410,7 @@ def test_aligned_faces(weights, tmp_path):
     assert np.array_equal(face.faces[0].lq, lq)
     large = found.restore_face(drawn_face(0, 128)[0])
     assert large.image.shape == (128, 128, 3)
-    assert large.notes == ["1 face is larger than 40 pixels and left alone"]
+    assert large.notes == ["the face is larger than 40 pixels and left alone"]
     celeba = np.random.default_rng(0).integers(0, 256, (218, 178, 3), dtype=np.uint8)
     assert np.array_equal(found.restore_face(celeba).image, celeba[40:192, 12:164])
     with pytest.raises(DataError, match=r"an aligned face is square, or a photo of CelebA \(178x218\); this is 20x16"):
@@ -450,21 +452,24 @@ def test_what_is_written(photos, tmp_path, capsys):
     ]  # fmt: skip
     with Image.open(out / "a.png") as image:
         assert image.size == (960, 720)
-        assert image.text["Comment"] == STATEMENT
+        assert "Comment" not in image.text  # no details were estimated
     with Image.open(out / "b.jpg") as image:
         assert (image.format, image.size) == ("JPEG", (560, 720))
+        assert "comment" not in image.info
     assert Image.open(out / "faces" / "a_01.png").size == (128, 128)
     report = json.loads((out / "report.json").read_text())
     assert report["statement"] == STATEMENT
     assert [(photo["stem"], len(photo["faces"])) for photo in report["photos"]] == [("a", 2), ("b", 1)]
     assert report["photos"][0]["faces"][1] == {
-        "restored": True, "box": [30, 30, 40, 40], "side": 15.2, "score": 1.0, "landmarks": None, "network": "Bicubic",
+        "restored": False, "left_alone": None, "doubts": [], "box": [30, 30, 40, 40],
+        "side": 15.2, "score": 1.0, "landmarks": None, "network": "Bicubic",
         "scale": 8, "mask": report["photos"][0]["faces"][1]["mask"],
     }  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "a.png: 960x720, 2 faces, 2 restored", "b.jpg: 560x720, 1 face, 1 restored", f"{out}: 2 photos, 3 faces, 3 restored",
-        STATEMENT,
+        "a.png: 960x720, 2 faces, 0 restored (Bicubic enlarges plainly); enlarged as it is",
+        "b.jpg: 560x720, 1 face, 0 restored (Bicubic enlarges plainly); enlarged as it is",
+        f"{out}: 2 photos, 3 faces, 0 restored",
     ]  # fmt: skip
 
 
@@ -602,7 +607,7 @@ def test_hostile_folder(photos, tmp_path, capsys):
     assert lines["ghost.png"].endswith("; transparent parts became white")
     assert lines["cmyk.png"].endswith("; CMYK became RGB")
     assert {"deep.png", "really_png.png", "with spaces and éü 人.png", "odd�?.png"} <= lines.keys()
-    assert lines["deep.png"].startswith("560x720, 1 face, 1 restored")
+    assert lines["deep.png"].startswith("560x720, 1 face, 0 restored (Bicubic")
     assert not list(out.rglob("*.part"))
 
 
@@ -669,8 +674,8 @@ def test_results_are_no_photos(photos, tmp_path, capsys):
 def test_exit_codes(photos, tmp_path, capsys):
     Image.fromarray(scene()).save(photos / "none.png")
     assert wnet_restore(photos / "none.png", "--network", "Bicubic", "-o", tmp_path / "out") == 3
-    assert capsys.readouterr().err == "wnet: no face was found; the photos were enlarged as they are\n"
-    assert np.array_equal(np.array(Image.open(tmp_path / "out" / "none.png")), paste.enlarge(scene(), 8))
+    assert capsys.readouterr().err == "wnet: no face was found; nothing was restored\n"
+    assert np.array_equal(np.array(Image.open(tmp_path / "out" / "none.png")), scene())
     assert wnet_restore(photos / "none.png", "--network", "Bicubic", "-o", tmp_path / "out") == 3  # from the record
     assert wnet_restore(photos, "--network", "Bicubic", "-o", tmp_path / "out") == 0
     (tmp_path / "void").mkdir()
@@ -792,3 +797,137 @@ def test_what_a_network_was_trained_on_is_known_of_files_runs_and_exports(weight
         opt = {"name": name, "scale": 8, "network_g": {"type": "SRCNN", "scale": 8}, "datasets": data}
         (tmp_path / name / f"{name}.yml").write_text(json.dumps(opt))
         assert open_one(str(tmp_path / name), None).provenance.degraded is (block is not None)
+
+
+# What is said
+
+
+def lines_of(capsys, *arguments) -> list[str]:
+    capsys.readouterr()
+    wnet_restore(*arguments)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_each_line_says_what_was_done_and_by_what(tmp_path, capsys, weights):
+    own = ("--weights", weights[4], weights[8])
+    for name, photo in (("both", scene(10, 20, 60)), ("large", scene(60, height=120)), ("larger", scene(60, 70, height=130))):
+        Image.fromarray(photo).save(tmp_path / f"{name}.png")
+    Image.fromarray(scene()).save(tmp_path / "none.png")
+    said = {
+        name: lines_of(capsys, tmp_path / f"{name}.png", *own, "-o", tmp_path / f"out_{name}")[0].partition(": ")[2]
+        for name in ("both", "large", "larger", "none")
+    }
+    assert said == {
+        "both": "1680x720, 3 faces, 2 restored by srcnn_x4 (1) and srcnn_x8 (1); 1 face is larger than 40 pixels and left alone",
+        "large": "120x120, 1 face, 0 restored; not enlarged; the face is larger than 40 pixels and left alone",
+        "larger": "220x130, 2 faces, 0 restored; not enlarged; all faces are larger than 40 pixels and left alone",
+        "none": "30x90, no face was found; not enlarged",
+    }
+    again = lines_of(capsys, tmp_path / "none.png", *own, "--scale", 4, "-o", tmp_path / "out")
+    assert again[0] == "none.png: 120x360, no face was found; enlarged as it is"
+    (entry,) = entries(tmp_path / "out_both")
+    assert [(face["restored"], face["left_alone"]) for face in entry["faces"]] == [
+        (False, "larger than 40 pixels"), (True, None), (True, None),
+    ]  # fmt: skip
+
+
+def test_only_changed_photos_say_that_details_are_estimated(tmp_path, weights):
+    Image.fromarray(scene(10)).save(tmp_path / "a.png")
+    Image.fromarray(scene(60, height=120)).save(tmp_path / "large.jpg")
+    own = ("--weights", weights[8])
+    for number, (name, options, photo_says, face_says) in enumerate((
+        ("a.png", own, True, True), ("a.png", (*own, "--strength", 0), False, True),
+        ("a.png", ("--network", "Bicubic"), False, False), ("large.jpg", own, False, None),
+    )):  # fmt: skip
+        out = tmp_path / f"out{number}"
+        assert wnet_restore(tmp_path / name, *options, "-o", out) == 0
+        with Image.open(out / name) as image:
+            assert (STATEMENT in str(image.info)) == photo_says
+        if face_says is not None:
+            with Image.open(out / "faces" / "a_01.png") as image:
+                assert (STATEMENT in str(image.info)) == face_says
+
+
+def test_compressed_and_noisy_photos_are_named(tmp_path, capsys, weights):
+    photo = scene(10, 20)
+    Image.fromarray(photo).save(tmp_path / "good.jpg", quality=95)
+    Image.fromarray(photo).save(tmp_path / "bad.jpg", quality=35)
+    noise = np.random.default_rng(0).normal(0, 14, (*photo.shape[:2], 1))
+    Image.fromarray((photo * 0.8 + 25 + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / "noisy.png")
+    restorer_ = changes(weights)
+    for name, doubts in (("good.jpg", ()), ("bad.jpg", ("JPEG of quality 35",))):
+        picture = wnet_arch.data.photos.load_picture(tmp_path / name)
+        result = restorer_.restore(picture.rgb, picture.tables)
+        assert all(face.doubts[: len(doubts)] == doubts and len(face.doubts) <= len(doubts) + 1 for face in result.restored)
+    assert wnet_restore(tmp_path / "bad.jpg", "--weights", weights[8], "--json", "-o", tmp_path / "out") == 0
+    assert "; JPEG of quality 35: little of the restored faces is certain" in capsys.readouterr().out
+    (photo,) = json.loads((tmp_path / "out" / "report.json").read_text())["photos"]
+    assert (photo["jpeg_quality"], photo["tone"]) == (35, "colour")
+    assert photo["faces"][-1]["doubts"][0] == "JPEG of quality 35"
+    result = restorer_.restore(np.array(Image.open(tmp_path / "noisy.png")))
+    assert any(note.startswith("noise of ") for note in result.notes)
+
+
+@pytest.mark.parametrize(("side", "told"), [(39.96, 40.0), (40, 40.0), (40.001, 40.1), (40.04, 40.1), (40.06, 40.1), (15.23, 15.2)])
+def test_no_face_reads_as_if_it_met_a_limit_that_it_exceeds(side, told):
+    assert frames.told(side) == pytest.approx(told)
+    assert (frames.told(side) <= 40) == (frames.choose_scale(side, (4, 8)) is not None)
+
+
+def test_doubtful_detections_are_named(weights):
+    detector = BlueScreen()
+    detector._find = lambda view: [Detection(one.box, score) for one, score in zip(BlueScreen._find(detector, view), (0.75, 0.99))]
+    result = changes(weights, turns=False)
+    result._detector_name = detector
+    photo = result.restore(scene(10, 20))
+    assert "perhaps no face: 1 of 2 restored" in photo.notes
+    assert [any("0.75" in doubt for doubt in face.doubts) for face in photo.faces] == [False, True]
+
+
+# By a photo's look
+
+
+@pytest.fixture
+def with_real(monkeypatch, weights):
+    """A network for degraded faces, at x8 alone, and the faithful ones, as if they shipped."""
+    files = {"wnet_lite_x4": Path(weights[4]), "wnet_lite_x8": Path(weights[8]), "wnet_lite_real_x8": Path(weights[8])}
+
+    def ship(*names):
+        monkeypatch.setattr(shipped, "names", lambda: sorted(names or files))
+        folder = Path(weights[8]).parent
+        paths = {name: folder / f"{name}.safetensors" for name in files}
+        for name, path in paths.items():
+            path.write_bytes(files[name].read_bytes())
+        monkeypatch.setattr(shipped, "path", paths.get)
+
+    return ship
+
+
+def test_auto_takes_the_network_for_degraded_faces_where_the_look_asks_for_it(with_real):
+    with_real()
+    bad = [list(range(40, 104))]
+    found = FaceRestorer(quality="auto", detector=BlueScreen())
+    clean, degraded = found.restore(scene(10, 20)), found.restore(scene(10, 20), bad)
+    assert [face.network for face in clean.faces] == ["wnet_lite_x4", "wnet_lite_x8"]
+    assert clean.notes == ["quality faithful, as the photo looks clean"]
+    assert [face.network for face in degraded.faces] == ["wnet_lite_x4", "wnet_lite_real_x8"]
+    assert any(note.startswith("quality real, for JPEG of quality ") for note in degraded.notes)
+    assert "faces that went through wnet_lite_x4, as no real network has their size: 1" in degraded.notes
+    real = FaceRestorer(quality="real", detector=BlueScreen())
+    assert [face.network for face in real.restore(scene(10)).faces] == ["wnet_lite_real_x8"]
+    faithful, default = (FaceRestorer(quality=quality, detector=BlueScreen()) for quality in ("faithful", None))
+    for one in (faithful, default):
+        assert [face.network for face in one.restore(scene(10, 20), bad).faces] == ["wnet_lite_x4", "wnet_lite_x8"]
+
+
+def test_where_no_such_network_ships_auto_is_faithful_and_says_so(with_real, tmp_path, capsys):
+    with_real("wnet_lite_x4", "wnet_lite_x8")
+    Image.fromarray(scene(10)).save(tmp_path / "a.jpg", quality=30)
+    assert wnet_restore(tmp_path / "a.jpg", "--quality", "auto", "-o", tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    assert "1 restored by wnet_lite_x8" in text
+    assert "quality faithful in spite of JPEG of quality 30, as no network for such photos (wnet_lite_real) ships" in text
+    assert wnet_restore(tmp_path / "a.jpg", "--quality", "real", "-o", tmp_path / "out") == 2
+    assert "--quality real: no network for it ships yet" in capsys.readouterr().err
+    assert wnet_restore(tmp_path / "a.jpg", "--quality", "auto", "--network", "Bicubic", "-o", tmp_path / "out") == 2
+    assert "--quality chooses among the shipped networks" in capsys.readouterr().err

@@ -10,8 +10,9 @@ The details of a restored face are estimated, not recovered. Never use it to ide
 
 Faces from about 12 pixels on are found (measured on the square that networks are trained on, about 1.5 times as wide as the face).
 Those of up to 20 pixels go through the network for x8, up to 40 through that for x4; larger ones are left alone. The photo is
-enlarged by bicubic interpolation, and what the network adds to that is pasted through a soft mask from the face's parsing map.
-Outside of faces the result equals plain enlargement.
+enlarged by bicubic interpolation (not at all where nothing is restored, unless --scale is given), and what the network adds to that
+is pasted through a soft mask from the face's parsing map. Outside of faces the result equals plain enlargement. Grey photos
+stay grey, toned ones keep their tint. A photo that lies on its side is restored as it lies.
 
 in OUT:
   NAME.jpg, NAME.png    the photo, upright, with its colour profile; JPEG stays JPEG, all else becomes PNG
@@ -20,7 +21,7 @@ in OUT:
   restored.jsonl        what was made from what; the same command goes on where it was, and skips what is done
   report.json           with --json: the same for this run, and what failed
 
-exit codes: 0 done, 1 a photo failed (the others are done), 2 wrong arguments, 3 no photo had a face (they were enlarged)
+exit codes: 0 done, 1 a photo failed (the others are done), 2 wrong arguments, 3 no photo had a face
 
 examples:
   wnet restore group.jpg -o restored
@@ -42,8 +43,9 @@ def add_parser(subparsers) -> None:
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, or folders of photos")
     add("-o", "--out", required=True, metavar="OUT", help="folder for the results")
-    add("--quality", choices=("faithful", "sharp"), help="faithful (default): as near to the true face as the networks come; "
-        "sharp: more detail, less certain (x8 only; larger faces go through wnet_lite_x4)")  # fmt: skip
+    add("--quality", choices=("auto", "faithful", "real", "sharp"), help="faithful (default): as near to the true face as the "
+        "networks come; sharp: more detail, less certain (x8 only; larger faces go through wnet_lite_x4); real: for photos with "
+        "JPEG blocks or noise, once such networks ship; auto: real or faithful, by the photo's look")  # fmt: skip
     add("--network", metavar="NAME", help="instead, a shipped network by its name, or Bicubic")
     add("--weights", nargs="+", default=[], metavar="FILE",
         help="your own: runs, .pth, .safetensors or .onnx files, one for each scale, [LABEL=]WHAT[@OPTIONS.yml]")  # fmt: skip
@@ -107,4 +109,4 @@ def _summary(totals, args: argparse.Namespace) -> None:
     if totals.failed:
         print(f"wnet: {len(totals.failed)} of {totals.photos + len(totals.failed)} could not be restored", file=sys.stderr)
     elif not totals.with_faces:
-        print("wnet: no face was found; the photos were enlarged as they are", file=sys.stderr)
+        print("wnet: no face was found; nothing was restored", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wnet_arch.restore import RestoredFace, RestoredPhoto, paste
+from wnet_arch.restore import RestoredFace, RestoredPhoto, frames, paste
 from wnet_arch.restore.networks import enlarge_face
 
 #: Longer side of pictures of whole photos: smaller ones are enlarged for the boxes' numbers, larger ones reduced for the browser.
@@ -21,7 +21,7 @@ _OPACITY = 0.6
 
 def why_left_alone(face: RestoredFace, largest_side: float) -> str:
     """Why no network has worked on a face, a few words."""
-    return f"{face.side:.0f} pixels, larger than the {largest_side:g} that this network takes"
+    return f"{frames.told(face.side):g} pixels, larger than the {largest_side:g} that this network takes"
 
 
 def fitted(image: np.ndarray, least: int = 1, largest: int = LARGEST_SIDE) -> np.ndarray:
@@ -46,10 +46,10 @@ def numbered(photo: np.ndarray, faces: list[RestoredFace]) -> np.ndarray:
     unit = max(base.shape[:2]) / LEAST_SIDE
     boxes = [(np.array(face.box).reshape(2, 2) * factors).ravel().round().astype(int).tolist() for face in faces]
     for face, box in zip(faces, boxes):
-        _box(draw, box, _colour(face), round(3 * unit), dashed=not face.restored)
+        _box(draw, box, _colour(face), round(3 * unit), dashed=not face.cut_out)
     tags = _Tags(draw, picture.size, round(18 * unit))
-    for number, (face, box) in sorted(enumerate(zip(faces, boxes), 1), key=lambda one: not one[1][0].restored):
-        tags.add(box, [f"{number}"] if face.restored else [f"{number}: too large", f"{number}"], _colour(face))
+    for number, (face, box) in sorted(enumerate(zip(faces, boxes), 1), key=lambda one: not one[1][0].cut_out):
+        tags.add(box, [f"{number}"] if face.cut_out else [f"{number}: too large", f"{number}"], _colour(face))
     return np.array(picture)
 
 
@@ -89,7 +89,7 @@ def close_up(image: np.ndarray, face: RestoredFace, scale: float) -> np.ndarray:
 
 
 def _colour(face: RestoredFace) -> tuple[int, int, int]:
-    return RESTORED if face.restored else LEFT_ALONE
+    return RESTORED if face.cut_out else LEFT_ALONE
 
 
 def _box(draw: ImageDraw.ImageDraw, box: list[int], colour: tuple, line: int, dashed: bool) -> None:

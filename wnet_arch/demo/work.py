@@ -63,7 +63,7 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
     keep = partial(_keep, place)
     overlay = drawing.parsing_overlay(photo, picture.rgb.shape[:2], before)
     download = place / f"{Path(path).stem}.png"  # as `wnet restore` would call it
-    files.save(photo.image, picture.icc, ".png", download)
+    files.save(photo.image, picture.icc, ".png", download, photo.changed)
     shown = Shown(
         keep("before", before),
         keep("after", after),
@@ -74,7 +74,7 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
         listing(photo.faces, restorer.largest_side),
     )
     for number, face in enumerate(photo.faces, 1):
-        if face.restored and len(shown.faces) < GALLERY:
+        if face.cut_out and len(shown.faces) < GALLERY:
             shown.faces.append((keep(f"face{number}", drawing.before_and_after(face)), f"{number} · {face.side:.0f} pixels"))
             pair = (drawing.close_up(image, face, photo.scale) for image in (plain, photo.image))
             shown.close_ups.append(tuple(keep(f"{name}{number}", image) for name, image in zip(("before", "after"), pair)))
@@ -85,10 +85,12 @@ def summary(name: str, rgb: np.ndarray, photo: RestoredPhoto) -> str:
     """What was found and done, a sentence or two of HTML."""
     height, width = photo.image.shape[:2]
     count, restored = len(photo.faces), len(photo.restored)
-    found = "no face was found; the photo was enlarged as it is"
+    found = f"no face was found; the photo was {'enlarged' if photo.scale > 1 else 'left'} as it is"
     if count:
         found = f"{count} face{'s' * (count != 1)} found, {restored} restored"
     size = f"{rgb.shape[1]} × {rgb.shape[0]} became {width} × {height} pixels"
+    if photo.scale == 1:
+        size = f"It keeps its {width} × {height} pixels"
     notes = "".join(f"<br>{escape(note[:1].upper() + note[1:])}." for note in photo.notes)
     return f"<b>{escape(name)}</b>: {found}. {size}.{notes}"
 
@@ -97,8 +99,8 @@ def listing(faces: list[RestoredFace], largest_side: float) -> str:
     """A line for each face, HTML."""
     lines = []
     for face in faces:
-        done = f"{face.side:.0f} pixels, restored by {escape(str(face.network))} x{face.scale}"
-        lines.append(f"<li>{done if face.restored else 'left alone: ' + drawing.why_left_alone(face, largest_side)}</li>")
+        done = f"{face.side:.0f} pixels, {'restored' if face.restored else 'enlarged'} by {escape(str(face.network))} x{face.scale}"
+        lines.append(f"<li>{done if face.cut_out else 'left alone: ' + drawing.why_left_alone(face, largest_side)}</li>")
     return f"<ol>{''.join(lines)}</ol>" if lines else ""
 
 

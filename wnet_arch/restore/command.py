@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,9 @@ from wnet_arch.benchmark.cache import digest
 from wnet_arch.benchmark.fingerprints import code_digest
 from wnet_arch.data.photos import SUFFIXES, Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
-from wnet_arch.restore import files
+from wnet_arch.restore import files, frames
 from wnet_arch.restore.listing import Job, list_jobs
+from wnet_arch.restore.networks import AUTO, FaceNetwork
 from wnet_arch.restore.record import Record
 from wnet_arch.restore.restorer import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto
 from wnet_arch.weights.hashing import sha256_file
@@ -154,10 +156,24 @@ def _is_report(path: Path) -> bool:
 
 def _settings(restorer: FaceRestorer, options: RestoreOptions) -> str:
     """Hash of all that decides about a photo's results but the photo."""
-    networks = [f"{scale} {network.fingerprint}" for scale, network in sorted(restorer.networks.items())]
+    networks = [f"{scale} {network.fingerprint}" for scale, network in _networks(restorer)]
     detector = "" if options.face_only else restorer.detector.name
-    chosen = (restorer.scale, restorer.strength, restorer.smallest, restorer.turns, options.face_only, options.sheet)
+    chosen = (
+        restorer.quality == AUTO,
+        restorer.scale,
+        restorer.strength,
+        restorer.smallest,
+        restorer.turns,
+        options.face_only,
+        options.sheet,
+    )
     return digest(*networks, detector, repr(chosen), code_digest("restore"), code_digest("faces"))
+
+
+def _networks(restorer: FaceRestorer) -> list[tuple[int, FaceNetwork]]:
+    """All that a photo may go through, with their scales; each once."""
+    found = [*sorted(restorer.networks.items()), *sorted(restorer.real_networks.items())]
+    return list({(scale, network.fingerprint): (scale, network) for scale, network in found}.values())
 
 
 def _restore(job: Job, restorer: FaceRestorer, record: Record, settings: str, options: RestoreOptions) -> tuple[dict, bool]:
@@ -192,7 +208,8 @@ def describe(photo: RestoredPhoto) -> dict:
 
 def _describe_face(face: RestoredFace) -> dict:
     return {
-        "restored": face.restored, "box": [round(float(side), 1) for side in face.box], "side": round(float(face.side), 1),
+        "restored": face.restored, "left_alone": face.left_alone, "doubts": list(face.doubts),
+        "box": [round(float(side), 1) for side in face.box], "side": frames.told(face.side),
         "score": None if face.score is None else round(face.score, 3),
         "landmarks": None if face.landmarks is None else [[round(float(v), 1) for v in point] for point in face.landmarks],
         "network": face.network, "scale": face.scale, "mask": face.mask_from,
@@ -208,10 +225,21 @@ def _count(totals: Totals, entry: dict, skipped: bool) -> None:
 
 
 def _line(entry: dict, skipped: bool) -> str:
-    faces, restored = len(entry["faces"]), sum(face["restored"] for face in entry["faces"])
-    what = f"{faces} face{'s' * (faces != 1)}, {restored} restored" if faces else "no face was found; enlarged as it is"
+    what = _what(entry["faces"], "enlarged as it is" if entry["scale"] > 1 else "not enlarged")
     notes = "; ".join(["done before"] * skipped + [what, *entry["notes"]])
     return f"{shown(next(iter(entry['files'])))}: {entry['width']}x{entry['height']}, {notes}"
+
+
+def _what(faces: Sequence[dict], else_done: str) -> str:
+    """What was found and made of it, and by which networks, a few words."""
+    if not faces:
+        return f"no face was found; {else_done}"
+    found = f"{len(faces)} face{'s' * (len(faces) != 1)}"
+    used = Counter(face["network"] for face in faces if face["restored"])
+    if used:
+        by = " and ".join(f"{name} ({count})" if len(used) > 1 else name for name, count in sorted(used.items()))
+        return f"{found}, {used.total()} restored by {by}"
+    return f"{found}, 0 restored{' (Bicubic enlarges plainly)' * any(face['network'] for face in faces)}; {else_done}"
 
 
 def _reason(error: BaseException, folder: Path) -> str:
@@ -234,7 +262,7 @@ def _write_report(record: Record, jobs: Sequence[Job], totals: Totals, restorer:
         "statement": STATEMENT,
         "networks": [
             {"name": net.name, "scale": scale, "training_set": net.provenance.training_set, "iterations": net.provenance.iterations}
-            for scale, net in sorted(restorer.networks.items())
+            for scale, net in _networks(restorer)
         ],
         "failed": [{"source": source, "reason": reason} for source, reason in totals.failed],
     }

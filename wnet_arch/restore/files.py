@@ -29,30 +29,32 @@ def suffix(picture: Picture, height: int, width: int) -> str:
 def pictures(stem: str, source: Picture, photo: RestoredPhoto, face_only: bool, sheet: bool) -> dict[str, Writer]:
     """What to write: names below the folder for results, and for each what writes it."""
     ending = ".png" if face_only else suffix(source, *photo.image.shape[:2])
-    found: dict[str, Writer] = {stem + ending: partial(save, photo.image, source.icc, ending)}
+    found: dict[str, Writer] = {stem + ending: partial(save, photo.image, source.icc, ending, estimated=photo.changed)}
     if not face_only:
-        for number, face in enumerate(photo.restored, 1):
-            found[f"faces/{stem}_{number:02d}.png"] = partial(save, face.sr, source.icc, ".png")
-    if sheet and photo.restored:
+        for number, face in enumerate(photo.cut_out, 1):
+            found[f"faces/{stem}_{number:02d}.png"] = partial(save, face.sr, source.icc, ".png", estimated=face.restored)
+    if sheet and photo.cut_out:
         found[f"sheets/{stem}.png"] = lambda path: save(np.array(draw_sheet(photo)), None, ".png", path)
     return found
 
 
-def save(image: np.ndarray, icc: bytes | None, ending: str, path: Path) -> None:
-    """Writes a picture, uint8 (H, W, 3), with its colour profile and the statement that its details are estimated."""
+def save(image: np.ndarray, icc: bytes | None, ending: str, path: Path, estimated: bool = True) -> None:
+    """Writes a picture, uint8 (H, W, 3), with its colour profile and, where details are, the statement that they are estimated."""
     picture = Image.fromarray(image)
     profile = {"icc_profile": icc} if icc else {}
     if ending == ".jpg":
-        picture.save(path, "JPEG", quality=_JPEG_QUALITY, subsampling=0, comment=STATEMENT, **profile)
+        comment = {"comment": STATEMENT} if estimated else {}
+        picture.save(path, "JPEG", quality=_JPEG_QUALITY, subsampling=0, **comment, **profile)
         return
     texts = PngImagePlugin.PngInfo()
-    texts.add_text("Comment", STATEMENT)
+    if estimated:
+        texts.add_text("Comment", STATEMENT)
     picture.save(path, "PNG", compress_level=4, pnginfo=texts, **profile)
 
 
 def draw_sheet(photo: RestoredPhoto) -> Image.Image:
     """The faces before and after: what the network got, that enlarged by bicubic interpolation, restored, and in the photo."""
-    faces = photo.restored[:SHEET_FACES]
+    faces = photo.cut_out[:SHEET_FACES]
     rows = [[face.lq, enlarge_face(face.lq), face.sr, _in_photo(photo, face)] for face in faces]
     notes = [f"{face.side:.0f} pixels\n{face.network}\nx{face.scale}"[:60] for face in faces]
     return visuals.sheet(("found", "bicubic", "restored", "in the photo"), rows, notes)

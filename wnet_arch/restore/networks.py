@@ -22,7 +22,9 @@ from wnet_arch.weights import shipped
 #: The shipped network that is used unless another is named.
 DEFAULT = "wnet_lite"
 #: Shipped networks for each purpose; where the first does not exist at a scale, the next one is used.
-QUALITIES = {"faithful": (DEFAULT,), "sharp": ("wnet_lite_sharp", DEFAULT)}
+QUALITIES = {"faithful": (DEFAULT,), "real": ("wnet_lite_real", DEFAULT), "sharp": ("wnet_lite_sharp", DEFAULT)}
+#: A quality of its own: ``real`` for photos whose look says that they are degraded, where such a network ships; else ``faithful``.
+AUTO = "auto"
 BICUBIC = "Bicubic"
 SCALES = (4, 8)
 _TRAIN = "train one (README, 'Train') and give its run or weights file: --weights experiments/wnet_x8"
@@ -43,6 +45,7 @@ class FaceNetwork(ABC):
         side: of its input in pixels.
         fingerprint: changes with whatever decides about its output.
         degraded: whether it was trained on faces as photos from life have them, resampled to its input.
+        estimates: whether it estimates details; ``False`` for plain enlargement.
     """
 
     def __init__(self, source: sources.Source, device: str):
@@ -50,6 +53,7 @@ class FaceNetwork(ABC):
         self.side = OUTPUT // source.scale
         self.provenance = source.provenance
         self.degraded = source.provenance.degraded
+        self.estimates = source.name != BICUBIC
 
     @abstractmethod
     def run(self, faces: Sequence[np.ndarray]) -> list[FaceResult]:
@@ -132,6 +136,11 @@ def open_networks(
     return opened
 
 
+def ships(quality: str) -> bool:
+    """Whether a network for this quality, one of :data:`QUALITIES`, ships at any scale."""
+    return any(name.startswith(f"{QUALITIES[quality][0]}_x") for name in shipped.ours())
+
+
 def check_device(device: str) -> None:
     """Raises :class:`UsageError` unless torch can use the device."""
     try:
@@ -154,7 +163,7 @@ def _of_quality(quality: str) -> list[Path]:
     if quality not in QUALITIES:
         raise UsageError(f"--quality: '{quality}' is none{did_you_mean(quality, QUALITIES)}")
     there, wanted = shipped.ours(), QUALITIES[quality]
-    if not any(name.startswith(f"{wanted[0]}_x") for name in there):
+    if not ships(quality):
         raise WeightsError(f"--quality {quality}: no network for it ships yet; --weights takes one of your own")
     found = [next((name for base in wanted if (name := f"{base}_x{scale}") in there), None) for scale in SCALES]
     return [shipped.path(name) for name in found if name]

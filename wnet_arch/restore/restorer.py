@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,12 +16,14 @@ from wnet_arch.faces.detection import Detector, create_detector
 from wnet_arch.faces.parsing import Parser, create_parser
 from wnet_arch.restore import frames, paste
 from wnet_arch.restore.hints import PhotoHints, read_hints
-from wnet_arch.restore.networks import QUALITIES, FaceNetwork, enlarge_face, open_networks
+from wnet_arch.restore.networks import AUTO, QUALITIES, FaceNetwork, enlarge_face, open_networks, ships
 from wnet_arch.restore.orientation import box_as_it_stands, find_upright, frame_as_it_stands, points_as_they_stand
 from wnet_arch.restore.search import SMALLEST
 
 #: What a restored face is; said in every output.
 STATEMENT = "Details of restored faces are estimated, not recovered. Never use them to identify a person."
+#: A face about which MTCNN or RetinaFace is less sure than this is perhaps none.
+_PERHAPS = 0.9
 #: Photos are enlarged by this at most.
 LARGEST_SCALE = 16
 
@@ -40,6 +42,9 @@ class RestoredFace:
         scale: of the network; ``None`` for a face that was left alone.
         lq, sr, mask: what the network got, uint8 (h, h, 3); what it made, uint8 (128, 128, 3), ``strength`` not regarded; and the
             share of it that was pasted, float32 (128, 128). ``None`` for a face that was left alone.
+        estimated: whether a network has estimated its details; ``False`` where it was plainly enlarged (``Bicubic``).
+        left_alone: why nothing was made of it, a few words; ``None`` where something was.
+        doubts: why little of it is certain, a few words each.
         skin: what the network itself takes for skin, float32 (128, 128), about 0 to 1; ``None`` where it does not say.
         mask_from: ``parsing``, or ``oval`` where the estimated parsing shows no face.
     """
@@ -56,11 +61,19 @@ class RestoredFace:
     mask: np.ndarray | None = None
     mask_from: str | None = None
     skin: np.ndarray | None = None
+    estimated: bool = True
+    left_alone: str | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def cut_out(self) -> bool:
+        """Whether it was cut out and enlarged, by a network or plainly."""
+        return self.sr is not None
 
     @property
     def restored(self) -> bool:
-        """Whether a network has worked on it."""
-        return self.sr is not None
+        """Whether a network has estimated its details."""
+        return self.cut_out and self.estimated
 
     @property
     def added(self) -> np.ndarray:
@@ -73,7 +86,8 @@ class RestoredPhoto:
     """``image``: uint8 (H, W, 3), the photo enlarged by ``scale`` with its faces restored. ``faces``: all found, largest first.
     ``smallest``: side of the smallest face that was looked for. ``notes``: what is worth knowing, a line each. ``turn``: by how
     many degrees the photo would have to be turned clockwise for its faces to stand upright: 0, 90, 180 or 270.
-    ``hints``: what its look says; where ``hints.tone`` is not ``None``, luminance alone was restored.
+    ``hints``: what its look says; where ``hints.tone`` is not ``None``, luminance alone was restored. ``changed``: whether any
+    pixel may differ from plain enlargement.
     """
 
     image: np.ndarray
@@ -83,6 +97,12 @@ class RestoredPhoto:
     notes: list[str] = field(default_factory=list)
     turn: int = 0
     hints: PhotoHints = field(default_factory=PhotoHints)
+    changed: bool = False
+
+    @property
+    def cut_out(self) -> list[RestoredFace]:
+        """The faces that were cut out and enlarged, by a network or plainly."""
+        return [face for face in self.faces if face.cut_out]
 
     @property
     def restored(self) -> list[RestoredFace]:
@@ -105,8 +125,10 @@ class FaceRestorer:
         offline: folder with the detector's weights; nothing is downloaded.
         turns: whether photos in which no sure face is found are searched turned as well; see
             :func:`wnet_arch.restore.orientation.find_upright`.
-        quality: which shipped networks, unless one is named: ``faithful`` (default), as near to the true face as they come, or
-            ``sharp``, with more detail that is less certain (ships for x8; where a scale has none, as ``faithful``).
+        quality: which shipped networks, unless one is named: ``faithful`` (default), as near to the true face as they come;
+            ``sharp``, with more detail that is less certain (ships for x8; where a scale has none, as ``faithful``); ``real``,
+            trained on degraded faces; ``auto``: ``real`` for photos whose hints say that they are degraded, where such a network
+            ships, and else ``faithful``. Each photo's notes say what ``auto`` took, and why.
 
     Raises:
         UsageError: an argument is wrong.
@@ -131,7 +153,12 @@ class FaceRestorer:
         _check(scale, strength, batch, smallest)
         self.turns = turns
         self.scale, self.strength, self.batch, self.smallest = scale, strength, batch, smallest
-        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, quality)
+        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, None if quality == AUTO else quality)
+        #: Those for degraded photos, where the quality is ``auto`` and such networks ship.
+        self.real_networks: dict[int, FaceNetwork] = {}
+        if quality == AUTO:
+            open_networks(network, weights, device, "faithful")  # says where a network is named besides
+            self.real_networks = open_networks(None, (), device, "real") if ships("real") else {}
         self.quality = quality
         self._detector_name, self._device, self._offline = detector, device, offline
         self.parser: Parser = create_parser("compact", device)
@@ -152,8 +179,10 @@ class FaceRestorer:
         """Restores all faces of a photo that are not larger than the networks' inputs; others are left alone, with a note.
 
         Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest
-        whole number that keeps it below ``MAX_PIXELS``: not at all where all faces are large already, and by the largest scale
-        that there is where there is no face.
+        whole number that keeps it below ``MAX_PIXELS``: not at all where there is no face, or all faces are large already.
+
+        Of a photo without colours of its own, black and white or toned like sepia (:func:`wnet_arch.restore.hints.find_tone`),
+        luminance alone is restored, and gets the photo's tint: where R = G = B in the photo, R = G = B in the result.
 
         Of a photo without colours of its own, black and white or toned like sepia (:func:`wnet_arch.restore.hints.find_tone`),
         luminance alone is restored, and gets the photo's tint: where R = G = B in the photo, R = G = B in the result.
@@ -167,27 +196,29 @@ class FaceRestorer:
         """
         photo = _checked_image(image)
         hints = read_hints(photo, tables)
+        quality, networks, why = self._choose(hints)
         upright = find_upright(self.detector, photo, self.smallest, self.turns)
         faces = []
         for one in upright.faces:
             frame = frames.frame_of(one, self.detector.name)
-            scale = frames.choose_scale(frame.side, self.networks)
-            network = self.networks.get(scale)
+            scale = frames.choose_scale(frame.side, networks)
+            network = networks.get(scale)
             square = frame if network is None or network.degraded else frames.input_square(frame, network.side)
             faces.append(RestoredFace(one.box, frame.side, square, one.five, one.score, scale))
-        self._super_resolve(upright.photo, faces)
+        self._super_resolve(upright.photo, faces, networks)
         hints = _keep_tone(faces, hints)
         scale = self._scale_for(photo, faces)
         enlarged = paste.enlarge(photo, scale)
         turned = np.rot90(enlarged, upright.quarters)  # the same pixels: what is pasted here is pasted there
         for face in faces:
-            if face.restored:
+            if face.cut_out:
                 paste.paste(turned, upright.photo.shape[:2], face.frame, face.added * np.float32(self.strength), face.mask)
         if upright.quarters:
             faces = [_as_it_stands(face, upright.quarters, *photo.shape[:2]) for face in faces]
         turn = -90 * upright.quarters % 360
-        notes = self._notes(faces, upright.smallest, turn)
-        return RestoredPhoto(enlarged, scale, faces, upright.smallest, notes, turn, hints)
+        self._explain(faces, hints)
+        notes = self._notes(faces, upright.smallest, hints, turn, quality) + why * any(face.cut_out for face in faces)
+        return RestoredPhoto(enlarged, scale, faces, upright.smallest, notes, turn, hints, self._changes(faces))
 
     def restore_face(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
         """Restores an aligned face: a square in the frame of ``celeba-aligned``, or a photo of CelebA (178x218), which is cut so.
@@ -204,24 +235,43 @@ class FaceRestorer:
         height, width = photo.shape[:2]
         if height != width:
             raise DataError(f"an aligned face is square, or a photo of CelebA (178x218); this is {width}x{height}")
-        scale = frames.choose_scale(width, self.networks)
+        hints = read_hints(photo, tables)
+        quality, networks, why = self._choose(hints)
+        scale = frames.choose_scale(width, networks)
         face = RestoredFace((0.0, 0.0, float(width), float(height)), width, frames.whole(width), scale=scale)
         if scale is None:
-            return RestoredPhoto(photo, 1.0, [face], width, self._notes([face], SMALLEST))
-        network = self.networks[scale]
-        face.network, face.lq = network.name, crop.resize(photo, network.side, crop.Image.Resampling.BICUBIC)
+            self._explain([face], hints)
+            return RestoredPhoto(photo, 1.0, [face], width, self._notes([face], SMALLEST, hints), hints=hints)
+        network = networks[scale]
+        face.network, face.estimated = network.name, network.estimates
+        face.lq = crop.resize(photo, network.side, crop.Image.Resampling.BICUBIC)
         face.sr = network.run([face.lq])[0].sr
-        hints = _keep_tone([face], read_hints(photo, tables))
+        hints = _keep_tone([face], hints)
+        self._explain([face], hints)
         mixed = np.rint(enlarge_face(face.lq) + np.float32(self.strength) * face.added).astype(np.uint8)
-        return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width, hints=hints)
+        notes = self._notes([face], SMALLEST, hints, quality=quality) + why
+        return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width, notes, 0, hints, self._changes([face]))
 
-    def _super_resolve(self, photo: np.ndarray, faces: list[RestoredFace]) -> None:
-        for scale, network in self.networks.items():
+    def _choose(self, hints: PhotoHints) -> tuple[str | None, dict[int, FaceNetwork], list[str]]:
+        """Quality and networks for a photo, and, where that was left to us, why."""
+        if self.quality != AUTO:
+            return self.quality, self.networks, []
+        if not hints.degraded:
+            return "faithful", self.networks, ["quality faithful, as the photo looks clean"]
+        looks = " and ".join(hints.degraded)
+        if not self.real_networks:
+            missing = f"no network for such photos ({QUALITIES['real'][0]}) ships"
+            return "faithful", self.networks, [f"quality faithful in spite of {looks}, as {missing}"]
+        return "real", self.real_networks, [f"quality real, for {looks}"]
+
+    def _super_resolve(self, photo: np.ndarray, faces: list[RestoredFace], networks: Mapping[int, FaceNetwork]) -> None:
+        for scale, network in networks.items():
             own = [face for face in faces if face.scale == scale]
             for start in range(0, len(own), self.batch):
                 part = own[start : start + self.batch]
                 for face in part:
-                    face.network, face.lq = network.name, face.frame.image(photo, network.side)
+                    face.network, face.estimated = network.name, network.estimates
+                    face.lq = face.frame.image(photo, network.side)
                 results = network.run([face.lq for face in part])
                 for face, result in zip(part, results):
                     face.sr, face.skin = result.sr, result.skin
@@ -240,27 +290,52 @@ class FaceRestorer:
         height, width = photo.shape[:2]
         limit = (MAX_PIXELS / (height * width)) ** 0.5
         if self.scale is None:
-            nothing_used = 1 if faces else max(self.networks)
-            wanted = max((face.scale for face in faces if face.restored), default=nothing_used)
+            wanted = max((face.scale for face in faces if face.cut_out), default=1)
             return float(min(wanted, max(1, int(limit))))
         if self.scale > limit:
             size = f"{width}x{height} enlarged by {self.scale:g}"
             raise DataError(f"{size} has more than {MAX_PIXELS:,} pixels; --scale can be {limit:.3g} at most")
         return self.scale
 
-    def _notes(self, faces: list[RestoredFace], smallest: float, turn: int = 0) -> list[str]:
+    def _changes(self, faces: list[RestoredFace]) -> bool:
+        return self.strength > 0 and any(face.restored for face in faces)
+
+    def _explain(self, faces: list[RestoredFace], hints: PhotoHints) -> None:
+        """Why faces were left alone, and why little of others is certain."""
+        for face in faces:
+            if not face.cut_out:
+                face.left_alone = f"larger than {self.largest_side:g} pixels"
+            elif face.restored:
+                perhaps = face.score is not None and self.detector.name != "dlib" and face.score < _PERHAPS
+                doubts = [f"perhaps no face: score {face.score:.2f}"] if perhaps else []
+                face.doubts = (*doubts, *hints.degraded, *["its parsing map shows no face"] * (face.mask_from == "oval"))
+
+    def _notes(
+        self, faces: list[RestoredFace], smallest: float, hints: PhotoHints, turn: int = 0, quality: str | None = None
+    ) -> list[str]:
         notes = []
+        restored = [face for face in faces if face.restored]
         if turn:
             how = "stand on their heads" if turn == 180 else "lie on their side"
             notes.append(f"faces {how} (upright after {turn} degrees clockwise), and were treated so; the photo was not turned")
-        large = sum(not face.restored for face in faces)
+        large = sum(not face.cut_out for face in faces)
         if large:
             what = "1 face is" if large == 1 else f"{large} faces are"
+            if large == len(faces):
+                what = "the face is" if large == 1 else "all faces are"
             notes.append(f"{what} larger than {self.largest_side:g} pixels and left alone")
-        if self.quality:
-            used = Counter(face.network for face in faces if face.restored)
-            for name in sorted(name for name in used if not name.startswith(f"{QUALITIES[self.quality][0]}_x")):
-                notes.append(f"faces that went through {name}, as no {self.quality} network has their size: {used[name]}")
+        if restored and hints.tone:
+            notes.append("black and white: only light and dark were restored" if hints.tone.name == "grey"
+                         else "toned: only light and dark were restored, in the photo's tint")  # fmt: skip
+        if restored and hints.degraded:
+            notes.append(f"{' and '.join(hints.degraded)}: little of the restored faces is certain")
+        perhaps = sum(any(doubt.startswith("perhaps no face") for doubt in face.doubts) for face in restored)
+        if perhaps:
+            notes.append(f"perhaps no face: {perhaps} of {len(restored)} restored")
+        if quality:
+            used = Counter(face.network for face in restored)
+            for name in sorted(name for name in used if not name.startswith(f"{QUALITIES[quality][0]}_x")):
+                notes.append(f"faces that went through {name}, as no {quality} network has their size: {used[name]}")
         if self.smallest is None and smallest > SMALLEST + 0.5:
             notes.append(f"the photo is large, so it was searched for faces of {smallest:.0f} pixels and more (--min-face)")
         return notes

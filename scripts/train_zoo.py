@@ -7,9 +7,10 @@ The recipe: the option file of the network (its loss, its start), and for all al
 together), mirroring, Muon 2e-3 (or --optimizer Adam, 5e-4) falling to 1e-6 along a cosine after a short warm-up, gradients clipped
 to a norm of 1, a moving average of 0.999, one seed, bf16 where that is faster than float32 (not on CPUs without instructions for
 it; no difference in what is learned can be told from that between seeds, docs/measurements.md). With --minutes the pace of the
-first iterations decides how many there will be, so that the learning rate ends at its end; that number is kept in
-OUT/NETWORK_xSCALE/plan.json. The same command goes on where it was interrupted. Files with a discriminator keep the rates that they
-name, unless --lr gives one. --name makes variants of one network: with --force_yml train:wnet_opt:key_weight=0.5, say.
+first iterations, and the time of a validation, decide how many there will be, so that the learning rate ends at its end; that
+number is kept in OUT/NETWORK_xSCALE/plan.json. Checkpoints are written every five minutes, and the same command goes on where it
+was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives one. --name makes variants of one
+network: with --force_yml train:wnet_opt:key_weight=0.5, say.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ PACE, WARM_UP = 30, 10
 RATES = {"Muon": 2e-3, "Adam": 5e-4}
 #: A training with fewer iterations is a mistake.
 FEWEST = 5
-#: Of the time, what validation, checkpoints and start-up take.
+#: Of the time, what checkpoints and start-up take; validation is measured.
 SPARE = 0.1
+#: Minutes between checkpoints.
+SAVED = 5
 
 
 def option_file(network: str, scale: int) -> Path:
@@ -67,11 +70,12 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
             optimizer = args.optimizer or ("Adam" if opt.get("network_d") else "Muon")
             train[key] = {"type": optimizer, "lr": args.lr or RATES[optimizer], "betas": [0.9, 0.99]}
     opt["network_g"].update(args.network_option)
-    opt = options.override(opt, args.force_yml)
-    opt["val"].update(val_freq=max(1, iterations // args.validations), pbar=False, keep_best="psnr")
-    opt["logger"].update(print_freq=10, save_checkpoint_freq=max(1, min(500, iterations // 20)), keep_last=2, use_tb_logger=False)
+    opt["val"].update(val_freq=-(-iterations // args.validations), pbar=False, keep_best="psnr")
+    opt["logger"].update(
+        print_freq=10, save_checkpoint_freq=iterations, save_checkpoint_minutes=SAVED, keep_last=2, use_tb_logger=False
+    )
     opt["manual_seed"] = args.seed
-    return opt
+    return options.override(opt, args.force_yml)
 
 
 @functools.cache
@@ -113,12 +117,16 @@ def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, w
     result = {"asked": asked, "iterations": args.images // args.batch if args.images else None, "seconds": None}
     if args.minutes:
         opt = recipe(args, options.load(str(file)), pace)
-        opt["val"], opt["logger"]["print_freq"] = None, 1
-        times = [line["time"] for line in lines(run(opt, folder, "pace")) if "time" in line][warm_up:]
-        result["seconds"] = statistics.median(times)
-        result["iterations"] = int(args.minutes * 60 * (1 - SPARE) / result["seconds"])
+        opt["val"].update(val_freq=pace, keep_best=None)
+        opt["logger"].update(print_freq=1, save_checkpoint_minutes=None)
+        found = lines(run(opt, folder, "pace"))
+        result["seconds"] = statistics.median([line["time"] for line in found if "time" in line][warm_up:])
+        result["validation"] = sum(line.get("validation_seconds", 0) for line in found)
+        left = args.minutes * 60 * (1 - SPARE) - (args.validations + 1) * result["validation"]  # one is done
+        result["iterations"] = max(0, int(left / result["seconds"]))
     if result["iterations"] < FEWEST:
-        sys.exit(f"that is time for {result['iterations']} iterations at {result['seconds']:.1f} s each: give more --minutes")
+        each = f", at {result['seconds']:.1f} s each and {result['validation']:.1f} s a validation" if args.minutes else ""
+        sys.exit(f"that is {result['iterations']} iterations{each}: give more --minutes, or fewer --validations")
     part = path.with_suffix(".part")
     part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)
@@ -135,9 +143,7 @@ def key_value(text: str) -> tuple[str, object]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="train_zoo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="train_zoo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="as its option file is called: WNetLite, WNet, SPARNet, EDSR, ...")
     parser.add_argument("scale", type=int, choices=(4, 8))
     amount = parser.add_mutually_exclusive_group(required=True)

@@ -109,7 +109,8 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
     run = train_zoo(tmp_path, "WNetLite", 8, "--minutes", 0.2, *sets, *SMALL, "--validations", 1)
     plan = json.loads((tmp_path / "zoo" / "wnetlite_x8" / "plan.json").read_text())
     assert run.returncode == 0, run.stdout + run.stderr
-    assert plan["iterations"] == int(0.2 * 60 * 0.9 / plan["seconds"])
+    assert plan["validation"] > 0
+    assert plan["iterations"] == int((0.2 * 60 * 0.9 - 2 * plan["validation"]) / plan["seconds"])
     assert plan["iterations"] >= 10
 
 

@@ -12,6 +12,8 @@ _PART = 1 << 11
 _TAPS = 4
 #: Filters by size and scale. A plain dictionary, since torch.compile warns of lru_cache.
 _FILTERS: dict[tuple[int, int], tuple] = {}
+#: The same as tensors, by device and type too: making them anew would let a GPU wait for 24 small copies in every forward pass.
+_TENSORS: dict[tuple, tuple[tuple[torch.Tensor, ...], ...]] = {}
 
 
 def enlarge(lq: torch.Tensor, scale: int) -> torch.Tensor:
@@ -37,12 +39,31 @@ def _enlarge_along(image: torch.Tensor, scale: int, dim: int) -> torch.Tensor:
     """Enlarges 8-bit values (whole numbers as floats) along one side, and rounds."""
     shape = (-1, 1) if dim == -2 else (-1,)
     high, low = 0, 0
-    for places, coarse, fine in _filter(int(image.shape[dim]), scale):
-        pixels = image.index_select(dim, torch.tensor(places, device=image.device))
-        high = high + pixels * torch.tensor(coarse, dtype=image.dtype, device=image.device).view(shape)
-        low = low + pixels * torch.tensor(fine, dtype=image.dtype, device=image.device).view(shape)
+    for places, coarse, fine in _tensors(image, int(image.shape[dim]), scale):
+        pixels = image.index_select(dim, places)
+        high = high + pixels * coarse.view(shape)
+        low = low + pixels * fine.view(shape)
     # floor((high * _PART + low) / _UNIT + 1/2), the fine part first
     return ((high + (low / _PART + _PART / 2).floor()) / _PART).floor().clamp(0, 255)
+
+
+def _tensors(image: torch.Tensor, size: int, scale: int) -> tuple[tuple[torch.Tensor, ...], ...]:
+    """The filter on the device and in the type of an image, made once. What traces or compiles gets its own: constants to it."""
+    key = size, scale, image.device, image.dtype
+    is_plain = type(image) is torch.Tensor and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+    if is_plain and key in _TENSORS:
+        return _TENSORS[key]
+    with torch.inference_mode(False):  # tensors of inference could not take part in a training later
+        made = tuple(
+            (
+                torch.tensor(places, device=image.device),
+                *(torch.tensor(weights, dtype=image.dtype, device=image.device) for weights in (coarse, fine)),
+            )
+            for places, coarse, fine in _filter(size, scale)
+        )
+    if is_plain and type(made[0][0]) is torch.Tensor:
+        _TENSORS[key] = made
+    return made
 
 
 def _filter(size: int, scale: int) -> tuple[tuple[tuple[int, ...], ...], ...]:

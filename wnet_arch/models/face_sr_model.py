@@ -33,6 +33,7 @@ from wnet_arch.models.freezing import freeze
 from wnet_arch.models.loss_values import FiniteCheck, LossValues, stacked
 from wnet_arch.models.optimizers import optimizers
 from wnet_arch.models.precision import Precision
+from wnet_arch.models.saving_times import SavingTimes
 from wnet_arch.models.sheets import ValidationSheet
 
 
@@ -64,6 +65,7 @@ class FaceSRModel(SRModel):
     * ``train.sync_bn``: batch normalisation over the images of all processes together (GPUs).
     * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
       the images, or ``skip`` the step.
+    * ``logger.save_checkpoint_minutes``: checkpoints by the clock, beside those by iterations.
     * ``logger.keep_last``: how many checkpoints stay; all where not given.
     * ``val.batch``: images of one size that validation predicts together.
     * ``val.keep_best``: a metric; the network that is best in it on the first validation set is kept as ``net_g_best.pth``.
@@ -89,6 +91,7 @@ class FaceSRModel(SRModel):
         if self.opt["train"].get("grad_checkpointing"):
             grad_checkpointing.switch_on(self.get_bare_model(self.net_g), self.precision.compile)
         skip = self.opt["train"].get("nonfinite", "stop") == "skip"
+        self.saving_times = SavingTimes(self.opt)
         self.finite = FiniteCheck(self.device, skip, self.opt["dist"])
         self.ema_decay = self.opt["train"].get("ema_decay", 0)
         if self.ema_decay > 0:
@@ -143,7 +146,10 @@ class FaceSRModel(SRModel):
         return distributed.wrap(net, sync_bn, self.opt.get("find_unused_parameters", False))
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Called by the trainer at the beginning of each iteration."""
+        """Called by the trainer at the beginning of each iteration; here checkpoints by the clock are written."""
+        if self.saving_times.due(current_iter):
+            get_root_logger().info("Saving models and training states.")
+            self.save(self.saving_times.epoch(current_iter - 1), current_iter - 1)
         progress.begin(self.opt, current_iter, getattr(self, "log_dict", {}))
         with warnings.catch_warnings() if current_iter == 2 else nullcontext():  # when schedules take their first step
             if current_iter == 2:  # they count iterations, whether an optimizer has stepped (not a late discriminator's) or not
@@ -374,16 +380,18 @@ class FaceSRModel(SRModel):
         checkpoint.write(content, Path(self.opt["path"]["models"], f"{net_label}_{label}.pth"))
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Writes the state now, or behind the validation of this iteration if there is one."""
+        """Writes the state now, or behind the validation of this iteration if there is one to come."""
         if current_iter == -1:
             return
         val = self.opt.get("val") or {}
-        if self._validation_sets() and val.get("val_freq") and current_iter % val["val_freq"] == 0:
+        validates = self._validation_sets() and val.get("val_freq") and current_iter % val["val_freq"] == 0
+        if validates and self._count_validated(current_iter) < self._validation_sets():
             self._pending_state = epoch, current_iter
         else:
             self._write_state(epoch, current_iter)
 
     def _write_state(self, epoch: int, current_iter: int) -> None:
+        self.saving_times.note(current_iter)
         random_states = distributed.share(training_state.random_state())
         if self.opt["rank"]:
             return

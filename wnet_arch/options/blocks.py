@@ -224,6 +224,9 @@ class Logger(Block):
 class EngineLogger(Logger):
     """`logger`, models of this package."""
 
+    save_checkpoint_minutes: Optional[Positive] = Field(
+        None, description="networks and training state also when so many minutes have gone since they were last saved"
+    )
     keep_last: Optional[Count] = Field(None, description="checkpoints that stay; all where not given")
     sheet: CountOrZero = Field(4, description="faces on the validation sheet in TensorBoard; 0: none")
 

@@ -739,10 +739,10 @@ def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none
     plain, faithful = networks.open_networks(None, []), networks.open_networks(None, [], quality="faithful")
     assert {scale: net.fingerprint for scale, net in plain.items()} == {scale: net.fingerprint for scale, net in faithful.items()}
 
-    monkeypatch.setitem(networks.QUALITIES, "sharp", ("edsr", "wnet_lite"))
-    monkeypatch.setattr(networks.shipped, "names", lambda: ["edsr_x8", "wnet_lite_x4", "wnet_lite_x8"])
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("wnet", "wnet_lite"))
+    monkeypatch.setattr(networks.shipped, "names", lambda: ["wnet_lite_x4", "wnet_lite_x8", "wnet_x8"])
     opened = networks.open_networks(None, [], quality="sharp")
-    assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_lite_x4", 8: "edsr_x8"}
+    assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_lite_x4", 8: "wnet_x8"}
     notes = FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10, 20)).notes
     assert "faces that went through wnet_lite_x4, as no sharp network has their size: 1" in notes
     assert not FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10)).notes

@@ -1,4 +1,4 @@
-# docker build -t wnet-fsr .                                     CPU and NVIDIA GPUs: PyTorch's default build has both
+# docker build -t wnet-fsr .                      (in a clone)    CPU and NVIDIA GPUs: PyTorch's default build has both
 # docker run --rm -v "$PWD:/data" wnet-fsr restore /data/photos -o /data/restored
 # docker run --rm --gpus all --ipc host -v "$PWD:/data" --entrypoint basicsr wnet-fsr train -opt /data/my_options.yml
 FROM python:3.11-slim-bookworm

@@ -119,3 +119,49 @@ def browser():
         opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+#: The project of the weights of W-Net's rivals; a source archive comes without.
+BASELINES = Path(__file__).parents[1] / "baselines"
+
+
+def announce(site: Path, module: str, distribution: str, version: str = "1.0") -> Path:
+    """Writes what pip would of an installed distribution whose package ``module`` brings weights; returns that folder."""
+    folder = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (folder / "entry_points.txt").write_text(f"[wnet_arch.weights]\nthese = {module}\n")
+    return folder
+
+
+#: Python code, for the beginning of a program that shall run as if no package that brings weights were installed.
+HIDE_PACKAGES = """
+from importlib import metadata
+everything = metadata.distributions
+metadata.distributions = lambda **known: (
+    one for one in everything(**known) if "wnet_arch.weights" not in (one.read_text("entry_points.txt") or "")
+)
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> Path:
+    """A folder, on Python's path, of the only installed packages that bring weights. The cache is empty."""
+    from wnet_arch.weights import packages
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.setattr(packages, "announced", lambda: packages._announced.__wrapped__((str(folder),)))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("WNET_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def baselines(site, monkeypatch) -> Path:
+    """The weights of W-Net's rivals, as if they alone were installed."""
+    if not BASELINES.is_dir():
+        pytest.skip("this is no clone: it has no baselines/")
+    announce(site, "wnet_fsr_zoo", "wnet-fsr-zoo", "0.1.0")
+    monkeypatch.syspath_prepend(BASELINES)
+    return BASELINES / "wnet_fsr_zoo"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from conftest import HIDE_PACKAGES
 
 from wnet_arch import __version__, install_basicsr
 from wnet_arch.errors import install_extra
+from wnet_arch.weights import entries
+from wnet_arch.weights.hashing import sha256_file
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("landmarks", "fan", "report", "onnx", "demo")
@@ -22,7 +26,10 @@ EXTRAS = ("landmarks", "fan", "report", "onnx", "demo")
 def test_no_message_or_page_names_a_package_that_is_on_no_index():
     """The package is not published: ``pip install wnet-fsr`` in any form would bring nothing, or somebody else's."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "wnet_arch").rglob("*.py"), *(ROOT / "scripts").glob("*")]
-    dead = re.compile(r"pip install [^\n]*\bwnet[-_]fsr\b(?![^\n]*\.whl)")
+    files += [*ROOT.glob("baselines/*.*"), *ROOT.glob("baselines/*/*.md"), *ROOT.glob("wnet_arch/*/*.toml")]
+    dead = re.compile(r"pip install [^\n]*\bwnet[-_]fsr(?:\b|_)(?![^\n]*\.whl)")
+    assert all(dead.search(f"pip install {what}") for what in ("wnet-fsr", "wnet_fsr_zoo", "-U wnet-fsr-zoo"))
+    assert not any(dead.search(f"pip install {what}") for what in ("./baselines", "wnet_fsr_zoo-1-py3-none-any.whl"))
     assert [(file.name, line) for file in files if file.is_file() for line in dead.findall(file.read_text(encoding="utf-8"))] == []
 
 
@@ -63,7 +70,7 @@ def test_exec_writes_to_the_names_of_its_caller_as_it_did_until_python_312(tmp_p
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory) -> Path:
-    """An sdist and a wheel of this clone, by setuptools itself."""
+    """Sdists and wheels of this clone and its second package, by setuptools itself."""
     if not (ROOT / "pyproject.toml").exists():
         pytest.skip("this is an installed package, not a clone")
     folder = tmp_path_factory.mktemp("dist")
@@ -80,16 +87,87 @@ def archives(tmp_path_factory) -> Path:
             target.symlink_to((ROOT / name).readlink())
         else:
             target.write_bytes((ROOT / name).read_bytes())
-    for step in ("build_sdist", "build_wheel"):
+    projects = [clone, clone / "baselines"]
+    for project, step in ((project, step) for project in projects for step in ("build_sdist", "build_wheel")):
+        if not project.is_dir():
+            continue
         code = f"import sys; from setuptools import build_meta; build_meta.{step}(sys.argv[1])"
-        run = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=clone, capture_output=True, text=True)
+        run = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=project, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
     return folder
 
 
+def contents(archives: Path, wheel: str) -> dict[str, bytes]:
+    """Files of a wheel by name; of those of its metadata, the last part of the path."""
+    with zipfile.ZipFile(next(archives.glob(wheel))) as archive:
+        return {re.sub(r"^[^/]+\.dist-info/", "", name): archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def unpacked(archives, tmp_path_factory) -> list[Path]:
+    """Folders as pip would fill them from the two wheels."""
+    if not (ROOT / "baselines").is_dir():
+        pytest.skip("this is no clone: it has no baselines/")
+    folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
+    for folder, name in zip(folders, ("wnet_fsr-", "wnet_fsr_zoo-")):
+        with zipfile.ZipFile(next(archives.glob(f"{name}*.whl"))) as wheel:
+            wheel.extractall(folder)
+    return folders
+
+
+def test_the_wheels_hold_every_weights_file_once_and_stay_small(archives, unpacked):
+    first, second = (sorted(path.name for path in folder.rglob("*.safetensors")) for folder in unpacked)
+    tracked = subprocess.run(["git", "ls-files", "*.safetensors"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert sorted(first + second) == sorted(Path(name).name for name in tracked)
+    assert all(name.startswith(("wnet_", "face_parser")) for name in first)
+    assert not any(name.startswith(("wnet_", "face_parser")) for name in second)
+    for folder in unpacked:
+        manifest = entries.load(next(folder.rglob("manifest.toml")))
+        files = [entry.shipped for entry in manifest.files.values() if entry.shipped]
+        assert [file.name for file in files if sha256_file(file) != manifest.files[file_name(manifest, file)].sha256] == []
+        assert all(file.with_suffix(".md").is_file() for file in files)
+    assert next(archives.glob("wnet_fsr-*.whl")).stat().st_size < 80e6
+    wheel = contents(archives, "wnet_fsr_zoo-*.whl")
+    assert {"METADATA", "entry_points.txt", "licenses/LICENSE", "licenses/LICENSE-WEIGHTS.md"} < set(wheel)
+    assert wheel["licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
+    said = wheel["METADATA"].decode()
+    assert "License-Expression: Apache-2.0 AND LicenseRef-non-commercial-research\n" in said
+    assert "\nRequires-Dist: " not in said
+    assert next(archives.glob("wnet_fsr_zoo-*.whl")).name == entries.load(entries.MANIFEST).elsewhere[0].wheel
+
+
+def file_name(manifest: entries.Manifest, file: Path) -> str:
+    return next(name for name, entry in manifest.files.items() if entry.shipped == file)
+
+
+#: Tells where the package is, and the seed of a rival's weights; or ends with what is wrong.
+LOAD = """
+import sys, wnet_arch
+print(wnet_arch.__file__)
+try:
+    print(wnet_arch.load_pretrained("sparnet_x8").provenance.seed)
+except wnet_arch.errors.WeightsError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_what_is_installed_from_the_wheels_finds_each_other(unpacked, tmp_path, both):
+    folders = [str(folder) for folder in (unpacked if both else unpacked[:1])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    words = [sys.executable, "-c", LOAD if both else HIDE_PACKAGES + LOAD]
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    where, *seed = run.stdout.splitlines()
+    assert where.startswith(folders[0])
+    if both:
+        assert seed == ["0"], run.stderr
+    else:
+        line = f"run `pip install {entries.load(entries.MANIFEST).elsewhere[0].wheel}`"
+        assert run.stderr == f"sparnet_x8: shipped in the package wnet-fsr-zoo, which is not installed: {line}\n"
+
+
 def test_the_wheel_holds_options_splits_weights_and_cards(archives):
-    with zipfile.ZipFile(next(archives.glob("*.whl"))) as wheel:
-        names = set(wheel.namelist())
+    names = set(contents(archives, "wnet_fsr-*.whl"))
     package = ROOT / "wnet_arch"
     wanted = [
         *package.rglob("*.py"), *package.rglob("*.yml"), *(package / "weights").glob("*.*"), *package.rglob("celeba_*.txt"),
@@ -100,7 +178,7 @@ def test_the_wheel_holds_options_splits_weights_and_cards(archives):
 
 
 def test_the_source_archive_holds_what_its_tests_need(archives):
-    with tarfile.open(next(archives.glob("*.tar.gz"))) as source:
+    with tarfile.open(next(archives.glob("wnet_fsr-*.tar.gz"))) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
     places = ("tests/*.py", "scripts/*.*", "docs/*", "options/*.yml", "*.md", "datasets/*.*", "setup.py")
     wanted = [path for place in places for path in ROOT.glob(place)]

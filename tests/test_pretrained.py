@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import BASELINES, announce
 from PIL import Image
 
 import wnet_arch
@@ -22,6 +24,7 @@ from wnet_arch.metrics import protocols
 from wnet_arch.weights import entries, metadata, shipped
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+RIVALS = BASELINES / "wnet_fsr_zoo" / "manifest.toml"
 SMALL = {"num_feat": 32, "depths": [1, 1, 1, 1]}
 FACTS = {
     "training_set": "faces (10 faces)", "iterations": "300", "seed": "4", "images_seen": "1200",
@@ -30,16 +33,22 @@ FACTS = {
 
 
 @pytest.fixture
-def ship(tmp_path, monkeypatch):
-    """scripts/ship_weights.py, with a package of its own to write into."""
-    folder = tmp_path / "weights"
+def ship(tmp_path, site, monkeypatch):
+    """scripts/ship_weights.py, with packages of its own to write into; the second is installed, and both are without networks."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    folder, zoo = tmp_path / "weights", site / "wnet_fsr_zoo"
     folder.mkdir()
+    zoo.mkdir()
+    announce(site, "wnet_fsr_zoo", "wnet-fsr-zoo")
     for file in (entries.MANIFEST, entries.MANIFEST.with_name("face_parser.safetensors")):
         shutil.copy(file, folder)
-    text = (folder / "manifest.toml").read_text()
-    (folder / "manifest.toml").write_text(text.partition('[[files]]\nname = "wnet_lite')[0].partition('[[files]]\nname = "edsr')[0])
+    text = (folder / "manifest.toml").read_text().partition('[[files]]\nname = "wnet_lite')[0]
+    (folder / "manifest.toml").write_text(re.sub(r"(?m)^names = \[.*\]$", "names = []", text))
+    (zoo / "manifest.toml").write_text("# Nothing yet.\n")
     monkeypatch.setattr(entries, "MANIFEST", folder / "manifest.toml")
-    yield load_script("ship_weights")
+    script = load_script("ship_weights")
+    monkeypatch.setattr(sys.modules["places"], "ZOO", zoo / "manifest.toml")
+    yield script
     entries.load.cache_clear()
 
 
@@ -57,7 +66,7 @@ def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool
     block = block or {"type": "WNetLite", "scale": scale, **SMALL}
     state = script.halved(net.state_dict()) if half else net.state_dict()
     facts = {**FACTS, "network_g": json.dumps(block), "scale": str(scale)}
-    script.write(state, facts, entries.MANIFEST.with_name(f"{name}.safetensors"), name)
+    script.write(state, facts, script.manifest_of(name).with_name(f"{name}.safetensors"), name)
     entries.load.cache_clear()
     return net
 
@@ -77,6 +86,45 @@ def test_a_shipped_network_is_the_one_that_was_trained(ship):
     assert all(torch.allclose(state[key], value, atol=1e-3) for key, value in net.state_dict().items())
     assert all(torch.equal(state[key], value) for key, value in net.state_dict().items() if value.ndim < 2)
     assert all(value.dtype == torch.float32 for value in state.values() if value.is_floating_point())
+
+
+def test_weights_of_rivals_go_into_the_package_beside_and_the_first_knows_their_names(ship, site):
+    small = {"num_feat": 8, "num_blocks": 2}
+    for name in ("edsr_x8", "edsr_x4", "edsr_x8"):  # the last takes the place of the first
+        scale = int(name[-1])
+        net = create_network("EDSR", scale, **small).eval()
+        put(ship, name, scale, {"type": "EDSR_face", "scale": scale, **small}, net=net)
+    put(ship, "wnet_lite_x8")
+    assert wnet_arch.list_pretrained() == ["edsr_x4", "edsr_x8", "wnet_lite_x8"]
+    assert {name: shipped.path(name).parent.name for name in wnet_arch.list_pretrained()} == {
+        "edsr_x4": "wnet_fsr_zoo", "edsr_x8": "wnet_fsr_zoo", "wnet_lite_x8": "weights",
+    }  # fmt: skip
+    state = wnet_arch.load_pretrained("edsr_x8").state_dict()
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+    assert entries.load(entries.MANIFEST).elsewhere[0].names == ("edsr_x4", "edsr_x8")
+    zoo = load_script("model_zoo")
+    zoo.need_all()
+    shutil.rmtree(site / "wnet_fsr_zoo-1.0.dist-info")
+    with pytest.raises(WeightsError, match="edsr_x8: shipped in the package wnet-fsr-zoo, which is not installed"):
+        wnet_arch.load_pretrained("edsr_x8")
+    with pytest.raises(
+        SystemExit, match=r"^edsr_x4, edsr_x8: shipped in the package wnet-fsr-zoo, which is not installed: run `pip i"
+    ):
+        zoo.need_all()
+    with pytest.raises(SystemExit, match="--on: edsr_x8: shipped in the package wnet-fsr-zoo"):
+        ship.check_base("edsr_x8", "edsr_sharp_x8")
+
+
+def test_names_and_networks_must_agree_about_the_package(ship):
+    ship.check_name("wnet_lite_x8", "WNetLite")
+    ship.check_name("sparnet_x8", "SPARNet")
+    for name, kind in (("lite_x8", "WNetLite"), ("wnet_x8", "EDSR_face")):
+        with pytest.raises(SystemExit, match=f"'{name}' is no name for weights of {kind}"):
+            ship.check_name(name, kind)
+    put(ship, "wnet_lite_x8")
+    ship.check_base("wnet_lite_x8", "wnet_lite_sharp_x8")
+    with pytest.raises(SystemExit, match="--on wnet_lite_x8: it is of another package than sharp_x8"):
+        ship.check_base("wnet_lite_x8", "sharp_x8")
 
 
 def test_large_weights_are_several_files_that_know_each_other(ship, monkeypatch):
@@ -217,6 +265,7 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
     assert card.startswith("# WNetLite x8\n")
     assert "1,200 images in 300 iterations, seed 4" in card
+    assert " MB; package `wnet-fsr` |" in card
     assert psnr in card
 
 
@@ -264,8 +313,21 @@ def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, t
     assert f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in (tmp_path / "wnet_x8.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", wnet_arch.list_pretrained())
+def networks_of(manifest: Path) -> list[str]:
+    return [name for name in entries.load(manifest).files if re.search(r"_x\d+$", name)]
+
+
+@pytest.mark.parametrize("name", networks_of(entries.MANIFEST))
 def test_every_shipped_network_beats_bicubic_enlargement_on_a_photo(name):
+    beats_bicubic(name)
+
+
+@pytest.mark.parametrize("name", networks_of(RIVALS) if RIVALS.is_file() else [])
+def test_every_rival_beats_bicubic_enlargement_on_a_photo(name, baselines):
+    beats_bicubic(name)
+
+
+def beats_bicubic(name: str) -> None:
     data = pytest.importorskip("skimage.data")
     scale = shipped_scale(name)
     hr = Image.fromarray(data.astronaut()).crop((152, 22, 296, 166)).resize((128, 128), Image.Resampling.BICUBIC)

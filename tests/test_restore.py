@@ -363,7 +363,8 @@ def test_networks_by_name_and_file(weights, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"no shipped network is called 'Bicubc'; did you mean 'Bicubic'\?"):
         networks.open_networks("Bicubc", [])
     files = {f"wnet_lite_x{scale}": Path(path) for scale, path in weights.items()}
-    monkeypatch.setattr(shipped, "names", lambda: sorted(files))
+    for listed in ("names", "ours"):
+        monkeypatch.setattr(shipped, listed, lambda: sorted(files))
     monkeypatch.setattr(shipped, "path", files.get)
     assert set(networks.open_networks(None, [])) == {4, 8}
     assert set(networks.open_networks("wnet_lite_x8", [])) == {8}
@@ -744,10 +745,10 @@ def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none
     plain, faithful = networks.open_networks(None, []), networks.open_networks(None, [], quality="faithful")
     assert {scale: net.fingerprint for scale, net in plain.items()} == {scale: net.fingerprint for scale, net in faithful.items()}
 
-    monkeypatch.setitem(networks.QUALITIES, "sharp", ("edsr", "wnet_lite"))
-    monkeypatch.setattr(networks.shipped, "names", lambda: ["edsr_x8", "wnet_lite_x4", "wnet_lite_x8"])
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("wnet", "wnet_lite"))
+    monkeypatch.setattr(networks.shipped, "names", lambda: ["wnet_lite_x4", "wnet_lite_x8", "wnet_x8"])
     opened = networks.open_networks(None, [], quality="sharp")
-    assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_lite_x4", 8: "edsr_x8"}
+    assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_lite_x4", 8: "wnet_x8"}
     notes = FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10, 20)).notes
     assert "faces that went through wnet_lite_x4, as no sharp network has their size: 1" in notes
     assert not FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10)).notes
@@ -893,7 +894,8 @@ def with_real(monkeypatch, weights):
     files = {"wnet_lite_x4": Path(weights[4]), "wnet_lite_x8": Path(weights[8]), "wnet_lite_real_x8": Path(weights[8])}
 
     def ship(*names):
-        monkeypatch.setattr(shipped, "names", lambda: sorted(names or files))
+        for listed in ("names", "ours"):
+            monkeypatch.setattr(shipped, listed, lambda: sorted(names or files))
         folder = Path(weights[8]).parent
         paths = {name: folder / f"{name}.safetensors" for name in files}
         for name, path in paths.items():

@@ -18,7 +18,7 @@ import pytest
 from wnet_arch import weights
 from wnet_arch.cli import weights as command
 from wnet_arch.errors import UsageError, WeightsError
-from wnet_arch.weights import entries, hashing, manager, sources
+from wnet_arch.weights import entries, hashing, manager, packages, sources
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 GOOD = hashlib.sha256(CONTENT).hexdigest()
@@ -37,8 +37,9 @@ def url_source(url: str) -> str:
 
 @pytest.fixture
 def manifest(tmp_path, monkeypatch):
-    """Gives a function that makes its argument the manifest; the cache is an empty folder."""
+    """Gives a function that makes its argument the manifest, the only one; the cache is an empty folder."""
     monkeypatch.setenv("WNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(packages, "announced", lambda: ())
 
     def use(text: str) -> None:
         path = tmp_path / "manifest.toml"

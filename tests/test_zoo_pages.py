@@ -127,8 +127,9 @@ def test_the_ablation_gives_the_true_map(tmp_path, faces, monkeypatch):
     assert kept["values"][0][0] == pytest.approx(protocols.get("dic").psnr(sr, test_set.hr(key), 4))
 
 
-@pytest.fixture(scope="module")
-def groups():
+@pytest.fixture
+def groups(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     return load("zoo_groups")
 
 

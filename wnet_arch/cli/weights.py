@@ -17,7 +17,7 @@ _EXAMPLES = """examples:
   wnet weights fetch --file ~/Downloads/parsing_bisenet.pth parsing-bisenet
   wnet weights verify
 
-Files are kept in $WNET_CACHE, else $XDG_CACHE_HOME/wnet, else ~/.cache/wnet.
+Fetched files are kept in $WNET_CACHE, else $XDG_CACHE_HOME/wnet, else ~/.cache/wnet.
 """
 
 

@@ -1,8 +1,8 @@
 """Finds, fetches and verifies pretrained files by name.
 
-A file is used only when its SHA-256 is the manifest's. Looked up in this order: the folder given as ``offline``; for files that
-ship with this package, or another that brings weights (:mod:`wnet_arch.weights.packages`), that package; the cache
-(``$WNET_CACHE``, else ``$XDG_CACHE_HOME/wnet``, else ``~/.cache/wnet``); the entry's sources.
+A file is used only when its SHA-256 is the manifest's. Looked up in this order: the folder given as ``offline``; the package that
+it ships with, this one or another that brings weights (:mod:`wnet_arch.weights.packages`); the cache (``$WNET_CACHE``, else
+``$XDG_CACHE_HOME/wnet``, else ``~/.cache/wnet``); the entry's sources.
 """
 
 from __future__ import annotations

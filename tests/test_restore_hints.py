@@ -121,7 +121,7 @@ def test_a_curve_gives_the_luminance_it_was_asked_for():
 class Colourful:
     """Instead of a network: makes the upper half of every face redder and brighter."""
 
-    name, fingerprint, estimates = "colourful", "1", True
+    name, fingerprint, estimates, degraded = "colourful", "1", True, False
 
     def __init__(self, scale: int):
         self.scale, self.side = scale, 128 // scale

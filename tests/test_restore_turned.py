@@ -70,7 +70,7 @@ def turned(photo: np.ndarray, quarters: int) -> np.ndarray:
 class Brighter:
     """Instead of a network: makes the upper half of every face brighter by 60."""
 
-    name, fingerprint, estimates = "brighter", "1", True
+    name, fingerprint, estimates, degraded = "brighter", "1", True, False
 
     def __init__(self, scale: int):
         self.scale, self.side = scale, 128 // scale

@@ -27,6 +27,9 @@ _TABLE = np.array(
 HEAVY_JPEG = 75
 #: Grey levels of noise from which it is worth a word.
 NOISY = 6.0
+#: JPEG below this quality, or noise from these grey levels on, and networks that were trained on degraded faces come nearer to the
+#: true one. Of faces of 21 to 39 pixels in group photos they gained 0.1 dB more at 90, 1.0 dB at 75, and lost 1.0 dB on clean ones.
+BETTER_REAL_JPEG, BETTER_REAL_NOISE = 90, 5.0
 #: Side of the parts of a large photo that are looked at for noise.
 _TILE = 160
 #: Blocks whose means are compared, in pixels: chroma is stored at half the resolution, and noise averages out.
@@ -100,10 +103,18 @@ class PhotoHints:
     @property
     def degraded(self) -> list[str]:
         """What makes faces of this photo doubtful, a few words each; empty for a good one."""
+        return self._beyond(HEAVY_JPEG, NOISY)
+
+    @property
+    def better_real(self) -> list[str]:
+        """Why networks for degraded faces suit this photo better, a few words each; empty where others do."""
+        return self._beyond(BETTER_REAL_JPEG, BETTER_REAL_NOISE)
+
+    def _beyond(self, jpeg: int, noise: float) -> list[str]:
         found = []
-        if self.jpeg_quality is not None and self.jpeg_quality < HEAVY_JPEG:
+        if self.jpeg_quality is not None and self.jpeg_quality < jpeg:
             found.append(f"JPEG of quality {self.jpeg_quality}")
-        if self.noise is not None and self.noise >= NOISY:
+        if self.noise is not None and self.noise >= noise:
             found.append(f"noise of {self.noise:.0f} grey levels")
         return found
 

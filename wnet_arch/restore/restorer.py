@@ -125,10 +125,10 @@ class FaceRestorer:
         offline: folder with the detector's weights; nothing is downloaded.
         turns: whether photos in which no sure face is found are searched turned as well; see
             :func:`wnet_arch.restore.orientation.find_upright`.
-        quality: which shipped networks, unless one is named: ``faithful`` (default), as near to the true face as they come;
-            ``sharp``, with more detail that is less certain (ships for x8; where a scale has none, as ``faithful``); ``real``,
-            trained on degraded faces; ``auto``: ``real`` for photos whose hints say that they are degraded, where such a network
-            ships, and else ``faithful``. Each photo's notes say what ``auto`` took, and why.
+        quality: which shipped networks, unless one is named: ``faithful``, as near to the true face as they come if the photo is
+            clean; ``sharp``, with more detail that is less certain (ships for x8; where a scale has none, as ``faithful``);
+            ``real``, trained on degraded faces (ships for x4); ``auto`` (default): ``real`` for photos whose hints say that they
+            are degraded, and else ``faithful``. The photo's notes say where it took ``real``, and why.
 
     Raises:
         UsageError: an argument is wrong.
@@ -153,6 +153,7 @@ class FaceRestorer:
         _check(scale, strength, batch, smallest)
         self.turns = turns
         self.scale, self.strength, self.batch, self.smallest = scale, strength, batch, smallest
+        quality = quality or (None if network or weights else AUTO)
         self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, None if quality == AUTO else quality)
         #: Those for degraded photos, where the quality is ``auto`` and such networks ship.
         self.real_networks: dict[int, FaceNetwork] = {}
@@ -253,12 +254,12 @@ class FaceRestorer:
         return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width, notes, 0, hints, self._changes([face]))
 
     def _choose(self, hints: PhotoHints) -> tuple[str | None, dict[int, FaceNetwork], list[str]]:
-        """Quality and networks for a photo, and, where that was left to us, why."""
+        """Quality and networks for a photo, and, where that was left to us and it looks degraded, why."""
         if self.quality != AUTO:
             return self.quality, self.networks, []
-        if not hints.degraded:
-            return "faithful", self.networks, ["quality faithful, as the photo looks clean"]
-        looks = " and ".join(hints.degraded)
+        looks = " and ".join(hints.better_real)
+        if not looks:
+            return "faithful", self.networks, []
         if not self.real_networks:
             missing = f"no network for such photos ({QUALITIES['real'][0]}) ships"
             return "faithful", self.networks, [f"quality faithful in spite of {looks}, as {missing}"]

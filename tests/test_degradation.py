@@ -235,9 +235,10 @@ def test_a_sheet_shows_what_a_training_draws(face_set, tmp_path, capsys):
         assert np.array_equal(tile[8::16, 8::16], lq)
 
 
-def test_shipping_compares_weights_on_degraded_faces_and_says_what_was_done_to_them(face_set):
-    from test_pretrained import load_script
+def test_shipping_compares_weights_on_degraded_faces_and_says_what_was_done_to_them(face_set, monkeypatch):
+    from test_pretrained import SCRIPTS, load_script
 
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     ship = load_script("ship_weights")
     opt = {**run_options(face_set), "scale": 8, "manual_seed": 1}
     plain = ship.pairs_of(str(face_set), 3, opt)

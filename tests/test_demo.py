@@ -586,7 +586,7 @@ def test_an_example_is_restored_by_a_click(tab):
     if tab.locator("#examples button").count() == 0:
         pytest.skip("no example photos are here")
     tab.locator("#examples button").first.click()
-    tab.locator("#status", has_text="became").wait_for(timeout=20_000)
+    tab.locator("#status", has_text="pixels").wait_for(timeout=20_000)
     assert tab.locator("#download").is_visible()
 
 

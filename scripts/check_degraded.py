@@ -104,7 +104,7 @@ def measure(restorer: FaceRestorer, scene: Scene, number: int, seed: int) -> Ite
         scene.photo = change(clean, np.random.default_rng((seed, number)))
         photo = restorer.restore(scene.photo)
         plain = paste.enlarge(scene.photo, scene.scale)
-        for face in photo.restored:
+        for face in photo.cut_out:
             if face.scale == scene.scale:
                 found = examine_face(face, scene, photo, plain)
                 if np.isfinite(found.restored - found.bicubic):

@@ -50,10 +50,13 @@ class Prepared:
         """The trunk's output and parsing map, both (B, 3, H, W), in the image's dtype; ``None`` where its modules must be called.
 
         That is when gradients are kept, batch statistics are wanted, the modules themselves are watched or traced (hooks, export,
-        compilation), or a part was exchanged. Under autocast the computation is in its dtype, from the first layer to the last.
+        compilation, tensors of another class), or a part was exchanged. Under autocast the computation is in its dtype, from the
+        first layer to the last.
         """
         device = image.device
-        if torch.is_grad_enabled() or trunk.training or device.type not in ("cpu", "cuda") or _is_traced(device):
+        if torch.is_grad_enabled() or trunk.training or device.type not in ("cpu", "cuda"):
+            return None
+        if type(image) is not torch.Tensor or _is_traced(device):
             return None
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else image.dtype
         with full_precision(device):

@@ -75,7 +75,7 @@ def test_loss_is_float32_under_autocast_and_nothing_for_equal_images(vgg_file, i
     [
         ({"criterion": "l3"}, "criterion is 'l1' or 'l2', not 'l3'"),
         ({"resize": 0}, "resize is a side of at least 16"),
-        ({"layer_weights": {}}, "names no layer"),
+        ({"layer_weights": {}}, "layer_weights gives at least one layer its weight"),
         ({"layer_weights": {"conv6_1": 1.0}}, "VGG-19 has no layer 'conv6_1'"),
     ],
 )

@@ -143,7 +143,7 @@ def _session(path: str, device: str, threads: int):
     try:
         return onnxruntime.InferenceSession(path, settings, providers=providers, enable_fallback=len(providers) > 1)
     except Exception as error:
-        if isinstance(error, UnicodeDecodeError) or re.search("INVALID_PROTOBUF|NO_MODEL|No graph was found", str(error)):
+        if isinstance(error, UnicodeDecodeError) or re.search("INVALID_PROTOBUF|NO_MODEL|No graph was found|not have a graph", str(error)):
             raise WeightsError(damaged(path)) from error
         raise WeightsError(f"{path} cannot be opened by ONNX Runtime {onnxruntime.__version__} ({_reason(error)})") from error
 

@@ -15,6 +15,8 @@ from wnet_arch.weights.onnx_tensors import damaged, tensor_files
 #: What an output may hold; all of it becomes float32.
 _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 _WANTED = "one input, float32 (B, 3, h, w), is wanted: export the network alone, from image to image"
+#: What ONNX Runtime says, in one version or another, of files that hold no model.
+_NO_MODEL = re.compile("INVALID_PROTOBUF|NO_MODEL|No graph was found|not have a graph")
 
 
 class OnnxNetwork:
@@ -143,7 +145,7 @@ def _session(path: str, device: str, threads: int):
     try:
         return onnxruntime.InferenceSession(path, settings, providers=providers, enable_fallback=len(providers) > 1)
     except Exception as error:
-        if isinstance(error, UnicodeDecodeError) or re.search("INVALID_PROTOBUF|NO_MODEL|No graph was found|not have a graph", str(error)):
+        if isinstance(error, UnicodeDecodeError) or _NO_MODEL.search(str(error)):
             raise WeightsError(damaged(path)) from error
         raise WeightsError(f"{path} cannot be opened by ONNX Runtime {onnxruntime.__version__} ({_reason(error)})") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -154,15 +155,16 @@ class FaceRestorer:
         self.turns = turns
         self.scale, self.strength, self.batch, self.smallest = scale, strength, batch, smallest
         quality = quality or (None if network or weights else AUTO)
-        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, None if quality == AUTO else quality)
-        #: Those for degraded photos, where the quality is ``auto`` and such networks ship.
-        self.real_networks: dict[int, FaceNetwork] = {}
-        if quality == AUTO:
-            open_networks(network, weights, device, "faithful")  # says where a network is named besides
-            self.real_networks = open_networks(None, (), device, "real") if ships("real") else {}
+        wanted = "faithful" if quality == AUTO else quality
+        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, wanted)
         self.quality = quality
         self._detector_name, self._device, self._offline = detector, device, offline
         self.parser: Parser = create_parser("compact", device)
+
+    @cached_property
+    def real_networks(self) -> dict[int, FaceNetwork]:
+        """Those for degraded photos, where the quality is ``auto`` and such networks ship; opened on first use."""
+        return open_networks(None, (), self._device, "real") if self.quality == AUTO and ships("real") else {}
 
     @property
     def detector(self) -> Detector:
@@ -181,9 +183,6 @@ class FaceRestorer:
 
         Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest
         whole number that keeps it below ``MAX_PIXELS``: not at all where there is no face, or all faces are large already.
-
-        Of a photo without colours of its own, black and white or toned like sepia (:func:`wnet_arch.restore.hints.find_tone`),
-        luminance alone is restored, and gets the photo's tint: where R = G = B in the photo, R = G = B in the result.
 
         Of a photo without colours of its own, black and white or toned like sepia (:func:`wnet_arch.restore.hints.find_tone`),
         luminance alone is restored, and gets the photo's tint: where R = G = B in the photo, R = G = B in the result.

@@ -134,7 +134,9 @@ class FaceDataset(Dataset):
         None, description="frames a little off their place, `{}`: the defaults; needs `wnet prepare --surround`"
     )
     landmarks: Optional[Flag] = Field(False, description="give the 68 landmarks, too; needs `wnet prepare --landmarks`")
-    cache: Optional[Flag] = Field(False, description="keep decoded images in memory, shared by the workers: 64 KiB a face")
+    cache: Optional[Flag] = Field(
+        False, description="keep decoded images in memory, shared by the workers: 64 KiB a face, some 240 with `jitter`"
+    )
 
 
 class ImageStore(Block):

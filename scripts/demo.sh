@@ -28,7 +28,7 @@ if [ -z "$faces" ]; then
     faces=$(.venv/bin/wnet weights fetch demo-faces | sed -n 's/^demo-faces: //p')
 fi
 .venv/bin/wnet weights fetch mtcnn
-.venv/bin/python scripts/small_photos.py "$faces" -o demo/small
+.venv/bin/python scripts/pictures/small_photos.py "$faces" -o demo/small
 .venv/bin/wnet restore demo/small --sheet -o demo/restored
 
 step "3/5 photos and their parsing maps: wnet prepare"

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from wnet_arch.data.face_lmdb import LANDMARKS, encode_landmarks, encode_png, reduce_bicubic
-from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
-from wnet_arch.data.face_maker import shapes
 from wnet_arch.faces import labels
+from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
+from wnet_arch.prepare.face_maker import shapes
 
 #: Seconds after which a command hangs, however busy the machine is: ends a test run that would never end, and nothing else.
 PATIENCE = 3600

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from wnet_arch.data import face_lmdb_writer, face_maker
-from wnet_arch.data.outcomes import Outcomes
+from wnet_arch.prepare import face_lmdb_writer, face_maker
+from wnet_arch.prepare.photo_index import Outcomes
 
 #: Photos a commit in the killed runs; the run that continues them must have the same.
 BATCH = 4
@@ -41,7 +41,7 @@ def _slowed(work: Callable[[Path], None], folder: Path) -> None:
 def clean_processes() -> BaseContext:
     """Starts processes from a clean server, where a fork of this one would inherit OpenCV's threads and might hang."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["wnet_arch.data.face_maker"])
+    context.set_forkserver_preload(["wnet_arch.prepare.face_maker"])
     return context
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import drawn_face
 from PIL import Image
 
+from tests.conftest import drawn_face
 from wnet_arch import weights
 from wnet_arch.errors import WeightsError
 

@@ -1,4 +1,4 @@
-"""What one process of several does in tests/test_distributed.py: ``torchrun ... ranks.py SET OUT SCENARIO ...``."""
+"""What one process of several does in tests/training/test_distributed.py: ``torchrun ... ranks.py SET OUT SCENARIO ...``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from wnet_arch import distributed
+from wnet_arch.training import distributed
 
 OPTIONS = {
     "name": "ranks", "scale": 8, "num_gpu": 0, "manual_seed": 0, "auto_resume": False,
@@ -41,7 +41,7 @@ def build(opt: dict) -> tuple:
     from basicsr.models import build_model
     from basicsr.utils import get_root_logger
 
-    from wnet_arch.data.loaders import create_train_val_dataloader
+    from wnet_arch.training.loaders import create_train_val_dataloader
 
     torch.manual_seed(opt["rank"])
     loader, _, (val_loader,), _, _ = create_train_val_dataloader(opt, get_root_logger())

@@ -12,7 +12,7 @@ import termios
 import threading
 from pathlib import Path
 
-from conftest import PATIENCE
+from tests.conftest import PATIENCE
 
 _MOVES = re.compile(r"\x1b\[(\d*)([A-Za-z])")
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import drawn_face
-from killing import clean_processes, needs_sigkill
 from PIL import Image, ImageFile, features
-from test_prepare import content, folder, noise, promise, read, reasons, run  # noqa: F401 - folder is a fixture
 
+from tests.conftest import drawn_face
+from tests.killing import clean_processes, needs_sigkill
+from tests.prepare.test_prepare import content, folder, noise, promise, read, reasons, run  # noqa: F401 - folder is a fixture
 from wnet_arch.cli import wnet
 from wnet_arch.cli.common import run_command
 from wnet_arch.data.face_lmdb import LMDBReader, read_keys, read_manifest
-from wnet_arch.data.face_maker import FaceMaker
 from wnet_arch.data.photos import MIN_SIDE, Rejected, load_photo
 from wnet_arch.errors import DataError, WNetError
+from wnet_arch.prepare.face_maker import FaceMaker
 
 
 @pytest.fixture

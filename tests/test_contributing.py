@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import PATIENCE
+from tests.conftest import PATIENCE
 
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE
 
+from tests.conftest import PATIENCE
 from wnet_arch import weights
 from wnet_arch.errors import WeightsError
 

@@ -24,17 +24,17 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from wnet_arch import checkpoint, create_network, disk, visuals
+from wnet_arch import create_network, disk, visuals
 from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.results import write_text
 from wnet_arch.cli import wnet
 from wnet_arch.cli.common import run_command
-from wnet_arch.data.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.errors import WeightsError, WNetError
 from wnet_arch.export import export_network
+from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.restore.record import Record
+from wnet_arch.weights import checkpoint, sources
 from wnet_arch.weights import manager as weights_manager
-from wnet_arch.weights import sources
 
 NOISE = np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)
 FREE = r"no space left on .*: free some, then "
@@ -135,7 +135,7 @@ def test_texts(small):
 
 
 def test_validation_images(small):
-    from wnet_arch.models import validation
+    from wnet_arch.training import validation
 
     fails(lambda: validation.save_image(NOISE, str(small / "run" / "a.png")), rf"cannot write .*a\.png: no space left on {small}")
     assert files(small) == []

@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from conftest import HIDE_PACKAGES
 
+from tests.conftest import HIDE_PACKAGES
 from wnet_arch import __version__, install_basicsr
 from wnet_arch.errors import install_extra
 from wnet_arch.weights import entries
@@ -25,7 +25,7 @@ EXTRAS = ("landmarks", "fan", "report", "onnx", "demo")
 
 def test_no_message_or_page_names_a_package_that_is_on_no_index():
     """The package is not published: ``pip install wnet-fsr`` in any form would bring nothing, or somebody else's."""
-    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "wnet_arch").rglob("*.py"), *(ROOT / "scripts").glob("*")]
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("wnet_arch/**/*.py"), *ROOT.glob("scripts/**/*.*")]
     files += [*ROOT.glob("baselines/*.*"), *ROOT.glob("baselines/*/*.md"), *ROOT.glob("wnet_arch/*/*.toml")]
     dead = re.compile(r"pip install [^\n]*\bwnet[-_]fsr(?:\b|_)(?![^\n]*\.whl)")
     assert all(dead.search(f"pip install {what}") for what in ("wnet-fsr", "wnet_fsr_zoo", "-U wnet-fsr-zoo"))
@@ -180,6 +180,6 @@ def test_the_wheel_holds_options_splits_weights_and_cards(archives):
 def test_the_source_archive_holds_what_its_tests_need(archives):
     with tarfile.open(next(archives.glob("wnet_fsr-*.tar.gz"))) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
-    places = ("tests/*.py", "scripts/*.*", "docs/*", "options/*.yml", "*.md", "datasets/*.*", "setup.py")
+    places = ("tests/**/*.py", "scripts/**/*.*", "docs/*", "options/*.yml", "*.md", "datasets/*.*", "setup.py")
     wanted = [path for place in places for path in ROOT.glob(place)]
     assert sorted(str(path.relative_to(ROOT)) for path in wanted if str(path.relative_to(ROOT)) not in names) == []

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import drawn_face
 from PIL import Image
 
+from tests.conftest import drawn_face
 from wnet_arch import weights
 from wnet_arch.cli import basicsr, wnet
 from wnet_arch.errors import WeightsError
@@ -41,12 +41,13 @@ NOT_RUN = {
     "python scripts/": "scripts have tests of their own at small size",
     ".venv/bin/python scripts/": "scripts have tests of their own at small size",
     ".venv/bin/ruff": "run by the project's own checks",
+    ".venv/bin/lint-imports": "the same",
     "python3 -m venv": "installation",
     "python -c": "run by tests/test_docs.py in another form",
     "pip install": "installation",
     "python wnet_arch/install_basicsr.py": "installation: its parts in tests/test_packaging.py",
     "python -m wnet_arch.install_basicsr": "the same",
-    "torchrun": "several processes: tests/test_distributed.py",
+    "torchrun": "several processes: tests/training/test_distributed.py",
     "srun": "Slurm is nowhere at hand",
 }
 

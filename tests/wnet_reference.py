@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wnet_arch.archs.enlarging import enlarge
+from wnet_arch.archs.ops.bicubic import enlarge
 
 
 class Output(NamedTuple):

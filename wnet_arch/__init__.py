@@ -26,7 +26,7 @@ def __getattr__(name: str):
 
         return patch_trainer
     if name in ("list_pretrained", "load_pretrained"):
-        from wnet_arch import pretrained
+        from wnet_arch.inference import pretrained
 
         return getattr(pretrained, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 
 
@@ -73,3 +73,9 @@ def install_extra(extra: str) -> str:
     if not found:
         return f"pip install --no-build-isolation -e '.[{extra}]' in the folder of this project"
     return "pip install " + " ".join(f"'{requirement}'" for requirement in found)
+
+
+def named(items: Sequence[str], limit: int = 3) -> str:
+    """The first few of a list of names: ``a, b, c and 4 more``."""
+    shown = ", ".join(items[:limit])
+    return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from wnet_arch.archs.enlarging import enlarge
+from wnet_arch.archs.ops.bicubic import enlarge
 from wnet_arch.errors import NetworkError, did_you_mean
 
 __all__ = [

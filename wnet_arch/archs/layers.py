@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wnet_arch.archs.as_built import is_conv, known, untouched
-from wnet_arch.archs.pixelwise import gated, global_mean, gram, mean_over_channels
+from wnet_arch.archs.ops.as_built import is_conv, known, untouched
+from wnet_arch.archs.ops.pixelwise import gated, global_mean, gram, mean_over_channels
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:

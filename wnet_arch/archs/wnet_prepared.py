@@ -1,7 +1,8 @@
-"""Whether W-Net's fast form (:mod:`wnet_arch.archs.wnet_fast`) may stand for its modules, and with which weights.
+"""Whether W-Net's fast form (:mod:`wnet_arch.archs.wnet_inference`) may stand for its modules, and with which weights.
 
 It may where the result is that of the modules called one by one, rounding apart: every module is of the network's own classes,
-none is watched, and those whose weights are read instead are what :class:`~wnet_arch.archs.wnet_fast.FastTrunk` takes them for.
+none is watched, and those whose weights are read instead are what
+:class:`~wnet_arch.archs.wnet_inference.FastTrunk` takes them for.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from wnet_arch.archs.as_built import Contents, Watch, is_conv, is_norm, is_weight, untouched
 from wnet_arch.archs.layers import ChannelAttention, Downsample, PixelAttention, SpatialAttention, Upsample, full_precision
-from wnet_arch.archs.wnet_fast import FastTrunk
+from wnet_arch.archs.ops.as_built import Contents, Watch, is_conv, is_norm, is_weight, untouched
+from wnet_arch.archs.wnet_blocks import LPF, PARSING_CHANNELS
+from wnet_arch.archs.wnet_inference import FastTrunk
 
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -155,8 +157,6 @@ def is_downsample(down: nn.Module, channels: int) -> bool:
 
 
 def is_lpf(fusion: nn.Module, channels: int) -> bool:
-    from wnet_arch.archs.wnet_arch import LPF, PARSING_CHANNELS
-
     if type(fusion) is not LPF:
         return False
     channel, spatial, pixel = fusion.channel_attention, fusion.spatial_attention, fusion.pixel_attention

@@ -32,7 +32,8 @@ from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
 from wnet_arch.archs.layers import ChannelAttention, PixelAttention, conv1x1, conv3x3
-from wnet_arch.archs.wnet_arch import PARSING_CHANNELS, WNetOutput
+from wnet_arch.archs.wnet_arch import WNetOutput
+from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
 from wnet_arch.errors import NetworkError
 
 #: Side of the grid on which most of the work is done, of a 128x128 face.

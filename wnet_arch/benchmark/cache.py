@@ -10,7 +10,6 @@ that is in it can be computed again.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import sqlite3
@@ -18,8 +17,6 @@ import stat
 import sys
 import zlib
 from collections.abc import Iterable
-
-import numpy as np
 
 from wnet_arch import disk
 from wnet_arch.errors import WNetError
@@ -36,18 +33,6 @@ _TABLES = {
 _BESIDE = ("-journal", "-wal", "-shm")
 #: Words of SQLite's for trouble that is not of the file's content.
 _NOT_DAMAGE = ("locked", "unable to open", "readonly", "is full", "disk I/O")
-
-
-def digest(*parts: bytes | str | np.ndarray) -> str:
-    """A short SHA-256 of bytes, text, or arrays with their shape."""
-    hasher = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            hasher.update(repr(part.shape).encode())
-            part = np.ascontiguousarray(part).tobytes()
-        hasher.update(part if isinstance(part, bytes) else part.encode())
-        hasher.update(b"\0")
-    return hasher.hexdigest()[:32]
 
 
 class _Damage(Exception):

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import torch
 
-from wnet_arch.benchmark import measures, networks, runner, sets, tables
+from wnet_arch.benchmark import measures, runner, tables
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate, save, write_text
-from wnet_arch.benchmark.sources import Source, batched
 from wnet_arch.benchmark.work import Job
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.inference import entries
+from wnet_arch.inference.sources import Source, batched
+from wnet_arch.inference.test_sets import open_sets
+from wnet_arch.version import __version__
 
 
 @dataclass
@@ -23,7 +26,7 @@ class BenchmarkOptions:
     """Options of ``wnet benchmark``, under the names of its arguments.
 
     Attributes:
-        networks: entries ``[LABEL=]WHAT[@OPTIONS.yml]``, see ``networks.py``.
+        networks: entries ``[LABEL=]WHAT[@OPTIONS.yml]``, see ``inference/entries.py``.
         sets: entries ``[NAME=]PATH``.
         out: folder for everything.
         scales: ``None`` takes those of the networks.
@@ -55,14 +58,14 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
         UsageError, DataError, WeightsError: what the options name is missing or does not fit; nothing has been computed then.
     """
     _check(options)
-    sources, scales = networks.read(list(options.networks), list(options.scales) if options.scales else None, options.device)
+    sources, scales = entries.read(list(options.networks), list(options.scales) if options.scales else None, options.device)
     batch = options.batch or (1 if options.device == "cpu" else 16)
     sources = [batched(source, batch) for source in sources]
     wanted = measures.read(list(options.metrics), list(options.protocols), options.metric_options, options.device)
     baseline = options.baseline or sources[0].name
     if baseline not in (source.name for source in sources):
         raise UsageError(f"--baseline: no network is called '{baseline}'{did_you_mean(baseline, {s.name for s in sources})}")
-    test_sets = sets.open_sets(list(options.sets), scales, options.limit)
+    test_sets = open_sets(list(options.sets), scales, options.limit)
     columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
     job = Job(test_sets, sources, wanted, options.device, batch)
     workers = options.workers or (len(os.sched_getaffinity(0)) if options.device == "cpu" else 1)
@@ -109,8 +112,8 @@ def _record(source: Source) -> NetworkRecord:
 
 def cost(block: dict, scale: int) -> tuple[int | None, float | None]:
     """Parameters that get a gradient, and multiply-accumulates of one 128x128 face, for networks of this package."""
-    from wnet_arch import profiling
     from wnet_arch.archs.base import NETWORKS
+    from wnet_arch.inference import profiling
 
     options = {key: value for key, value in block.items() if key not in ("type", "scale")}
     name = block["type"] if block["type"] in NETWORKS else block["type"].removesuffix("_face")
@@ -123,8 +126,6 @@ def cost(block: dict, scale: int) -> tuple[int | None, float | None]:
 
 
 def _about(command: str, options: BenchmarkOptions, found: runner.Run, workers: int) -> dict:
-    from wnet_arch import __version__
-
     return {
         "command": command,
         "created": time.strftime("%Y-%m-%d %H:%M:%S"),

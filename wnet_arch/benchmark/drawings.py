@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from wnet_arch.benchmark.cache import Cache, digest
-from wnet_arch.benchmark.provenance import Provenance
+from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord
 from wnet_arch.benchmark.runner import sr_faces
-from wnet_arch.benchmark.sets import TestSet, named, open_set
-from wnet_arch.benchmark.sources import Folder, Network, Onnx, Source
 from wnet_arch.data.face_lmdb import decode_landmarks, encode_landmarks, encode_png
 from wnet_arch.data.face_parsing_dataset import decode_labels, image_tensor
-from wnet_arch.errors import DataError, WNetError
+from wnet_arch.errors import DataError, WNetError, named
 from wnet_arch.faces import labels
+from wnet_arch.inference.provenance import Provenance
+from wnet_arch.inference.sources import Folder, Network, Onnx, Source
+from wnet_arch.inference.test_sets import TestSet, open_set
+from wnet_arch.weights.hashing import digest
 
 #: Name under which the true face stands beside the networks.
 TRUE = "HR"

@@ -14,8 +14,7 @@ from wnet_arch.benchmark import drawings
 from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.drawings import TRUE, DrawnFace
 from wnet_arch.benchmark.results import Results, SetRecord
-from wnet_arch.benchmark.sets import named
-from wnet_arch.errors import UsageError, did_you_mean, install_extra
+from wnet_arch.errors import UsageError, did_you_mean, install_extra, named
 
 SUFFIXES = (".png", ".pdf", ".svg")
 #: Width of a column in inches, and room for the numbers beneath an image.

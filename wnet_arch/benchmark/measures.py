@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from wnet_arch import metrics
-from wnet_arch.benchmark.cache import digest
-from wnet_arch.benchmark.fingerprints import code_digest, libraries, loaded_weights, machine, named_files, stamps
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean
+from wnet_arch.inference.fingerprints import code_digest, libraries, loaded_weights, machine, named_files, stamps
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import list_entries, shipped
+from wnet_arch.weights.hashing import digest
 
 DOWNSTREAM = ("landmarks", "identity")
 #: Columns follow each other in this order where all metrics are asked for.

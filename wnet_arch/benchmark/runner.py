@@ -16,12 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from wnet_arch.benchmark import work
-from wnet_arch.benchmark.cache import Cache, digest
+from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.measures import columns
-from wnet_arch.benchmark.sources import Folder, Source
 from wnet_arch.benchmark.work import Job, Need, Task
 from wnet_arch.data.face_parsing_dataset import decode_rgb
 from wnet_arch.errors import WNetError
+from wnet_arch.inference.sources import Folder, Source
+from wnet_arch.weights.hashing import digest
 
 #: Faces of a task.
 CHUNK = 16

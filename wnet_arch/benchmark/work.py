@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import torch
 
-from wnet_arch.benchmark.cache import digest
 from wnet_arch.benchmark.measures import Measure
-from wnet_arch.benchmark.sets import TestSet
-from wnet_arch.benchmark.sources import Source
 from wnet_arch.data.face_lmdb import encode_png
 from wnet_arch.data.face_parsing_dataset import decode_rgb
+from wnet_arch.inference.sources import Source
+from wnet_arch.inference.test_sets import TestSet
+from wnet_arch.weights.hashing import digest
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def _main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
 
     import wnet_arch
-    from wnet_arch import distributed, options
+    from wnet_arch import options
+    from wnet_arch.training import distributed
 
     plugins = ["wnet_arch", *load_plugins()]
     is_train = args.pipeline == "train"
@@ -100,8 +101,7 @@ def options_for_framework(opt: dict, path: str, folder: str) -> str:
 
 def run_pipeline(args: argparse.Namespace, path: str) -> None:
     """Runs BasicSR's pipeline, which reads ``sys.argv`` by itself, with the current folder as root."""
-    from wnet_arch import progress
-    from wnet_arch.training import run_lock
+    from wnet_arch.training import progress, run_lock
     from wnet_arch.training.patches import patch_trainer
 
     patch_trainer()

@@ -6,15 +6,16 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from wnet_arch.data import catalog
-from wnet_arch.data.face_maker import CROPS, PARSERS
-from wnet_arch.data.finishing import PrepareSummary
-from wnet_arch.data.merge import merge
-from wnet_arch.data.prepare import PrepareOptions, prepare
-from wnet_arch.data.shards import Shard
 from wnet_arch.errors import UsageError
-from wnet_arch.faces.detection import CHOICES, DETECTORS
+from wnet_arch.faces.detection import CHOICES
+from wnet_arch.faces.detectors import DETECTORS
 from wnet_arch.faces.landmarks import LANDMARKERS
+from wnet_arch.prepare import catalog
+from wnet_arch.prepare.command import PrepareOptions, prepare
+from wnet_arch.prepare.face_maker import CROPS, PARSERS
+from wnet_arch.prepare.finalize import PrepareSummary
+from wnet_arch.prepare.merge import merge
+from wnet_arch.prepare.shards import Shard
 
 _EXAMPLES = """crop rules:
   none            the whole photo, which must be square

@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
     import yaml
 
-    from wnet_arch import profiling
     from wnet_arch.errors import UsageError
+    from wnet_arch.inference import profiling
 
     if bool(args.networks) == args.all:
         raise UsageError("profile: name networks, or give --all")

@@ -28,9 +28,10 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from wnet_arch import comparison, options, visuals
+    from wnet_arch import options, visuals
     from wnet_arch.cli.basicsr import load_plugins
     from wnet_arch.errors import UsageError
+    from wnet_arch.inference import comparison
 
     if os.path.splitext(args.out)[1].lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"--out: {args.out} is not the name of a .png, .jpg or .webp file")

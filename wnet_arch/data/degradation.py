@@ -1,6 +1,6 @@
 """LR faces as photos from life have them: blurred, reduced by any program, noisy, and compressed with the photo around them.
 
-Every number comes from NumPy's global generator, which :class:`~wnet_arch.data.draws.SeededDataset` sets for each draw from the
+Every number comes from NumPy's global generator, which :class:`~wnet_arch.data.sampler.SeededDataset` sets for each draw from the
 seed and the place in the run. So a run that is continued sees what it would have seen.
 
 The face is reduced to the pixels of the photo first: noise and JPEG belong to those, blur to the lens in front of them. Where the

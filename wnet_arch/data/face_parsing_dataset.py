@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 from wnet_arch.data.decoded import DecodedImages
 from wnet_arch.data.decoding import decode_labels, decode_rgb, image_tensor
 from wnet_arch.data.degradation import Degradation
-from wnet_arch.data.draws import seeded
 from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, JoinedReader, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
 from wnet_arch.data.jitter import FrameJitter
+from wnet_arch.data.sampler import seeded
 from wnet_arch.data.set_checks import check_set
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import DataError, UsageError, did_you_mean

@@ -11,7 +11,7 @@ from PIL import Image
 
 from wnet_arch import visuals
 from wnet_arch.compat import quiet_logger
-from wnet_arch.data.draws import Draw, SeededDataset
+from wnet_arch.data.sampler import Draw, SeededDataset
 from wnet_arch.errors import UsageError, did_you_mean
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wnet_arch.errors import UsageError
-from wnet_arch.faces.detection import Detection, Detector, create_detector
+from wnet_arch.faces.detection import Detection, Detector
+from wnet_arch.faces.detectors import create_detector
 from wnet_arch.restore import FaceRestorer
 from wnet_arch.restore.networks import BICUBIC, DEFAULT, QUALITIES
 from wnet_arch.weights import packages, shipped

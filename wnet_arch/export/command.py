@@ -10,13 +10,13 @@ import torch
 from safetensors import SafetensorError
 
 from wnet_arch import disk
-from wnet_arch.benchmark.sets import TestSet, open_sets
-from wnet_arch.data.face_parsing_dataset import image_tensor
+from wnet_arch.data.decoding import image_tensor
 from wnet_arch.errors import DataError, UsageError, WNetError
 from wnet_arch.export import checks, onnx_file, program_file, tensors_file
 from wnet_arch.export.speed import Speed, measure
 from wnet_arch.export.storage import PRECISIONS, rounded
 from wnet_arch.export.subject import Outputs, Subject, open_subject
+from wnet_arch.inference.test_sets import TestSet, open_sets
 from wnet_arch.restore.frames import OUTPUT
 
 FORMATS = {module.SUFFIX: module for module in (onnx_file, program_file, tensors_file)}

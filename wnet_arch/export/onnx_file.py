@@ -18,7 +18,7 @@ from wnet_arch.errors import UsageError, install_extra
 from wnet_arch.export.checks import Run
 from wnet_arch.export.storage import stored
 from wnet_arch.export.subject import Outputs
-from wnet_arch.onnx_network import OnnxNetwork
+from wnet_arch.inference.onnx import OnnxNetwork
 
 SUFFIX, LIMIT = ".onnx", 1e-4
 #: Of the ONNX standard, of 2022: every runtime has it, and no network needs a newer one.

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import torch
 
-from wnet_arch import profiling
 from wnet_arch.export.checks import Run
+from wnet_arch.inference import profiling
 
 _WARM_UP = 3
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Median seconds for one face. ``clock``: processor time or wall clock, see :func:`wnet_arch.profiling.clock`."""
+    """Median seconds for one face. ``clock``: processor time or wall clock, see :func:`wnet_arch.inference.profiling.clock`."""
 
     threads: int
     torch: float

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork
-from wnet_arch.benchmark import networks as entries
-from wnet_arch.benchmark.provenance import Provenance
-from wnet_arch.benchmark.sources import MADE_BY
 from wnet_arch.errors import UsageError
+from wnet_arch.inference import entries
+from wnet_arch.inference.provenance import Provenance
+from wnet_arch.inference.sources import MADE_BY
 from wnet_arch.restore.frames import OUTPUT
+from wnet_arch.version import __version__
 from wnet_arch.weights import metadata, shipped
 
 
@@ -81,8 +82,6 @@ class Subject:
 
     def about(self, precision: str) -> dict[str, str]:
         """What every file says of itself, as texts: what is known of the weights, terms included, and how to build the network."""
-        from wnet_arch import __version__
-
         known = {
             **self.texts, "name": self.name, "network_g": json.dumps(self.block, sort_keys=True), "scale": self.scale,
             "precision": precision, "training_set": self.provenance.training_set, "iterations": self.provenance.iterations,

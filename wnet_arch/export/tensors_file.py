@@ -6,10 +6,10 @@ from pathlib import Path
 
 from safetensors import __version__
 
-from wnet_arch.benchmark import networks as entries
 from wnet_arch.export.checks import Run
 from wnet_arch.export.storage import stored
 from wnet_arch.export.subject import Outputs
+from wnet_arch.inference import entries
 from wnet_arch.weights import seals
 
 #: The weights themselves are equal; batches of other sizes are summed in another order.
@@ -26,7 +26,7 @@ def describe() -> str:
 
 
 def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -> None:
-    """Writes the weights, with the metadata that :mod:`wnet_arch.benchmark.provenance` reads, in place of a file that is there."""
+    """Writes the weights, with the metadata that :mod:`wnet_arch.inference.provenance` reads, in place of a file that is there."""
     state = outputs.net.state_dict()
     path.write_bytes(seals.pack_tensors({name: stored(tensor, precision).clone() for name, tensor in state.items()}, about))
 

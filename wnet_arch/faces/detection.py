@@ -1,26 +1,15 @@
-"""Face detectors by name: dlib's HOG, RetinaFace and MTCNN behind one interface.
-
-========== ================================================ ============= ====================================
-name       method                                           five points   file (see ``wnet weights list``)
-========== ================================================ ============= ====================================
-dlib       HOG and SVM, frontal faces (King, 2009)          no            none; extra ``landmarks``
-retinaface RetinaFace, ResNet-50 (Deng et al., CVPR 2020)   yes           ``retinaface-resnet50``, through facexlib
-mtcnn      MTCNN (Zhang et al., SPL 2016)                   yes           ``mtcnn``
-========== ================================================ ============= ====================================
-"""
+"""Faces in a photo: what a detector finds, how it searches, and which of several faces is meant."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean, install_extra
 
-DETECTORS = ("dlib", "retinaface", "mtcnn")
 #: Which of several faces is meant.
 CHOICES = ("largest", "centre")
 #: Detectors know faces of a few dozen pixels and more, and cost time in proportion to the area, so photos are brought to a
@@ -32,11 +21,6 @@ _RETRY_MARGIN = 0.25
 #: A face that scores less than this share of the surest one is not chosen. Where dlib takes a pattern of the background for a
 #: face, often a large one, it scores so: 0.06 in skimage's astronaut enlarged threefold, the face 1.5.
 _DOUBTFUL = 0.25
-#: Score down to which dlib's best box still counts where it has no other; its own threshold is 0. Turned and covered faces
-#: score so: of 907 CelebA photos 20 have no face above 0, 13 above this.
-_DLIB_WEAK = -0.35
-
-
 @dataclass(frozen=True)
 class Detection:
     """One face.
@@ -92,32 +76,6 @@ class Detector(ABC):
         return []
 
 
-def create_detector(name: str, device: str = "cpu", offline: str | None = None, download: bool = True) -> Detector:
-    """The detector called ``name``.
-
-    Args:
-        name: one of :data:`DETECTORS`.
-        device: ``cpu``, ``cuda``, ... for the networks; dlib's HOG always runs on the CPU.
-        offline: folder with the weights instead of the cache; see :func:`wnet_arch.weights.resolve`.
-        download: whether weights may be fetched when they are not there.
-
-    Raises:
-        UsageError: there is no detector of that name.
-        WeightsError: dlib is not installed, or the weights are not there.
-    """
-    if name == "dlib":
-        return DlibDetector()
-    if name == "retinaface":
-        from wnet_arch.faces.retinaface import RetinaFaceDetector
-
-        return RetinaFaceDetector(device, offline, download)
-    if name == "mtcnn":
-        from wnet_arch.faces.mtcnn import MTCNNDetector
-
-        return MTCNNDetector(device, offline, download)
-    raise UsageError(f"no face detector is called '{name}'" + did_you_mean(name, DETECTORS))
-
-
 def choose(faces: list[Detection], rule: str, height: int, width: int) -> Detection | None:
     """The face that is meant among several, or ``None`` where there is none.
 
@@ -162,31 +120,6 @@ def import_dlib():
             f"this needs dlib: run `{install_extra('landmarks')}`, or choose another detector and landmarker"
         ) from error
     return dlib
-
-
-class DlibDetector(Detector):
-    """dlib's detector of frontal faces. Its boxes run from the brows to the chin."""
-
-    name, smallest_frame = "dlib", 121
-
-    def __init__(self):
-        import_dlib()
-
-    def _find(self, rgb: np.ndarray, threshold: float = 0.0) -> list[Detection]:
-        for enlarged in (0, 1):  # faces of 80 pixels and more, then of 40
-            boxes, scores, _ = _dlib_frontal().run(rgb, enlarged, threshold)
-            if boxes:
-                sides = ((box.left(), box.top(), box.right() + 1, box.bottom() + 1) for box in boxes)
-                return [Detection(box, score) for box, score in zip(sides, scores)]
-        return []
-
-    def _find_weak(self, rgb: np.ndarray) -> list[Detection]:
-        return sorted(self._find(rgb, _DLIB_WEAK), key=lambda one: -one.score)[:1]
-
-
-@lru_cache(maxsize=1)
-def _dlib_frontal():
-    return import_dlib().get_frontal_face_detector()
 
 
 def _search(find, rgb: np.ndarray) -> list[Detection]:

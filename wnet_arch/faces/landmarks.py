@@ -24,7 +24,8 @@ import numpy as np
 
 from wnet_arch import weights
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean, install_extra
-from wnet_arch.faces.detection import CHOICES, Detection, choose, create_detector, import_dlib
+from wnet_arch.faces.detection import CHOICES, Detection, choose, import_dlib
+from wnet_arch.faces.detectors import create_detector
 
 LANDMARKERS = ("dlib", "face-alignment")
 WEIGHTS = "landmarks68-dlib"
@@ -196,7 +197,7 @@ class LandmarkDetector:
     Args:
         offline: folder with the weights, instead of the cache; see :func:`wnet_arch.weights.resolve`.
         download: whether they may be fetched when they are not there.
-        detector: one of :data:`~wnet_arch.faces.detection.DETECTORS`.
+        detector: one of :data:`~wnet_arch.faces.detectors.DETECTORS`.
         landmarker: one of :data:`LANDMARKERS`, or ``None``: only the detector's five points are wanted.
         choice: which of several faces :meth:`find` returns, one of :data:`~wnet_arch.faces.detection.CHOICES`.
         device: where networks run.

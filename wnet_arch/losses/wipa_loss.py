@@ -11,9 +11,9 @@ from torch import nn
 
 from wnet_arch.archs.baseline_layers import conv, haar, to_signed
 from wnet_arch.archs.layers import full_precision
-from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.losses import checks
+from wnet_arch.weights.checkpoint import read_state_dict
 
 
 def haar_targets(image: torch.Tensor, levels: int) -> list[torch.Tensor]:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from wnet_arch.checkpoint import read_state_dict
 from wnet_arch.errors import WeightsError
 from wnet_arch.faces.landmarks import five_points
+from wnet_arch.weights.checkpoint import read_state_dict
 
 #: Side of an aligned face, and where both eyes' centres, the nose's tip and the mouth's corners lie in it (x, y).
 SIDE = 112

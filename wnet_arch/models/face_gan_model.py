@@ -11,8 +11,8 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.gan_loss import RelativisticHingeGANLoss
-from wnet_arch.models import accumulation
 from wnet_arch.models.face_sr_model import FaceSRModel
+from wnet_arch.training import accumulation
 
 #: Parts of the training that may start late, and what ``train.start_iters`` calls them.
 STAGES = ("content", "net_d", "gan")

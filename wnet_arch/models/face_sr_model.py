@@ -21,20 +21,20 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 from tqdm import tqdm
 
-from wnet_arch import checkpoint, distributed, progress, run_log
-from wnet_arch.checkpoint import load_into
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.float32 import true_float32
 from wnet_arch.losses.building import build_loss
-from wnet_arch.memory import reuse_freed_memory
-from wnet_arch.models import accumulation, grad_checkpointing, training_state, validation
-from wnet_arch.models.averaging import MovingAverage
-from wnet_arch.models.freezing import freeze
-from wnet_arch.models.loss_values import FiniteCheck, LossValues, stacked
-from wnet_arch.models.optimizers import optimizers
-from wnet_arch.models.precision import Precision
-from wnet_arch.models.saving_times import SavingTimes
-from wnet_arch.models.sheets import ValidationSheet
+from wnet_arch.training import accumulation, distributed, grad_checkpointing, progress, run_log, training_state, validation
+from wnet_arch.training.averaging import MovingAverage
+from wnet_arch.training.freezing import freeze
+from wnet_arch.training.loss_values import FiniteCheck, LossValues, stacked
+from wnet_arch.training.memory import reuse_freed_memory
+from wnet_arch.training.optimizers import optimizers
+from wnet_arch.training.precision import Precision
+from wnet_arch.training.saving_times import SavingTimes
+from wnet_arch.training.sheets import ValidationSheet
+from wnet_arch.weights import checkpoint
+from wnet_arch.weights.checkpoint import load_into
 
 
 @MODEL_REGISTRY.register()
@@ -47,20 +47,20 @@ class FaceSRModel(SRModel):
       network keeps the initial statistics for ever and is validated, and saved, with them.
     * Testing runs the bare network, not its distributed wrapper, which would wait for the other processes. SRModel lets the first
       process validate alone; here each takes a share of the images, and the numbers are those of one process, to the last bit.
-    * Processes on CPUs are joined, too; see :mod:`wnet_arch.distributed`.
+    * Processes on CPUs are joined, too; see :mod:`wnet_arch.training.distributed`.
     * Weights are read without unpickling code, from ``.pth`` or ``.safetensors``; a mismatch names the first differences.
-    * Every optimizer of ``torch.optim`` can be named, and :class:`~wnet_arch.models.optimizers.Muon`. The option dictionaries are
+    * Every optimizer of ``torch.optim`` can be named, and :class:`~wnet_arch.training.optimizers.Muon`. The option dictionaries are
       left as they were.
-    * A continued run is the run that was not interrupted: see :mod:`wnet_arch.models.training_state`. Checkpoints are written
+    * A continued run is the run that was not interrupted: see :mod:`wnet_arch.training.training_state`. Checkpoints are written
       beside and renamed, with a checksum. The last validation is not run twice.
 
     Options that SRModel does not have:
 
     * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
-      :class:`wnet_arch.models.precision.Precision`.
-    * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.models.grad_checkpointing`.
-    * ``train.frozen``: parts of the network that stay as they are, see :mod:`wnet_arch.models.freezing`.
-    * ``train.reuse_memory``: freed memory is kept on CPUs (default), see :func:`wnet_arch.memory.reuse_freed_memory`.
+      :class:`wnet_arch.training.precision.Precision`.
+    * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.training.grad_checkpointing`.
+    * ``train.frozen``: parts of the network that stay as they are, see :mod:`wnet_arch.training.freezing`.
+    * ``train.reuse_memory``: freed memory is kept on CPUs (default), see :func:`wnet_arch.training.memory.reuse_freed_memory`.
     * ``train.accumulation``: an iteration draws so many batches, and takes one step with the mean of their gradients.
     * ``train.sync_bn``: batch normalisation over the images of all processes together (GPUs).
     * ``train.nonfinite``: what to do when a loss is not a finite number: ``stop`` (default), naming the term, the iteration and
@@ -236,7 +236,7 @@ class FaceSRModel(SRModel):
         """Called with gradients in place, before the optimizer's step of each iteration; does nothing here."""
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Moves the averaged network towards the current one, see :class:`~wnet_arch.models.averaging.MovingAverage`."""
+        """Moves the averaged network towards the current one, see :class:`~wnet_arch.training.averaging.MovingAverage`."""
         self.average.move(decay)
 
     def test(self) -> None:

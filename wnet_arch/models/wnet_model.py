@@ -9,7 +9,7 @@ import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from wnet_arch.archs.wnet_arch import PARSING_CHANNELS
+from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
 from wnet_arch.errors import UsageError
 from wnet_arch.losses.wnet_loss import skin_target
 from wnet_arch.models.face_sr_model import FaceSRModel

@@ -13,16 +13,15 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
 from torch import nn
 
-from wnet_arch import tensorboard_log
 from wnet_arch.compat import quiet_logger
 from wnet_arch.data.face_lmdb import open_whole
-from wnet_arch.distributed import is_joined
 from wnet_arch.errors import DataError, NetworkError, UsageError, WNetError
-from wnet_arch.models import freezing, grad_checkpointing
 from wnet_arch.options.relations import lmdb_paths
 from wnet_arch.options.samples import check_sample
 from wnet_arch.options.schema import loss_blocks
 from wnet_arch.options.signatures import registered
+from wnet_arch.training import freezing, grad_checkpointing, tensorboard_log
+from wnet_arch.training.distributed import is_joined
 
 
 def check_building(opt: dict, is_train: bool) -> None:
@@ -88,7 +87,7 @@ def _build_network(opt: dict, key: str) -> nn.Module:
     """``key`` is network_g or network_d."""
     from basicsr.archs import build_network
 
-    from wnet_arch.checkpoint import load_into
+    from wnet_arch.weights.checkpoint import load_into
 
     block = copy.deepcopy(opt[key])
     name = registered(registry.ARCH_REGISTRY, block["type"]).__name__

@@ -10,12 +10,12 @@ from basicsr.utils import registry
 from pydantic import ValidationError
 
 from wnet_arch.errors import did_you_mean
-from wnet_arch.models.optimizers import optimizers
 from wnet_arch.options import kinds, training
 from wnet_arch.options.blocks import Block
 from wnet_arch.options.overrides import complete
 from wnet_arch.options.schema import fields, has_own, inner_block, loss_blocks, schema_of
 from wnet_arch.options.signatures import registered
+from wnet_arch.training.optimizers import optimizers
 
 
 def find_problems(opt: dict, is_train: bool, plugins: Sequence[str] = ()) -> tuple[list[str], dict]:

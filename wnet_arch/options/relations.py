@@ -15,14 +15,14 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils import registry
 
 from wnet_arch.archs.base import NETWORKS, FaceSRNetwork
-from wnet_arch.distributed import is_joined
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.prior_losses import PriorLoss
 from wnet_arch.models import WNetModel
-from wnet_arch.models.optimizers import optimizers
 from wnet_arch.options.schema import has_own, train_block
 from wnet_arch.options.signatures import registered
 from wnet_arch.options.training import FaceSRTrain
+from wnet_arch.training.distributed import is_joined
+from wnet_arch.training.optimizers import optimizers
 from wnet_arch.weights import shipped
 
 

@@ -8,7 +8,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
 from torch.utils.data import Dataset
 
-from wnet_arch.data.draws import seeded
+from wnet_arch.data.sampler import seeded
 from wnet_arch.errors import UsageError, WNetError
 from wnet_arch.options.signatures import registered
 

@@ -9,9 +9,9 @@ from typing import Any, Optional, get_type_hints
 from basicsr.utils import registry
 from pydantic import Field, create_model
 
-from wnet_arch.models.optimizers import optimizers
 from wnet_arch.options import kinds, training
 from wnet_arch.options.blocks import Block, OpenBlock
+from wnet_arch.training.optimizers import optimizers
 
 
 def registered(known: registry.Registry, name: Any) -> Any:

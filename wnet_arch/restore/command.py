@@ -14,16 +14,15 @@ import cv2
 from tqdm import tqdm
 
 from wnet_arch import disk
-from wnet_arch.benchmark.cache import digest
-from wnet_arch.benchmark.fingerprints import code_digest
 from wnet_arch.data.photos import SUFFIXES, Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
+from wnet_arch.inference.fingerprints import code_digest
 from wnet_arch.restore import files, frames
 from wnet_arch.restore.listing import Job, list_jobs
 from wnet_arch.restore.networks import AUTO, FaceNetwork
 from wnet_arch.restore.record import Record
 from wnet_arch.restore.restorer import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto
-from wnet_arch.weights.hashing import sha256_file
+from wnet_arch.weights.hashing import digest, sha256_file
 
 REPORT = "report.json"
 #: What may go wrong with one photo, and does not stop the others. torch and OpenCV report a lack of memory as theirs.

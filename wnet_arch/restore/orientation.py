@@ -52,7 +52,7 @@ def find_upright(detector: Detector, photo: np.ndarray, smallest: float | None =
     """The faces of a photo in the view in which they are surest.
 
     Args:
-        detector: any of :data:`wnet_arch.faces.detection.DETECTORS`.
+        detector: any of :data:`wnet_arch.faces.detectors.DETECTORS`.
         photo: uint8 (H, W, 3).
         smallest: see :func:`wnet_arch.restore.search.find_faces`.
         turns: whether turned views may be searched; they are where the photo as it stands has no sure faces.

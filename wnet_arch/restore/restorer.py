@@ -13,7 +13,8 @@ from wnet_arch.data.photos import MAX_PIXELS
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces import crop
 from wnet_arch.faces.align import Tilted
-from wnet_arch.faces.detection import Detector, create_detector
+from wnet_arch.faces.detection import Detector
+from wnet_arch.faces.detectors import create_detector
 from wnet_arch.faces.parsing import Parser, create_parser
 from wnet_arch.restore import frames, paste
 from wnet_arch.restore.hints import PhotoHints, read_hints
@@ -118,7 +119,7 @@ class FaceRestorer:
         network: name of a shipped network, or ``Bicubic``; ``None`` takes ``weights``, or else the default network.
         device: ``cpu``, ``cuda``, ...
         weights: runs or weights files of your own, one for each scale at most.
-        detector: one of :data:`wnet_arch.faces.detection.DETECTORS`; or a detector.
+        detector: one of :data:`wnet_arch.faces.detectors.DETECTORS`; or a detector.
         scale: by which photos are enlarged; ``None``: as the restored faces need, see :meth:`restore`.
         strength: share of the restored face in the result, 0 to 1.
         batch: faces that a network gets at once.

@@ -31,7 +31,7 @@ def find_faces(detector: Detector, photo: np.ndarray, smallest: float | None = N
     """All faces of a photo, largest first, and the side of the smallest face that was looked for.
 
     Args:
-        detector: any of :data:`wnet_arch.faces.detection.DETECTORS`.
+        detector: any of :data:`wnet_arch.faces.detectors.DETECTORS`.
         photo: uint8 (H, W, 3).
         smallest: side of the smallest face's frame in pixels of the photo, however long it takes; ``None`` is :data:`SMALLEST`, or
             more in photos so large that :data:`MAX_SEARCHED` forbids it.

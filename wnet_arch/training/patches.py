@@ -23,10 +23,10 @@ def patch_trainer() -> None:
     import basicsr.train
     import basicsr.utils.options
 
-    from wnet_arch.data.loaders import create_train_val_dataloader
-    from wnet_arch.distributed import init_dist
-    from wnet_arch.run_log import IterationTimer, JsonMessageLogger
-    from wnet_arch.tensorboard_log import init_tb_loggers
+    from wnet_arch.training.distributed import init_dist
+    from wnet_arch.training.loaders import create_train_val_dataloader
+    from wnet_arch.training.run_log import IterationTimer, JsonMessageLogger
+    from wnet_arch.training.tensorboard_log import init_tb_loggers
 
     basicsr.utils.options.init_dist = init_dist
     basicsr.train.load_resume_state = load_resume_state
@@ -52,7 +52,7 @@ def load_resume_state(opt: dict) -> dict | None:
     """
     from basicsr.utils import check_resume
 
-    from wnet_arch.models import training_state
+    from wnet_arch.training import training_state
 
     paths = opt["path"]
     _keep_others_out(paths["experiments_root"])  # the pipeline makes the folder next, or archives the one that is there
@@ -75,8 +75,8 @@ def load_resume_state(opt: dict) -> dict | None:
 
 
 def _keep_others_out(folder: str) -> None:
-    from wnet_arch.distributed import is_first, share
     from wnet_arch.training import run_lock
+    from wnet_arch.training.distributed import is_first, share
 
     error = None
     if is_first():
@@ -90,7 +90,7 @@ def _keep_others_out(folder: str) -> None:
 
 def _agree(iteration: int | None) -> None:
     """All processes have found the same state."""
-    from wnet_arch.distributed import share
+    from wnet_arch.training.distributed import share
 
     found = share(iteration)
     if any(other != found[0] for other in found):
@@ -101,7 +101,7 @@ def _agree(iteration: int | None) -> None:
 
 
 def _named_state(path: Path, models: str) -> dict:
-    from wnet_arch.models import training_state
+    from wnet_arch.training import training_state
 
     if not path.is_file():
         raise UsageError(f"path.resume_state: there is no file {path}")

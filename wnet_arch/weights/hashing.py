@@ -1,4 +1,4 @@
-"""SHA-256 of files and folders, remembered while size and modification time stay the same."""
+"""SHA-256 of values, files and folders; of files, remembered while size and modification time stay the same."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file."""
-    digest = hashlib.sha256()
+    hasher = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+            hasher.update(block)
+    return hasher.hexdigest()
 
 
 def sha256_tree(folder: Path) -> str:
@@ -22,6 +24,18 @@ def sha256_tree(folder: Path) -> str:
     files = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: p.name.encode())
     lines = "".join(f"{sha256_file(p)}  {p.name}\n" for p in files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def digest(*parts: bytes | str | np.ndarray) -> str:
+    """A short SHA-256 of bytes, text, or arrays with their shape."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            hasher.update(repr(part.shape).encode())
+            part = np.ascontiguousarray(part).tobytes()
+        hasher.update(part if isinstance(part, bytes) else part.encode())
+        hasher.update(b"\0")
+    return hasher.hexdigest()[:32]
 
 
 class HashMemory:

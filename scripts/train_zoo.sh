@@ -1,6 +1,0 @@
-#!/usr/bin/env bash
-# Trains one network of the model zoo by the shared recipe: bash scripts/train_zoo.sh WNetLite 8 --minutes 60
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash scripts/install.sh
-exec .venv/bin/python scripts/train_zoo.py "$@"

@@ -1,0 +1,158 @@
+"""Compares the finished trainings of a queue that differ in one option, over seeds: writes a page.
+
+    python scripts/zoo/train_queue.py scripts/zoo/queues/recipe.toml
+    python scripts/zoo/compare_queue.py scripts/zoo/queues/recipe.toml --by optimizer --page docs/results/recipe.md
+
+Trainings that are equal but for `seed` and the option of --by are compared with each other, seed by seed: so both have seen the
+same faces in the same order. Measured are the last weights, on the first --faces faces of --val (protocol dic). The interval of a
+difference is that of Student's t over the seeds, 95 %: what another seed would give. What has been measured is kept beside the
+weights. Trainings that have not ended are named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import train_queue
+import train_zoo
+from scipy.stats import t as student
+from tqdm import tqdm
+
+from wnet_arch import options
+from wnet_arch.archs.base import build_network
+from wnet_arch.benchmark import results
+from wnet_arch.inference.test_sets import open_set
+from wnet_arch.inference.runners import TorchRunner
+from wnet_arch.benchmark.tables import table
+from wnet_arch.weights.checkpoint import read_state_dict
+from wnet_arch.data.set_paths import find_set
+from wnet_arch.errors import UsageError
+from wnet_arch.metrics import protocols
+
+#: Options of a training that do not tell it from another one.
+APART = ("seed", "name", "out", "minutes", "workers", "validations", "val")
+PAGE = """# {title}
+
+Each training saw {images:,} images in batches of {batch}. PSNR in dB (protocol dic) of the last weights on the first {faces} faces
+of {val}; bicubic enlargement has {bicubic}. Differences are taken seed by seed, with 95 % intervals of Student's t over the seeds.
+
+    {command}
+
+{table}
+"""
+
+
+def arguments(training: train_queue.Training) -> argparse.Namespace:
+    return train_zoo.build_parser().parse_args(training.arguments)
+
+
+def kind(args: argparse.Namespace, by: str) -> str:
+    """Equal for trainings that differ in nothing but the seed and the option ``by``."""
+    return json.dumps({key: value for key, value in vars(args).items() if key not in (*APART, by)}, sort_keys=True, default=str)
+
+
+def title(args: argparse.Namespace) -> str:
+    changed = ", ".join(f"{key} {value}" for key, value in args.network_option)
+    return f"{args.network} x{args.scale}{f' ({changed})' if changed else ''}"
+
+
+def measured(training: train_queue.Training, val: str, faces: int) -> float:
+    """Mean PSNR of the last weights, kept in the training's folder."""
+    kept, asked = training.folder / "measured.json", {"val": val, "faces": faces, "weights": training.weights.stat().st_mtime}
+    if kept.is_file():
+        known = json.loads(kept.read_text(encoding="utf-8"))
+        if known["asked"] == asked:
+            return known["psnr"]
+    opt = options.load(str(next(training.weights.parents[1].glob("*.yml"))))
+    net = build_network(opt["network_g"]).eval()
+    net.load_state_dict(read_state_dict(str(training.weights), "params"))
+    value = psnr(TorchRunner(training.name, opt["scale"], net), val, faces, training.name)
+    results.write_text(kept, json.dumps({"asked": asked, "psnr": value}))
+    return value
+
+
+def psnr(runner: TorchRunner, val: str, faces: int, label: str) -> float:
+    scale = runner.scale
+    test_set, protocol, values = open_set(val, "val", [scale], faces), protocols.get("dic"), []
+    for key in tqdm(test_set.keys, desc=label, unit="face", disable=None):
+        gt = test_set.hr(key)
+        sr = runner.run([test_set.lr(key, scale, gt)], [key])[0].sr
+        values.append(protocol.psnr(sr, gt, scale))
+    return float(np.mean(values))
+
+
+def difference(values: np.ndarray, others: np.ndarray) -> str:
+    """Mean of the differences, and its interval, of two rows of PSNR by seed."""
+    apart = values - others
+    if len(apart) < 2:
+        return f"{apart[0]:+.2f} (one seed)"
+    half = student.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / len(apart) ** 0.5
+    return f"{apart.mean():+.2f} [{apart.mean() - half:+.2f}, {apart.mean() + half:+.2f}]"
+
+
+def rows(found: dict[str, dict[object, dict[int, float]]], titles: dict[str, str]) -> list[list[str]]:
+    """One row a value of the option, ``found[kind][value][seed]``; the first value is what the others are compared with."""
+    lines = []
+    for name, values in found.items():
+        first = next(iter(values.values()))
+        for value, by_seed in values.items():
+            cells = ", ".join(f"{by_seed[seed]:.2f}" for seed in sorted(by_seed))
+            common = sorted(set(first) & set(by_seed))
+            pair = [np.array([each[seed] for seed in common]) for each in (by_seed, first)]
+            compared = difference(*pair) if common and by_seed is not first else ""
+            lines.append([titles[name], str(value), f"{np.mean(list(by_seed.values())):.2f}", cells, compared])
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("queue", type=Path, metavar="QUEUE")
+    add("--by", required=True, metavar="OPTION", help="the option that is compared: optimizer, lr, network_option, ...")
+    add("--out", type=Path, default=Path("zoo"), metavar="DIR", help="of train_queue.py (default: zoo)")
+    add("--val", default="datasets/celeba/val", metavar="SET")
+    add("--faces", type=int, default=150)
+    add("--title", help="of the page")
+    add("--page", type=Path, required=True, metavar="FILE")
+    args = parser.parse_args()
+    try:
+        trainings, val = train_queue.read(args.queue, args.out), find_set(args.val)
+    except UsageError as error:
+        sys.exit(f"compare_queue: error: {error}")
+    if args.by not in train_queue.OPTIONS:
+        sys.exit(f"compare_queue: error: --by {args.by}: a training has {', '.join(train_queue.OPTIONS)}")
+    found, titles = defaultdict(lambda: defaultdict(dict)), {}
+    for training in trainings:
+        if not training.progress()["done"]:
+            print(f"{training.name} has not ended: left out")
+            continue
+        own = arguments(training)
+        titles[kind(own, args.by)] = title(own)
+        found[kind(own, args.by)][str(getattr(own, args.by))][own.seed] = measured(training, val, args.faces)
+    if not found:
+        sys.exit(f"compare_queue: error: no training of {args.queue} has ended in {args.out}; train_queue.py runs them")
+    scales = sorted({own.scale for own in map(arguments, trainings)})
+    bicubic = " and ".join(f"{psnr(plain(scale), val, args.faces, scale, 'bicubic'):.2f} dB (x{scale})" for scale in scales)
+    page = PAGE.format(
+        title=args.title or f"Trainings by {args.by}", images=own.images or 0, batch=own.batch, faces=args.faces,
+        val=Path(args.val).name if Path(args.val).name != "val" else args.val, bicubic=bicubic,
+        command=shlex.join(["python", "scripts/zoo/compare_queue.py", *sys.argv[1:]]),
+        table=table(["network", args.by, "PSNR", "seeds", "difference to the first"], rows(found, titles), left=2),
+    )  # fmt: skip
+    results.write_text(args.page, page)
+    print(page)
+    return 0
+
+
+def plain(scale: int) -> TorchRunner:
+    return TorchRunner("Bicubic", scale, build_network({"type": "Bicubic", "scale": scale}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,318 @@
+"""Measures the networks that ship, and writes MODEL_ZOO.md and the model cards beside the weights.
+
+    python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train
+
+It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
+wnet_arch.list_pretrained() names, which must be those of both packages (scripts/zoo/places.py), and of bicubic enlargement: protocols
+dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say what came out, with the paper's numbers in rows
+marked so. Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first
+--slow-faces of each set, beside the others of their scale on the same faces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from places import ROOT, described, manifest_of, need_all
+
+from wnet_arch import list_pretrained
+from wnet_arch.benchmark import report, results, tables
+from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
+from wnet_arch.benchmark.measures import DOWNSTREAM
+from wnet_arch.inference.entries import open_one
+from wnet_arch.errors import did_you_mean
+from wnet_arch.weights import metadata, shipped
+
+#: GMACs of one face.
+SLOW = 100
+#: The picture of PSNR against LPIPS, below the repository's root.
+CURVE = "docs/psnr_lpips.png"
+#: Of a card, and of the table at the beginning: column, and where a number belongs.
+CARD = ("psnr_dic", "ssim_dic", "psnr_rgb", "ssim_rgb", "lpips", "landmark_distance", "identity", "parsing_iou")
+
+PREFACE = """# Model zoo
+
+Networks trained by one recipe (`scripts/zoo/train_zoo.py`) on the same faces, as many of them, with one seed, and measured by one
+command:
+
+    {command}
+
+**None of them has been trained to the end.** What each has seen stands in the first table; the paper's networks saw some hundred
+times as much, and the order of ours may change on that way. The numbers say what these files do, not what the architectures
+could.
+
+W-Net's own weights come with the package, those of its rivals with a second one (`pip install ./baselines` in a clone):
+`wnet_arch.load_pretrained("{first}")`, `wnet restore --network NAME`, `wnet benchmark --networks NAME`,
+`path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are
+for non-commercial research only, and so are they. Details of the faces that they make are estimated, not recovered: never use
+them to identify a person.
+
+{weights}
+
+Cost is that of one 128x128 face; images seen counts repetitions. {faces}{slow}
+The landmarks and identity of an SR face are measured at the place where dlib finds the true face; faces that it does not find
+are counted beside the number. celeba_val has the frame of the training faces. Faces of helen_train are cropped wider (1.8 times the
+box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
+frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was chosen
+on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests.
+{variants}"""
+
+BELOW = " Networks marked `below` were measured on fewer faces, at the end of this page."
+
+VARIANTS = """
+{names} went on from wnet_lite_x8 with other losses (options/wnetlite_key_x8.yml, options/wnetlite_sharp_x8.yml): of its key
+components, with two weights, and against a discriminator, over fewer images. They trade PSNR for what looks sharp, as the
+picture shows: `wnet restore --quality sharp` takes the last, `faithful` takes WNetLite itself. Their losses
+measure features of VGG-19, and LPIPS those of AlexNet, which is near to it, so LPIPS is kind to them. What they draw is less
+certain than what WNetLite draws. How far `wnet_lite_sharp_x8` goes from WNetLite (its card) was chosen on the last 40 faces of
+celeba_val.
+"""
+
+SLOW_NETWORKS = """
+## Networks that take seconds for a face
+
+{names}: more than {slow} GMACs a face, so measured on the first {faces} alone, with the others of that scale on the
+same faces.
+
+"""
+
+#: What the marks of a card's numbers compare, where all networks were measured.
+AMONG_ALL = """**best** and <u>second best</u> are
+among all of them."""
+
+CARD_TEXT = """# {title}
+
+`wnet_arch.load_pretrained("{name}")`: RGB in [0, 1], {side}x{side} to 128x128, aligned as the square (12, 40, 164, 192) of CelebA's
+178x218 photos.
+
+{facts}
+
+Mean ± half of the 95 % interval (bootstrap over faces), from `{command}`.
+Protocols and metrics are explained in MODEL_ZOO.md, which has the other networks beside it; {among}
+
+{numbers}
+{photos}
+It has been trained briefly. celeba_val is a development set, on which the recipe was chosen{form}. Quality falls on faces
+cropped or aligned otherwise than above{helen}; `wnet restore` aligns them. Details of the faces are estimated, not recovered:
+never use them to identify a person. {groups}
+"""
+#: What is only true of some cards.
+FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_train (docs/networks.md)"
+GROUPS = (
+    "docs/groups.md tells for which faces (glasses, pose, light, measured skin\n"
+    "tone) and inputs (grey, JPEG) it does well; nothing was measured by age."
+)
+#: Networks that docs/groups.md measures.
+GROUPED = ("WNetLite", "EDSR", "SPARNet")
+NO_GROUPS = "Nothing was measured by groups of people."
+PHOTOS = """
+These are faces that were only reduced; it was trained for others, with LR faces as photos from life have them. Restored group
+photos, from `{command}`:
+
+{table}
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="the first is that of the cards")
+    parser.add_argument("--out", default="zoo_benchmark", metavar="DIR", help="tables, report and cache (default: zoo_benchmark)")
+    parser.add_argument("--workers", type=int, metavar="N")
+    parser.add_argument("--limit", type=int, metavar="N", help="first faces of each set, to try it")
+    parser.add_argument("--slow-faces", type=int, default=100, metavar="N", help="of each set, for slow networks (default: 100)")
+    parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where MODEL_ZOO.md goes (default: the repository)")
+    parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
+    parser.add_argument("--card", metavar="NAME", help="measure this network alone, and write its card alone")
+    parser.add_argument("--degraded", type=Path, default=Path("zoo_degraded"), metavar="DIR", help="results of check_degraded.py, "
+        "a folder for each network that was trained on degraded faces (default: zoo_degraded)")  # fmt: skip
+    args = parser.parse_args()
+    need_all()
+    names = list_pretrained()
+    if not names:
+        sys.exit("no super-resolution weights ship: scripts/zoo/train_zoo.py trains some, scripts/zoo/ship_weights.py puts them in")
+    command = shlex.join(["python", "scripts/zoo/model_zoo.py", *sys.argv[1:]])
+    if args.card:
+        return write_card(args, command, names)
+    sources = {name: open_one(name, None) for name in names}
+    slow = [name for name, source in sources.items() if cost(source.block, source.scale)[1] > SLOW * 1e9]
+    quick = [name for name in names if name not in slow]
+    found = measure(args, command, quick, args.out, args.limit)
+    report.write(found, args.out, BenchmarkOptions.report_faces)
+    if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
+        draw_curve(found, args.write / CURVE)
+    page, cards = document(found, names, command), dict.fromkeys(quick, found)
+    if slow:
+        scales = {sources[name].scale for name in slow}
+        rivals = [name for name in quick if sources[name].scale in scales]
+        faces = min(filter(None, (args.slow_faces, args.limit)))
+        some = measure(args, command, [*rivals, *slow], str(Path(args.out) / "slow"), faces)
+        page, cards = page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
+    results.write_text(args.write / "MODEL_ZOO.md", page)
+    for name in names:
+        card = manifest_of(name).with_name(f"{name}.md")
+        text = model_card(cards[name], name, command, args.degraded)
+        results.write_text(card if args.write == ROOT else args.write / card.name, text)
+    print(f"{args.write / 'MODEL_ZOO.md'} and {len(names)} model cards; {args.out}/report.html has the faces")
+    return 0
+
+
+def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
+    """The card of one network that has just been put into the package; the page waits for a run over all."""
+    if args.card not in names:
+        sys.exit(f"--card {args.card}: there is no such network{did_you_mean(args.card, names)}")
+    found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit)
+    card = (manifest_of(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
+    text = model_card(found, args.card, command, args.degraded)
+    results.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
+    print(card)
+    return 0
+
+
+def measure(args: argparse.Namespace, command: str, names: list[str], out: str, limit: int | None) -> results.Results:
+    options = BenchmarkOptions(
+        ["Bicubic", *names], args.sets, out, protocols=["dic", "sparnet", "rgb"],
+        metrics=args.metrics, metric_options={name: {"box": "gt"} for name in DOWNSTREAM if name in args.metrics},
+        baseline=baseline(names), limit=limit, workers=args.workers, paper=True,
+    )  # fmt: skip
+    return benchmark(options, command)[0]
+
+
+def baseline(names: list[str]) -> str:
+    """What the others are compared with: SPARNet, the paper's strongest rival that ships, else bicubic enlargement."""
+    return "SPARNet" if any(name.startswith("sparnet_x") for name in names) else "Bicubic"
+
+
+def document(found: results.Results, names: list[str], command: str) -> str:
+    """MODEL_ZOO.md, but for what about_slow() adds."""
+    columns = [c for c in found.columns if c.id in ("psnr_dic", "lpips")]
+    header = ["name", "network", "file", "images seen", "iterations", "seed", "parameters", "GMACs"]
+    first = found.sets[0].name
+    header += [f"{c.title} {c.protocol}".strip() + f", {first}" for c in columns]
+    rows = []
+    for name in names:
+        source, about = open_one(name, None), metadata.texts(shipped.path(name))
+        parameters, macs = cost(source.block, source.scale)
+        card = f"[{name}]({described(name)[1]}/{name}.md)"
+        measured = any(n.name == source.name for n in found.at(source.scale))
+        cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) if measured else "below" for c in columns)
+        rows.append(
+            [card, f"{source.name} x{source.scale}", size(name), f"{int(about['images_seen']):,}",
+             f"{int(about['iterations']):,}", about["seed"], f"{parameters:,}", f"{macs / 1e9:.2f}", *cells]
+        )  # fmt: skip
+    faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
+    preface = PREFACE.format(
+        command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names),
+        slow=BELOW if any("below" in row for row in rows) else "",
+    )  # fmt: skip
+    if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
+        preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"
+    return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
+
+
+def about_slow(found: results.Results, names: list[str]) -> str:
+    faces = " and ".join(f"{len(s.keys)} faces of {s.name}" for s in found.sets)
+    text = SLOW_NETWORKS.format(names=", ".join(f"`{name}`" for name in names), slow=SLOW, faces=faces)
+    body = tables.markdown(found).partition("\n")[2].lstrip("\n")
+    return text + body.replace("\n#", "\n##")
+
+
+def about_variants(names: list[str]) -> str:
+    variants = [f"`{name}`" for name in names if shipped.files(name)[1]]
+    return VARIANTS.format(names=" and ".join(filter(None, (", ".join(variants[:-1]), variants[-1])))) if variants else ""
+
+
+def draw_curve(found: results.Results, path: Path) -> None:
+    """PSNR against LPIPS of the first set, a panel for each scale, without bicubic enlargement, which is far from all networks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    set_name, scales = found.sets[0].name, sorted({network.scale for network in found.networks})
+    figure, panels = plt.subplots(1, len(scales), figsize=(4.6 * len(scales), 3.6), squeeze=False, layout="constrained")
+    for panel, scale in zip(panels[0], scales):
+        points = {
+            n.name: [found.score(set_name, scale, n.name, c).mean for c in ("psnr_dic", "lpips")]
+            for n in found.at(scale)
+            if n.parameters
+        }
+        ours = sorted(
+            (point for name, point in points.items() if name.lower().replace("_", "").startswith("wnetlite")), reverse=True
+        )
+        panel.plot(*zip(*ours), color="tab:blue", linewidth=1, zorder=1)
+        for name, point in points.items():
+            panel.scatter(*point, color="tab:blue" if point in ours else "tab:gray", zorder=2)
+            side = ("left", "right")[ours.index(point) % 2] if point in ours else "left"  # variants lie close to each other
+            place = (7 if side == "left" else -7, 0)
+            panel.annotate(name, point, xytext=place, textcoords="offset points", fontsize=8, ha=side, va="center")
+        panel.margins(x=0.35, y=0.2)
+        panel.set(title=f"{set_name}, x{scale}", xlabel="PSNR dic, dB (more is better)", ylabel="LPIPS (less is better)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
+    plt.close(figure)
+    part.replace(path)
+
+
+def size(name: str) -> str:
+    own, others = shipped.files(name)
+    text = f"{sum(file.stat().st_size for file in own) / 1e6:.1f} MB"
+    return f"{text}, rest of {others[0].stem}" if others else text
+
+
+def model_card(found: results.Results, name: str, command: str, degraded: Path) -> str:
+    """What a user must know of one file."""
+    path, source = shipped.path(name), open_one(name, None)
+    about = metadata.texts(path)
+    record = next(n for n in found.at(source.scale) if n.name == source.name)
+    own, others = shipped.files(name)
+    files = "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in own)
+    if others:
+        files += f"; all else from those of {others[0].stem}"
+    facts = [
+        ["network", f"`{json.dumps(source.block)}`; {record.parameters:,} parameters, {record.macs / 1e9:.2f} GMACs a face"],
+        ["files", f"{files}; package `{described(name)[0]}`"],
+        ["training data", f"{about['training_set']}: aligned CelebA photos with maps by our parser, CelebAMask-HQ with its own"],
+        ["seen", f"{int(about['images_seen']):,} images in {int(about['iterations']):,} iterations, seed {about['seed']}"],
+        ["recipe", f"`scripts/zoo/train_zoo.py`: {about['recipe']}"],
+        ["hardware", f"{about['hardware']}, torch {about['torch']}"],
+        ["terms", f"{about['licence']} as far as it is ours; {about['terms']}"],
+    ]
+    for key, title in ((metadata.DEGRADATION, "LR faces"), (metadata.JITTER, "frames")):
+        if key in about:
+            facts.append([title, f"`datasets.train.{key}: {about[key]}`; what is not named has its default (options/README.md)"])
+    if "note" in about:
+        facts.append(["note", about["note"]])
+    columns = [c for c in found.columns if c.id in CARD]
+    rows = [[s.name, *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns)] for s in found.sets]
+    numbers = tables.table(["set", *(f"{c.title} {c.protocol}".strip() for c in columns)], rows)
+    return CARD_TEXT.format(
+        title=f"{source.name} x{source.scale}",
+        name=name,
+        side=128 // source.scale,
+        facts=tables.table(["", ""], facts, left=2),
+        command=command,
+        among=AMONG_ALL if len(found.at(source.scale)) > 2 else "it was\nmeasured by itself.",
+        numbers=numbers,
+        photos=photos_table(about, degraded / name),
+        form=FORM if source.name == "WNetLite" else "",
+        helen=", as helen_train shows" if "helen_train" in {s.name for s in found.sets} else "",
+        groups=GROUPS if source.name in GROUPED else NO_GROUPS,
+    )
+
+
+def photos_table(about: dict, folder: Path) -> str:
+    """What `check_degraded.py` wrote, for a network of degraded faces."""
+    if metadata.DEGRADATION not in about:
+        return ""
+    if not (folder / "table.md").is_file():
+        sys.exit(f"{folder} is missing: for this network of degraded faces, run scripts/bench/check_degraded.py --out {folder} first")
+    return PHOTOS.format(command=(folder / "command.txt").read_text().strip(), table=(folder / "table.md").read_text().strip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""Puts the weights of a finished training run into the repository: NAME.safetensors, and its entry in the manifest beside it.
+
+    python scripts/zoo/ship_weights.py zoo/wnetlite_x8/experiments/wnetlite_x8 wnet_lite_x8 --set datasets/celeba_val
+
+Names that begin with wnet_ are W-Net's family and ship with this package, in wnet_arch/weights; all others are of its rivals and go
+into baselines/wnet_fsr_zoo, the package wnet-fsr-zoo. A file of the repository has 16 MB at most; larger weights are several files.
+
+Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the
+set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some
+networks more than of others; --which decides otherwise, as for networks that do not aim at PSNR. Matrices are stored in half
+precision if that changes the PSNR by less than 0.01 dB, in single precision otherwise; vectors and statistics always in single.
+With --on NAME only tensors go into the file that differ from those of a shipped network: for trainings that went on from it and
+left parts as they were. --blend 0.7 ships what lies between that network (0) and the trained one (1), weight by weight (network
+interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial training adds, with less of the patterns that
+it draws.
+
+--after RUN names an earlier run that the training went on from, as a high pyramid from a low one (scripts/zoo/grow_wnet.py): the card
+counts its images and says what differed.
+
+What the model card needs goes into the file's metadata. scripts/zoo/model_zoo.py measures what ships and writes the cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from places import check_name, manifest_of
+
+from wnet_arch import options
+from wnet_arch.archs.base import build_network
+from wnet_arch.inference.provenance import training_set
+from wnet_arch.inference.test_sets import open_set
+from wnet_arch.data.decoding import image_tensor
+from wnet_arch.weights.checkpoint import read_state_dict
+from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
+from wnet_arch.errors import WeightsError
+from wnet_arch.metrics import protocols
+from wnet_arch.weights import entries, metadata, seals, shipped
+from wnet_arch.weights.hashing import sha256_file
+
+#: dB that half precision may change.
+HALF = 0.01
+#: Bytes of one file: what a repository can be hosted with. A wheel has no such limit.
+LARGEST = 15.9e6
+LAST, AVERAGE = "last weights", "moving average"
+TERMS = "trained on CelebA and CelebAMask-HQ: non-commercial research only"
+
+
+def finished(run: Path) -> tuple[dict, dict[str, dict]]:
+    """The run's options; and the weights of its end by what they are."""
+    files = sorted(run.glob("*.yml"))
+    if len(files) != 1:
+        sys.exit(f"{run} is not the folder of a training run: it holds {len(files)} option files, not one")
+    opt = options.load(str(files[0]))
+    total = opt["train"]["total_iter"]
+    log = run / "log.jsonl"
+    seen = [json.loads(line).get("iter", 0) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else [0]
+    if max(seen, default=0) < total:
+        sys.exit(f"{run} has done {max(seen, default=0)} of {total} iterations; let it end (the same command goes on)")
+    file = str(run / "models" / "net_g_latest.pth")
+    found = {LAST: read_state_dict(file, "params")}
+    if opt["train"].get("ema_decay"):
+        found[AVERAGE] = read_state_dict(file, "params_ema")
+    return opt, found
+
+
+def halved(state: dict) -> dict:
+    """Matrices and kernels in half precision; vectors, statistics and counters as they are."""
+    return {name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()}
+
+
+def explicit(block: dict) -> dict:
+    """The block ``network_g`` with the network's defaults written out: they may change, what a file holds may not."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    parameters = inspect.signature(ARCH_REGISTRY.get(block["type"])).parameters.values()
+    return {"type": block["type"], **{p.name: p.default for p in parameters if p.default is not p.empty}, **block}
+
+
+def psnr(opt: dict, state: dict, faces) -> float:
+    """Mean PSNR, protocol dic, of a network with these weights."""
+    net = build_network(opt["network_g"]).eval()
+    net.load_state_dict(state)
+    protocol, found = protocols.get("dic"), []
+    for lq, gt in faces:
+        with torch.inference_mode():
+            sr = net(image_tensor(lq)[None]).clamp(0, 1)[0]
+        found.append(protocol.psnr((sr * 255).round().byte().permute(1, 2, 0).numpy(), gt, opt["scale"]))
+    return float(np.mean(found))
+
+
+def pairs_of(root: str, count: int, opt: dict) -> list[tuple[np.ndarray, np.ndarray]]:
+    """LR and HR faces of a set, uint8; degraded as the training's, where these were."""
+    block = opt["datasets"]["train"].get(metadata.DEGRADATION)
+    if block is None:
+        faces = open_set(root, "set", [opt["scale"]], count)
+        return [(faces.lr(key, opt["scale"]), faces.hr(key)) for key in faces.keys]
+    data = PairedFaceParsingDataset({"dataroot": root, "scale": opt["scale"], "phase": "val", metadata.DEGRADATION: block})
+    samples = [data[index] for index in range(min(count, len(data)))]
+    return [tuple((s[kind].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8) for kind in ("lq", "gt")) for s in samples]
+
+
+def facts(opt: dict, which: str, hardware: str) -> dict[str, str]:
+    """The metadata: how to build the network, and what its card says of the training."""
+    train, data = opt["train"], opt["datasets"]["train"]
+    batch = data["batch_size_per_gpu"] * train.get("accumulation", 1)
+    optimizer, schedule, decay = train["optim_g"], train["scheduler"], train.get("ema_decay")
+    recipe = (
+        f"{optimizer['type']} {optimizer['lr']:g}, {schedule['type']}, batches of {batch}, {train.get('precision', 'fp32')}, "
+        f"{which}{f' ({decay})' if which == AVERAGE else ''}, gradients clipped to {train.get('grad_clip')}, "
+        f"{'mirroring' if data.get('use_hflip') else 'no augmentation'}"
+    )
+    known = {
+        "network_g": json.dumps(explicit(opt["network_g"])), "scale": opt["scale"], "training_set": training_set(data),
+        "iterations": train["total_iter"], "seed": opt["manual_seed"], "images_seen": train["total_iter"] * batch, "recipe": recipe,
+        "hardware": hardware, "torch": torch.__version__, "licence": "Apache-2.0", "terms": TERMS,
+    }  # fmt: skip
+    blocks = {key: json.dumps(data[key]) for key in (metadata.DEGRADATION, metadata.JITTER) if data.get(key) is not None}
+    return {**{key: str(value) for key, value in known.items()}, **blocks}
+
+
+def after(earlier: Path, opt: dict, known: dict[str, str]) -> dict[str, str]:
+    """The metadata of a training in two parts: counts are sums, the recipe tells both."""
+    before, _ = finished(earlier)
+    first = facts(before, LAST, "")
+    there, here = json.loads(first["network_g"]), json.loads(known["network_g"])
+    changed = ", ".join(f"{key} {there[key]}" for key in there if there[key] != here[key]) or "the same network"
+    parts = (f"with {changed}: {int(first['images_seen']):,} images, {first['recipe']}", f"then {int(known['images_seen']):,}")
+    sums = {key: str(int(first[key]) + int(known[key])) for key in ("iterations", "images_seen")}
+    data = {"training_set": training_set(before["datasets"]["train"])}
+    if data["training_set"] != known["training_set"]:
+        data["training_set"] += f", then {known['training_set']}"
+    return {**known, **sums, **data, "recipe": f"{parts[0]}; {parts[1]}, {known['recipe']}"}
+
+
+def enter(name: str, file: Path) -> None:
+    """Adds the file to the manifest beside it, or renews its entry; this package's manifest learns the names of the other's."""
+    block = (
+        f'[[files]]\nname = "{name}"\npurpose = "face super-resolution; see {name}.md"\nfile = "{file.name}"\n'
+        f'sha256 = "{sha256_file(file)}"\nsize = {file.stat().st_size}\nlicence = "Apache-2.0"\nterms = "{TERMS}"\n\n'
+        '[[files.sources]]\nkind = "package"\n'
+    )
+    manifest = manifest_of(name)
+    text = manifest.read_text(encoding="utf-8")
+    old = re.search(rf'\[\[files\]\]\nname = "{name}"\n.*?kind = "package"\n', text, re.DOTALL)
+    text = text.replace(old[0], block) if old else f"{text.rstrip()}\n\n{block}"
+    replace_text(manifest, text)
+    entries.load.cache_clear()
+    if manifest != entries.MANIFEST:
+        names = ", ".join(f'"{known}"' for known in sorted(entries.load(manifest, "baselines").files))
+        text = entries.MANIFEST.read_text(encoding="utf-8")
+        table = re.search(r"^\[\[elsewhere\]\]\n(?:\w.*\n)*?names = (\[.*\])$", text, re.MULTILINE)
+        replace_text(entries.MANIFEST, f"{text[: table.start(1)]}[{names}]{text[table.end(1) :]}")
+        entries.load.cache_clear()
+
+
+def replace_text(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="experiments/NAME of a finished run")
+    parser.add_argument("name", metavar="NAME", help="NETWORK_xSCALE, e.g. wnet_lite_x8")
+    parser.add_argument("--set", required=True, metavar="SET", help="faces that decide about half precision")
+    parser.add_argument("--faces", type=int, default=100)
+    parser.add_argument("--which", choices=("better", "last", "average"), default="better", help="weights (default: better)")
+    parser.add_argument("--on", metavar="NAME", help="shipped network that the training went on from")
+    parser.add_argument("--blend", type=float, metavar="X", help="with --on: so far from that network to these weights, 0 to 1")
+    parser.add_argument("--after", type=Path, metavar="RUN", help="experiments/NAME of the run whose weights it began with")
+    parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
+    parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
+    args = parser.parse_args()
+    if args.blend is not None and not (args.on and 0 < args.blend < 1):
+        sys.exit("--blend X lies between 0 and 1, and needs the network it starts from: --on NAME")
+    if args.on:
+        check_base(args.on, args.name)
+    opt, found = finished(args.run)
+    if not re.fullmatch(rf"[a-z0-9_]+_x{opt['scale']}", args.name):
+        sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
+    check_name(args.name, opt["network_g"]["type"])
+    pairs = pairs_of(args.set, args.faces, opt)
+    asked = {"last": LAST, "average": AVERAGE}.get(args.which)
+    if asked and asked not in found:
+        sys.exit(f"{args.run} has no {asked}: it was trained with ema_decay 0")
+    values = {which: psnr(opt, state, pairs) for which, state in found.items() if which == (asked or which)}
+    which = max(values, key=values.get)
+    state = found[which]
+    if args.blend is not None:
+        state = blend(read_state_dict(args.on), state, args.blend)
+        values[which] = psnr(opt, state, pairs)
+        print(f"{which}, {args.blend:g} of the way from {args.on}: {values[which]:.4f} dB")
+    half = psnr(opt, halved(state), pairs)
+    print(f"{args.name}, {len(pairs)} faces: {', '.join(f'{name} {value:.4f} dB' for name, value in values.items())}")
+    print(f"{which} in half precision {half:.4f} dB")
+    if abs(values[which] - half) < HALF:
+        state = halved(state)
+    known = facts(opt, which, args.hardware)
+    if args.after:
+        known = after(args.after, opt, known)
+    if args.note:
+        known["note"] = args.note
+    if args.on:
+        base = shared(state, args.on)
+        known["recipe"] += f"; went on from {args.on}"
+        known["recipe"] += f"; weights {args.blend:g} of the way from there to the end" if args.blend is not None else ""
+        state = {name: value for name, value in state.items() if name not in base}
+        known[metadata.CONTINUED] = hashes(args.on)
+    write(state, known, manifest_of(args.name).with_name(f"{args.name}.safetensors"), args.name)
+    return 0
+
+
+def check_base(base: str, name: str) -> None:
+    """A variant is continued in the files of the network that it went on from, so these must be there, and lie beside it."""
+    try:
+        shipped.path(base)
+    except WeightsError as error:
+        sys.exit(f"--on: {error}")
+    if manifest_of(base) != manifest_of(name):
+        sys.exit(f"--on {base}: it is of another package than {name}; leave it out")
+
+
+def blend(start: dict, end: dict, share: float) -> dict:
+    """Between two networks; tensors that are the same stay so, bit for bit."""
+    mixed = {}
+    for key, value in end.items():
+        same = not value.is_floating_point() or torch.equal(start[key].float(), value.float())
+        mixed[key] = value if same else torch.lerp(start[key].float(), value.float(), share)
+    return mixed
+
+
+def shared(state: dict, name: str) -> set[str]:
+    """The tensors that are those of a shipped network."""
+    known = read_state_dict(name)
+    same = {key for key, value in state.items() if key in known and torch.equal(known[key].float(), value.float())}
+    if not same:
+        sys.exit(f"--on {name}: no tensor is the same; leave it out")
+    if set(known) != set(state):
+        sys.exit(f"--on {name}: its tensors have other names; leave it out")
+    print(f"{len(same)} of {len(state)} tensors are those of {name}")
+    return same
+
+
+def hashes(name: str) -> str:
+    """The files of a shipped network and their SHA-256, as ``continued_in`` has them."""
+    return json.dumps({file.name: sha256_file(file) for part in shipped.files(name) for file in part})
+
+
+def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> None:
+    """Writes the file, or files where one would be too large, beside their places; renames them; enters the first."""
+    parts = split(state)
+    places = [file] + [file.with_name(f"{name}-{i}of{len(parts)}.safetensors") for i in range(2, len(parts) + 1)]
+    continued: dict[str, str] = json.loads(facts_of_run.get(metadata.CONTINUED, "{}"))
+    for part, place in reversed(list(zip(parts, places))):  # the first holds the hashes of the others
+        known = {**facts_of_run, metadata.CONTINUED: json.dumps(continued)} if place == file and continued else facts_of_run
+        beside = place.with_suffix(".part")
+        beside.write_bytes(seals.pack_tensors(part, known if place == file else None))
+        continued[place.name] = sha256_file(beside)
+    for place in reversed(places):
+        seals.rename(place.with_suffix(".part"), place)
+    enter(name, file)
+    print(f"{', '.join(f'{place} ({place.stat().st_size / 1e6:.1f} MB)' for place in places)}")
+
+
+def split(state: dict) -> list[dict]:
+    """The tensors in order, in as few parts as the size of a file allows."""
+    parts, size = [{}], 0
+    for key, value in state.items():
+        size += value.numel() * value.element_size() + 200  # its entry in the header
+        if size > LARGEST:
+            parts.append({})
+            size = value.numel() * value.element_size() + 200
+        parts[-1][key] = value
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

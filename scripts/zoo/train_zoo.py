@@ -1,0 +1,198 @@
+"""Trains one network by the recipe that all networks of the model zoo share, within a time or for a number of images.
+
+    python scripts/zoo/train_zoo.py WNetLite 8 --minutes 60
+    python scripts/zoo/train_zoo.py SPARNet 8 --images 64000
+
+The recipe: the option file of the network (its loss, its start), and for all alike the data (--data, several sets are drawn from
+together), mirroring, Muon 2e-3 (or --optimizer Adam, 5e-4) falling to 1e-6 along a cosine after a short warm-up, gradients clipped
+to a norm of 1, a moving average of 0.999, one seed, bf16 where that is faster than float32 (not on CPUs without instructions for
+it; no difference in what is learned can be told from that between seeds, docs/measurements.md). With --minutes the pace of the
+first iterations, and the time of a validation, decide how many there will be, so that the learning rate ends at its end; that
+number is kept in OUT/NETWORK_xSCALE/plan.json. Checkpoints are written every five minutes, and the same command goes on where it
+was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives one. --name makes variants of one
+network: with --force_yml train:wnet_opt:key_weight=0.5, say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from wnet_arch import options
+from wnet_arch.data.set_paths import find_set
+from wnet_arch.errors import UsageError
+
+OPTIONS = options.packaged.FOLDER
+#: Iterations that measure the pace, and those of them that do not count.
+PACE, WARM_UP = 30, 10
+#: Optimizers, and the learning rates of networks that train alone.
+RATES = {"Muon": 2e-3, "Adam": 5e-4}
+#: A training with fewer iterations is a mistake.
+FEWEST = 5
+#: Of the time, what checkpoints and start-up take; validation is measured.
+SPARE = 0.1
+#: Minutes between checkpoints.
+SAVED = 5
+
+
+def option_file(network: str, scale: int) -> Path:
+    """The option file of a network, whatever its letters' case."""
+    known = options.packaged.files().items()
+    files = {file.stem.lower(): file for name, file in known if not name.startswith(("ablation/", "test_"))}
+    file = files.get(f"{network}_x{scale}".lower())
+    if file is None:
+        known = sorted(name.rpartition("_x")[0] for name in files if name.endswith(f"_x{scale}"))
+        sys.exit(f"there is no option file for {network} x{scale}; networks: {', '.join(known)}")
+    return file
+
+
+def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
+    """The option file with what all networks share."""
+    train, data = opt["train"], opt["datasets"]
+    data["train"].update(
+        dataroot=[str(Path(path).resolve()) for path in args.data], batch_size_per_gpu=args.batch // args.accumulation,
+        num_worker_per_gpu=args.workers, persistent_workers=args.workers > 0, use_hflip=True,
+    )  # fmt: skip
+    data["val"]["dataroot"] = str(Path(args.val).resolve())
+    train.update(
+        accumulation=args.accumulation, ema_decay=0.999, total_iter=iterations, precision=args.precision or quicker(),
+        channels_last=True, grad_clip=1.0, warmup_iter=min(200, iterations // 10),
+        scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
+    )  # fmt: skip
+    if args.lr or not opt.get("network_d"):
+        for key in ("optim_g", "optim_d")[: 2 if opt.get("network_d") else 1]:
+            optimizer = args.optimizer or ("Adam" if opt.get("network_d") else "Muon")
+            train[key] = {"type": optimizer, "lr": args.lr or RATES[optimizer], "betas": [0.9, 0.99]}
+    opt["network_g"].update(args.network_option)
+    opt["val"].update(val_freq=-(-iterations // args.validations), pbar=False, keep_best="psnr")
+    opt["logger"].update(
+        print_freq=10, save_checkpoint_freq=iterations, save_checkpoint_minutes=SAVED, keep_last=2, use_tb_logger=False
+    )
+    opt["manual_seed"] = args.seed
+    return options.override(opt, args.force_yml)
+
+
+@functools.cache
+def quicker() -> str:
+    """The precision in which this machine trains faster."""
+    import torch
+
+    from wnet_arch.training.precision import bf16_time
+
+    return "bf16" if bf16_time("cuda" if torch.cuda.is_available() else "cpu") < 1 else "fp32"
+
+
+def run(opt: dict, folder: Path, label: str) -> Path:
+    """Trains, or goes on; returns the run's JSON log."""
+    opt = {**opt, "name": label}
+    file = folder / f"{label}.yml"
+    options.save(opt, str(file))
+    code = subprocess.run(
+        [sys.executable, "-m", "wnet_arch.cli.basicsr", "train", "-opt", file.name, "--auto_resume"], cwd=folder
+    ).returncode
+    if code:
+        sys.exit(code)
+    return folder / "experiments" / label / "log.jsonl"
+
+
+def lines(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, warm_up: int = WARM_UP) -> dict:
+    """How many iterations: asked for, or as many as the time allows at the pace of the first."""
+    path = folder / "plan.json"
+    asked = {"network": args.network, "scale": args.scale, "minutes": args.minutes, "images": args.images, "batch": args.batch}
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["asked"] != asked:
+            sys.exit(f"{path} is of a run with {kept['asked']}; give the same, or another --out")
+        return kept
+    result = {"asked": asked, "iterations": args.images // args.batch if args.images else None, "seconds": None}
+    if args.minutes:
+        opt = recipe(args, options.load(str(file)), pace)
+        opt["val"].update(val_freq=pace, keep_best=None)
+        opt["logger"].update(print_freq=1, save_checkpoint_minutes=None)
+        found = lines(run(opt, folder, "pace"))
+        result["seconds"] = statistics.median([line["time"] for line in found if "time" in line][warm_up:])
+        result["validation"] = sum(line.get("validation_seconds", 0) for line in found)
+        left = args.minutes * 60 * (1 - SPARE) - (args.validations + 1) * result["validation"]  # one is done
+        result["iterations"] = max(0, int(left / result["seconds"]))
+    if result["iterations"] < FEWEST:
+        each = f", at {result['seconds']:.1f} s each and {result['validation']:.1f} s a validation" if args.minutes else ""
+        sys.exit(f"that is {result['iterations']} iterations{each}: give more --minutes, or fewer --validations")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return result
+
+
+def key_value(text: str) -> tuple[str, object]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
+    return key, yaml.safe_load(value)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="train_zoo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", help="as its option file is called: WNetLite, WNet, SPARNet, EDSR, ...")
+    parser.add_argument("scale", type=int, choices=(4, 8))
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--minutes", type=float, help="time for all of it, roughly")
+    amount.add_argument("--images", type=int, help="images to see, so that networks are compared at equal data")
+    parser.add_argument("--data", nargs="+", default=["datasets/celeba/train", "datasets/celebamask"], metavar="SET")
+    parser.add_argument("--val", default="datasets/celeba/val", metavar="SET")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--accumulation", type=int, default=1, help="parts of a batch, one after the other: saves memory")
+    parser.add_argument("--lr", type=float, help="(default: Muon 2e-3, Adam 5e-4; with a discriminator, that of the file)")
+    parser.add_argument("--optimizer", choices=RATES, help="(default: Muon; with a discriminator, Adam)")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="(default: the faster one on this machine)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="loader processes")
+    parser.add_argument("--validations", type=int, default=4, help="how often to validate (default: 4 times)")
+    parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
+    parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`, applied last")
+    parser.add_argument("--name", help="of the run (default: that of the option file)")
+    parser.add_argument("--out", type=Path, default=Path("zoo"))
+    return parser
+
+
+def prepared(argv: list[str] | None = None) -> tuple[argparse.Namespace, Path]:
+    """The arguments, with sets found and ``name`` given, and the option file. Ends the program where something is wrong."""
+    args = build_parser().parse_args(argv)
+    if args.accumulation < 1 or args.batch % args.accumulation:
+        sys.exit(f"--batch {args.batch} does not divide into {args.accumulation} equal parts; give another --accumulation")
+    file = option_file(args.network, args.scale)
+    args.name = args.name or file.stem
+    try:
+        args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
+        # Options that it does not have are said before there is a folder.
+        options.check_schema({**recipe(args, options.load(str(file)), PACE), "name": args.name}, is_train=True)
+    except UsageError as error:
+        sys.exit(str(error))
+    return args, file
+
+
+def main() -> int:
+    args, file = prepared()
+    folder = args.out / args.name
+    folder.mkdir(parents=True, exist_ok=True)
+    iterations = plan(args, file, folder)["iterations"]
+    print(f"{args.name}: {iterations} iterations of {args.batch}, {iterations * args.batch} images", flush=True)
+    log = run(recipe(args, options.load(str(file)), iterations), folder, args.name)
+    best = max((line for line in lines(log) if "psnr" in line), key=lambda line: line["iter"])
+    print(f"{args.name}: {best['psnr']:.3f} dB at iteration {best['iter']}; weights in {log.parent / 'models'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

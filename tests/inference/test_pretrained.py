@@ -1,0 +1,356 @@
+"""Weights that ship: how they get into the package, how they are loaded, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import wnet_arch
+from tests.conftest import BASELINES, announce
+from wnet_arch import create_network
+from wnet_arch.benchmark import results
+from wnet_arch.errors import WeightsError
+from wnet_arch.inference import entries as networks
+from wnet_arch.metrics import protocols
+from wnet_arch.weights import entries, metadata, shipped
+from wnet_arch.weights.checkpoint import load_into, read_state_dict
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "zoo"
+RIVALS = BASELINES / "wnet_fsr_zoo" / "manifest.toml"
+SMALL = {"num_feat": 32, "depths": [1, 1, 1, 1]}
+FACTS = {
+    "training_set": "faces (10 faces)", "iterations": "300", "seed": "4", "images_seen": "1200",
+    "recipe": "Adam", "hardware": "a CPU", "torch": "2", "licence": "Apache-2.0", "terms": "research",
+}  # fmt: skip
+
+
+@pytest.fixture
+def ship(tmp_path, site, monkeypatch):
+    """ship_weights.py, with packages of its own to write into; the second is installed, and both are without networks."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    folder, zoo = tmp_path / "weights", site / "wnet_fsr_zoo"
+    folder.mkdir()
+    zoo.mkdir()
+    announce(site, "wnet_fsr_zoo", "wnet-fsr-zoo")
+    for file in (entries.MANIFEST, entries.MANIFEST.with_name("face_parser.safetensors")):
+        shutil.copy(file, folder)
+    text = (folder / "manifest.toml").read_text().partition('[[files]]\nname = "wnet_lite')[0]
+    (folder / "manifest.toml").write_text(re.sub(r"(?m)^names = \[.*\]$", "names = []", text))
+    (zoo / "manifest.toml").write_text("# Nothing yet.\n")
+    monkeypatch.setattr(entries, "MANIFEST", folder / "manifest.toml")
+    script = load_script("ship_weights")
+    monkeypatch.setattr(sys.modules["places"], "ZOO", zoo / "manifest.toml")
+    yield script
+    entries.load.cache_clear()
+
+
+def load_script(name: str):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool = False, net: torch.nn.Module | None = None):
+    """Ships a WNetLite that knows nothing, or another network; returns it."""
+    torch.manual_seed(scale)
+    net = net or create_network("WNetLite", scale, **SMALL).eval()
+    block = block or {"type": "WNetLite", "scale": scale, **SMALL}
+    state = script.halved(net.state_dict()) if half else net.state_dict()
+    facts = {**FACTS, "network_g": json.dumps(block), "scale": str(scale)}
+    script.write(state, facts, script.manifest_of(name).with_name(f"{name}.safetensors"), name)
+    entries.load.cache_clear()
+    return net
+
+
+def test_a_shipped_network_is_the_one_that_was_trained(ship):
+    net = put(ship, "wnet_lite_x8")
+    lq = torch.rand(2, 3, 16, 16)
+    assert wnet_arch.list_pretrained() == ["wnet_lite_x8"]
+    loaded = wnet_arch.load_pretrained("wnet_lite_x8")
+    assert not loaded.training
+    assert loaded.provenance.iterations == 300
+    with torch.inference_mode():
+        assert torch.equal(loaded(lq), net(lq))
+    put(ship, "wnet_lite_x8", half=True)  # takes the place of the other, in the manifest as well
+    assert wnet_arch.list_pretrained() == ["wnet_lite_x8"]
+    state = wnet_arch.load_pretrained("wnet_lite_x8").state_dict()
+    assert all(torch.allclose(state[key], value, atol=1e-3) for key, value in net.state_dict().items())
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items() if value.ndim < 2)
+    assert all(value.dtype == torch.float32 for value in state.values() if value.is_floating_point())
+
+
+def test_weights_of_rivals_go_into_the_package_beside_and_the_first_knows_their_names(ship, site):
+    small = {"num_feat": 8, "num_blocks": 2}
+    for name in ("edsr_x8", "edsr_x4", "edsr_x8"):  # the last takes the place of the first
+        scale = int(name[-1])
+        net = create_network("EDSR", scale, **small).eval()
+        put(ship, name, scale, {"type": "EDSR_face", "scale": scale, **small}, net=net)
+    put(ship, "wnet_lite_x8")
+    assert wnet_arch.list_pretrained() == ["edsr_x4", "edsr_x8", "wnet_lite_x8"]
+    assert {name: shipped.path(name).parent.name for name in wnet_arch.list_pretrained()} == {
+        "edsr_x4": "wnet_fsr_zoo", "edsr_x8": "wnet_fsr_zoo", "wnet_lite_x8": "weights",
+    }  # fmt: skip
+    state = wnet_arch.load_pretrained("edsr_x8").state_dict()
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+    assert entries.load(entries.MANIFEST).elsewhere[0].names == ("edsr_x4", "edsr_x8")
+    zoo = load_script("model_zoo")
+    zoo.need_all()
+    shutil.rmtree(site / "wnet_fsr_zoo-1.0.dist-info")
+    with pytest.raises(WeightsError, match="edsr_x8: shipped in the package wnet-fsr-zoo, which is not installed"):
+        wnet_arch.load_pretrained("edsr_x8")
+    with pytest.raises(
+        SystemExit, match=r"^edsr_x4, edsr_x8: shipped in the package wnet-fsr-zoo, which is not installed: run `pip i"
+    ):
+        zoo.need_all()
+    with pytest.raises(SystemExit, match="--on: edsr_x8: shipped in the package wnet-fsr-zoo"):
+        ship.check_base("edsr_x8", "edsr_sharp_x8")
+
+
+def test_names_and_networks_must_agree_about_the_package(ship):
+    ship.check_name("wnet_lite_x8", "WNetLite")
+    ship.check_name("sparnet_x8", "SPARNet")
+    for name, kind in (("lite_x8", "WNetLite"), ("wnet_x8", "EDSR_face")):
+        with pytest.raises(SystemExit, match=f"'{name}' is no name for weights of {kind}"):
+            ship.check_name(name, kind)
+    put(ship, "wnet_lite_x8")
+    ship.check_base("wnet_lite_x8", "wnet_lite_sharp_x8")
+    with pytest.raises(SystemExit, match="--on wnet_lite_x8: it is of another package than sharp_x8"):
+        ship.check_base("wnet_lite_x8", "sharp_x8")
+
+
+def test_large_weights_are_several_files_that_know_each_other(ship, monkeypatch):
+    monkeypatch.setattr(ship, "LARGEST", 100_000)
+    net = put(ship, "wnet_lite_x8")
+    folder = entries.MANIFEST.parent
+    files = sorted(file.name for file in folder.glob("wnet_lite*"))
+    assert len(files) > 3
+    assert wnet_arch.list_pretrained() == ["wnet_lite_x8"]
+    state = wnet_arch.load_pretrained("wnet_lite_x8").state_dict()
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+    data = bytearray((folder / files[0]).read_bytes())
+    data[-1] ^= 1
+    (folder / files[0]).write_bytes(data)
+    with pytest.raises(WeightsError, match=r"-2of\d+.safetensors has sha256 \w{64}, wnet_lite_x8.safetensors expects \w{64}"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+    (folder / files[0]).unlink()
+    with pytest.raises(WeightsError, match=r"-2of\d+.safetensors is missing; wnet_lite_x8.safetensors is continued in it"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+
+
+def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship):
+    base = put(ship, "wnet_lite_x8", half=True)
+    state = {**read_state_dict("wnet_lite_x8"), "trunk.to_rgb.weight": torch.rand_like(base.trunk.to_rgb.weight)}
+    same = ship.shared(state, "wnet_lite_x8")
+    assert same == set(state) - {"trunk.to_rgb.weight"}
+    facts = {**FACTS, **metadata.texts(shipped.path("wnet_lite_x8")), metadata.CONTINUED: ship.hashes("wnet_lite_x8")}
+    own = {key: value for key, value in state.items() if key not in same}
+    ship.write(own, facts, entries.MANIFEST.with_name("wnet_lite_sharp_x8.safetensors"), "wnet_lite_sharp_x8")
+    entries.load.cache_clear()
+    file = shipped.path("wnet_lite_sharp_x8")
+    assert file.stat().st_size < 0.1 * shipped.path("wnet_lite_x8").stat().st_size
+    loaded = wnet_arch.load_pretrained("wnet_lite_sharp_x8").state_dict()
+    assert all(torch.equal(loaded[key], value.float()) for key, value in state.items())
+    zoo = load_script("model_zoo")
+    assert zoo.size("wnet_lite_sharp_x8").endswith(" MB, rest of wnet_lite_x8")
+    with pytest.raises(SystemExit, match="no tensor is the same"):
+        ship.shared({key: torch.rand_like(value.float()) for key, value in state.items()}, "wnet_lite_x8")
+    put(ship, "wnet_lite_x8")  # another one in its place
+    with pytest.raises(WeightsError, match=r"wnet_lite_x8.safetensors has sha256 \w{64}, wnet_lite_sharp_x8.safetensors expects"):
+        wnet_arch.load_pretrained("wnet_lite_sharp_x8")
+
+
+def test_weights_between_two_networks_keep_what_both_have(ship, tmp_path, monkeypatch):
+    start = {"same": torch.rand(3, 3).half(), "other": torch.zeros(2), "count": torch.tensor(1)}
+    end = {"same": start["same"].float(), "other": torch.tensor([1.0, 2.0]), "count": torch.tensor(5)}
+    mixed = ship.blend(start, end, 0.7)
+    assert torch.equal(mixed["same"], end["same"])
+    torch.testing.assert_close(mixed["other"], torch.tensor([0.7, 1.4]))
+    assert mixed["count"] == 5
+    put(ship, "wnet_lite_x8")
+    wrong = [["--blend", "0.7"], ["--blend", "1.5", "--on", "wnet_lite_x8"]]
+    for arguments in wrong:
+        monkeypatch.setattr(sys, "argv", ["ship_weights.py", str(tmp_path), "wnet_lite_sharp_x8", "--set", "faces", *arguments])
+        with pytest.raises(SystemExit, match="--blend X lies between 0 and 1, and needs the network it starts from"):
+            ship.main()
+
+
+def test_a_training_in_two_parts_counts_the_images_of_both(ship, tmp_path, monkeypatch):
+    def options(peak: int, iterations: int) -> dict:
+        train = {"total_iter": iterations, "optim_g": {"type": "Adam", "lr": 1e-4}, "scheduler": {"type": "MultiStepLR"}}
+        data = {"batch_size_per_gpu": 4, "dataroot": ["faces"]}
+        return {
+            "network_g": {"type": "WNet", "scale": 8, "peak": peak}, "scale": 8, "manual_seed": 0, "train": train,
+            "datasets": {"train": data},
+        }  # fmt: skip
+
+    monkeypatch.setattr(ship, "training_set", lambda data: data["dataroot"][0])
+    monkeypatch.setattr(ship, "finished", lambda run: (options(1, 1000), {}))
+    later = options(8, 20)
+    known = ship.after(tmp_path, later, ship.facts(later, ship.LAST, "a CPU"))
+    assert (known["iterations"], known["images_seen"], known["training_set"]) == ("1020", "4080", "faces")
+    assert known["recipe"].startswith("with peak 1: 4,000 images, Adam 0.0001, MultiStepLR, batches of 4, ")
+    assert "; then 80, Adam 0.0001" in known["recipe"]
+    assert json.loads(known["network_g"])["peak"] == 8
+
+
+def test_what_is_not_whole_is_not_loaded(ship):
+    put(ship, "wnet_lite_x8")
+    with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_x8'; did you mean 'wnet_lite_x8'\?"):
+        wnet_arch.load_pretrained("wnetlite_x8")
+    file = entries.MANIFEST.with_name("wnet_lite_x8.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(WeightsError, match=r"has sha256 \w{64}, expected \w{64}: install wnet-fsr again"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+    file.unlink()
+    with pytest.raises(WeightsError, match="is missing, though it ships with this package"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+
+
+def test_weights_of_another_configuration(ship):
+    put(ship, "wnet_lite_x8", block={"type": "WNetLite", "scale": 8, **SMALL, "num_feat": 64})
+    with pytest.raises(WeightsError, match="was made for another configuration of WNetLite"):
+        wnet_arch.load_pretrained("wnet_lite_x8")
+    with pytest.raises(WeightsError, match="was made for another configuration of SRCNN"):
+        load_into(create_network("SRCNN", 8), "wnet_lite_x8")
+
+
+def test_names_serve_wherever_weights_are_named(ship):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    assert read_state_dict("wnet_lite_x8").keys() == create_network("WNetLite", 8, **SMALL).state_dict().keys()
+    sources, scales = networks.read(["Bicubic", "wnet_lite"], None)
+    assert [(s.name, s.scale) for s in sources] == [("Bicubic", 4), ("Bicubic", 8), ("WNetLite", 4), ("WNetLite", 8)]
+    assert scales == [4, 8]
+    assert sources[2].provenance.training_set == "faces (10 faces)"
+    sources, _ = networks.read(["mine=wnet_lite"], [8])
+    assert [(s.name, s.scale) for s in sources] == [("mine", 8)]
+
+
+def test_only_a_finished_run_ships(ship, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.yml").write_text("train: {total_iter: 20}\n")
+    (run / "log.jsonl").write_text('{"iter": 10}\n')
+    with pytest.raises(SystemExit, match="has done 10 of 20 iterations"):
+        ship.finished(run)
+    with pytest.raises(SystemExit, match="is not the folder of a training run"):
+        ship.finished(tmp_path)
+
+
+def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    zoo = load_script("model_zoo")
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "parsing"]
+    arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    assert zoo.main() == 0
+    page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
+    found = results.load(tmp_path / "bench")
+    psnr = f"{found.score('celeba_val', 8, 'WNetLite', 'psnr_dic').mean:.2f}"
+    assert "scripts/zoo/model_zoo.py --sets celeba_val=" in page
+    assert "| [wnet_lite_x8](wnet_arch/weights/wnet_lite_x8.md) | WNetLite x8 | " in page
+    assert f"| 1,200 | 300 | 4 | {found.networks[-1].parameters:,} |" in page
+    assert psnr in page
+    assert "paper*" in page  # the paper's rows are marked
+    card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
+    assert card.startswith("# WNetLite x8\n")
+    assert "1,200 images in 300 iterations, seed 4" in card
+    assert " MB; package `wnet-fsr` |" in card
+    assert psnr in card
+
+
+def test_a_network_that_has_just_come_gets_its_card_alone(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    zoo = load_script("model_zoo")
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "--card", "wnet_lite_x8"]
+    arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    assert zoo.main() == 0
+    assert [path.name for path in tmp_path.glob("*.md")] == ["wnet_lite_x8.md"]
+    card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
+    psnr = results.load(tmp_path / "bench" / "wnet_lite_x8").score("celeba_val", 8, "WNetLite", "psnr_dic").mean
+    assert f"{psnr:.2f}" in card
+    assert "measured by itself" in card
+    assert "best" not in card
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", "--sets", str(face_set), "--card", "wnet_lite_x9"])
+    with pytest.raises(SystemExit, match="--card wnet_lite_x9: there is no such network; did you mean"):
+        zoo.main()
+
+
+def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    small = {"num_feat": 8, "peak": 1}
+    put(ship, "wnet_x8", 8, {"type": "WNet", "scale": 8, **small}, net=create_network("WNet", 8, **small))
+    zoo = load_script("model_zoo")
+    sources = {name: zoo.open_one(name, None) for name in wnet_arch.list_pretrained()}
+    costs = {name: zoo.cost(source.block, source.scale)[1] for name, source in sources.items()}
+    monkeypatch.setattr(zoo, "SLOW", (costs["wnet_lite_x8"] + costs["wnet_x8"]) / 2e9)
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--slow-faces", 1]
+    arguments += ["--out", tmp_path / "bench", "--write", tmp_path, "--metrics"]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    assert zoo.main() == 0
+    everything, few = results.load(tmp_path / "bench"), results.load(tmp_path / "bench" / "slow")
+    assert [n.name for n in everything.at(8)] == ["Bicubic", "WNetLite"]
+    assert [(n.name, n.scale) for n in few.networks] == [("Bicubic", 8), ("WNetLite", 8), ("WNet", 8)]
+    assert [len(found.sets[0].keys) for found in (everything, few)] == [len(everything.sets[0].keys), 1]
+    page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
+    first, mark, last = page.partition("\n## Networks that take seconds for a face\n")
+    assert mark
+    assert f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in last
+    assert f"| {costs['wnet_x8'] / 1e9:.2f} | below |" in first
+    assert f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in (tmp_path / "wnet_x8.md").read_text(encoding="utf-8")
+
+
+def networks_of(manifest: Path) -> list[str]:
+    return [name for name in entries.load(manifest).files if re.search(r"_x\d+$", name)]
+
+
+@pytest.mark.parametrize("name", networks_of(entries.MANIFEST))
+def test_every_shipped_network_beats_bicubic_enlargement_on_a_photo(name):
+    beats_bicubic(name)
+
+
+@pytest.mark.parametrize("name", networks_of(RIVALS) if RIVALS.is_file() else [])
+def test_every_rival_beats_bicubic_enlargement_on_a_photo(name, baselines):
+    beats_bicubic(name)
+
+
+def beats_bicubic(name: str) -> None:
+    data = pytest.importorskip("skimage.data")
+    scale = shipped_scale(name)
+    hr = Image.fromarray(data.astronaut()).crop((152, 22, 296, 166)).resize((128, 128), Image.Resampling.BICUBIC)
+    lq = hr.resize((128 // scale,) * 2, Image.Resampling.BICUBIC)
+    with torch.inference_mode():
+        sr = wnet_arch.load_pretrained(name)(torch.from_numpy(np.array(lq)).permute(2, 0, 1)[None] / 255)
+    sr = (sr[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    plain = np.array(lq.resize((128, 128), Image.Resampling.BICUBIC))
+    dic = protocols.get("dic")
+    assert dic.psnr(sr, np.array(hr), scale) > dic.psnr(plain, np.array(hr), scale) + 0.5
+
+
+def shipped_scale(name: str) -> int:
+    assert shipped.path(name).is_file()
+    return int(name.rpartition("_x")[2])
+
+
+def test_a_file_holds_the_options_that_were_defaults_when_it_was_trained():
+    script = load_script("ship_weights")
+    block = script.explicit({"type": "WNetLite", "scale": 4, "num_feat": 64})
+    assert block["num_feat"] == 64
+    assert set(block) == {"type", "scale", "num_feat", "depths", "num_heads", "attention", "parsing", "position"}
+    for name in ("wnet_lite_x4", "wnet_lite_x8"):
+        of_file = metadata.read(shipped.path(name)).network
+        assert of_file == script.explicit(of_file), f"{name} relies on defaults"

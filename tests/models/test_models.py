@@ -1,0 +1,239 @@
+"""FaceSRModel and WNetModel through the framework: training, averaging, validation, saving, loading."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.models import build_model
+
+from wnet_arch import create_network
+from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.weights.checkpoint import load_into, read_state_dict
+
+PSNR = {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": True, "better": "higher"}
+
+
+def options(tmp_path, model_type="WNetModel", **train) -> dict:
+    train = {
+        "optim_g": {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.99]},
+        "scheduler": {"type": "MultiStepLR", "milestones": [100], "gamma": 0.5},
+        "total_iter": 10,
+        **train,
+    }
+    if model_type == "WNetModel":
+        train.setdefault("wnet_opt", {"type": "WNetLoss", "vgg": None})
+    else:
+        train.setdefault("pixel_opt", {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"})
+    return {
+        "name": "test", "model_type": model_type, "scale": 8, "num_gpu": 0, "dist": False, "is_train": True, "rank": 0,
+        "world_size": 1, "manual_seed": 0,
+        "network_g": {"type": "WNet", "scale": 8, "num_feat": 8, "peak": 1},
+        "path": {"models": str(tmp_path), "training_states": str(tmp_path), "visualization": str(tmp_path / "pictures")},
+        "train": train, "val": {"val_freq": 5, "save_img": False, "metrics": {"psnr": PSNR}},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def data(face_set):
+    return build_dataset({"name": "val", "type": "PairedFaceParsingDataset", "phase": "val", "scale": 8, "dataroot": str(face_set)})
+
+
+@pytest.fixture
+def batch(data):
+    return torch.utils.data.default_collate([data[i] for i in range(4)])
+
+
+def train(model, batch, steps: int) -> list[float]:
+    losses = []
+    for step in range(1, steps + 1):
+        model.update_learning_rate(step, warmup_iter=-1)
+        model.feed_data(batch)
+        model.optimize_parameters(step)
+        losses.append(sum(model.get_current_log().values()))
+    return losses
+
+
+@pytest.mark.parametrize("model_type", ["WNetModel", "FaceSRModel"])
+def test_training_lowers_the_loss_and_logs_every_term(tmp_path, batch, model_type):
+    torch.manual_seed(0)
+    model = build_model(options(tmp_path, model_type))
+    losses = train(model, batch, 12)
+    # W-Net starts from the bicubic image: the parsing map has far to go, the image has not.
+    assert losses[-1] < (0.7 if model_type == "WNetModel" else 0.99) * losses[0]
+    terms = {"l_pix", "l_parsing", *(f"l_{c}_pix" for c in ("eyes", "brows", "nose", "mouth"))}
+    assert set(model.get_current_log()) == (terms if model_type == "WNetModel" else {"l_pix"})
+
+
+def test_average_follows_parameters_and_batchnorm_statistics(tmp_path, batch):
+    model = build_model(options(tmp_path, ema_decay=0.5))
+    start = copy.deepcopy(dict(model.net_g.named_parameters()))
+    begin = copy.deepcopy(dict(model.net_g_ema.named_buffers()))
+    train(model, batch, 1)
+    average, net = dict(model.net_g_ema.named_parameters()), dict(model.net_g.named_parameters())
+    for name, value in average.items():
+        torch.testing.assert_close(value, 0.5 * start[name] + 0.5 * net[name])
+    buffers = dict(model.net_g.named_buffers())
+    assert any("running_mean" in name and value.abs().max() > 0 for name, value in buffers.items())
+    for name, value in model.net_g_ema.named_buffers():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.5 * begin[name] + 0.5 * buffers[name])
+        else:
+            assert torch.equal(value, buffers[name]), name
+
+
+def test_an_average_of_many_steps_predicts_with_statistics_of_its_own(tmp_path, batch):
+    """Long behind a network that has stopped, the average is that network, statistics and all."""
+    model = build_model(options(tmp_path, ema_decay=0.5))
+    train(model, batch, 3)
+    for _ in range(60):
+        model.model_ema(0.5)
+    for one, other in zip(model.net_g_ema.state_dict().values(), model.net_g.state_dict().values()):
+        torch.testing.assert_close(one, other)
+
+
+def test_validation_uses_the_average_and_returns_to_training(tmp_path, data, batch):
+    model = build_model(options(tmp_path, ema_decay=0.9))
+    train(model, batch, 2)
+    loader = build_dataloader(data, {"phase": "val"}, num_gpu=0)
+    model.validation(loader, 2, None, save_img=True)
+    assert model.net_g.training
+    assert not model.net_g_ema.training
+    assert 0 < model.metric_results["psnr"] < 60
+    assert (tmp_path / "pictures" / "face000" / "face000_2.png").exists()
+    with torch.no_grad():
+        expected = model.net_g_ema(batch["lq"])
+    model.feed_data(batch)
+    model.test()
+    assert torch.equal(model.output, expected)
+    assert model.get_current_visuals()["parsing"].shape == (4, 3, 64, 64)
+
+
+def test_options_are_left_as_they_were(tmp_path, batch):
+    opt = options(tmp_path)
+    before = copy.deepcopy(opt)
+    build_model(opt)
+    assert opt == before
+
+
+def test_saved_weights_load_again_and_give_the_same_image(tmp_path, batch):
+    model = build_model(options(tmp_path, ema_decay=0.9))
+    train(model, batch, 2)
+    model.save(epoch=0, current_iter=2)
+    again = options(tmp_path, ema_decay=0.9)
+    again["path"]["pretrain_network_g"] = str(tmp_path / "net_g_2.pth")
+    loaded = build_model(again)
+    for ours, theirs in ((model.net_g, loaded.net_g), (model.net_g_ema, loaded.net_g_ema)):
+        for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values()):
+            assert torch.equal(a, b), name
+
+
+def test_safetensors_load(tmp_path):
+    from safetensors.torch import save_file
+
+    net = create_network("WNet", 8, num_feat=8, peak=1)
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    other = create_network("WNet", 8, num_feat=8, peak=1)
+    load_into(other, str(tmp_path / "net.safetensors"))
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))
+
+
+def test_weights_of_another_configuration_are_refused_and_nothing_is_loaded(tmp_path):
+    torch.save({"params": create_network("WNet", 8, num_feat=16, peak=1).state_dict()}, tmp_path / "wide.pth")
+    net = create_network("WNet", 8, num_feat=8, peak=1)
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(WeightsError) as error:
+        load_into(net, str(tmp_path / "wide.pth"))
+    assert "another configuration of WNet" in str(error.value)
+    assert "[16, 3, 3, 3] in the file, [8, 3, 3, 3] in the network" in str(error.value)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values()))
+
+
+def test_code_in_a_weights_file_is_never_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save({"params": {"weight": Trap()}}, tmp_path / "trap.pth")
+    with pytest.raises(WeightsError, match="not a readable weights file"):
+        read_state_dict(str(tmp_path / "trap.pth"))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("train_options", "said"),
+    [
+        ({"optim_g": {"type": "Adma", "lr": 1e-3}}, "no optimizer is called 'Adma'; did you mean .*'Adam'"),
+        ({"wnet_opt": None}, "wnet_opt"),
+    ],
+)
+def test_wrong_training_options_are_named(tmp_path, train_options, said):
+    with pytest.raises(UsageError, match=said):
+        build_model(options(tmp_path, **train_options))
+
+
+def test_any_optimizer_of_torch_can_be_named(tmp_path, batch):
+    model = build_model(options(tmp_path, optim_g={"type": "AdamW", "lr": 1e-3, "weight_decay": 0.01}))
+    assert isinstance(model.optimizers[0], torch.optim.AdamW)
+    train(model, batch, 1)
+
+
+def test_batches_without_maps_are_named(tmp_path, batch):
+    model = build_model(options(tmp_path))
+    del batch["parsing"]
+    with pytest.raises(UsageError, match="PairedFaceParsingDataset"):
+        train(model, batch, 1)
+
+
+def test_frozen_parts_stay_as_they_are_and_all_else_learns(tmp_path, batch):
+    model = build_model(options(tmp_path, frozen=["trunk.parsing", "trunk.to_rgb.bias"], ema_decay=0.5))
+    before = {name: value.clone() for name, value in model.net_g.named_parameters()}
+    train(model, batch, 2)
+    frozen = {name for name, value in model.net_g.named_parameters() if torch.equal(value, before[name])}
+    assert frozen == {name for name in before if name.startswith("trunk.parsing.") or name == "trunk.to_rgb.bias"}
+    average = dict(model.net_g_ema.named_parameters())
+    assert all(torch.equal(average[name], before[name]) for name in frozen)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (["trunk.prasing"], "train.frozen: WNet has no part 'trunk.prasing'; did you mean 'trunk.parsing'"),
+        ("trunk.pars", "train.frozen: WNet has no part 'trunk.pars'; did you mean 'trunk.parsing'"),
+        (["trunk"], "train.frozen: nothing of WNet would be left to train"),
+    ],
+)
+def test_what_cannot_be_frozen_is_named(tmp_path, face_set, parts, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        build_model(options(tmp_path, frozen=parts))
+
+
+def test_the_true_map_takes_the_place_of_the_estimate(tmp_path, data, batch):
+    torch.manual_seed(0)
+    model = build_model(options(tmp_path, true_parsing=True))
+    before = {name: value.clone() for name, value in model.net_g.named_parameters()}
+    train(model, batch, 2)
+    unused = {name for name, value in model.net_g.named_parameters() if torch.equal(value, before[name])}
+    assert unused == {name for name in before if name.startswith("trunk.parsing.")}
+    model.feed_data(batch)
+    model.test()
+    skin = (batch["parsing"] == 1).float()[:, None].expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        model.net_g.eval()
+        assert torch.equal(model.output, model.net_g(batch["lq"], parsing=skin))
+        assert not torch.equal(model.output, model.net_g(batch["lq"], parsing=1 - skin))
+        assert torch.equal(model.parsing, skin)
+    del batch["parsing"]
+    model.feed_data(batch)
+    with pytest.raises(UsageError, match="these samples have no 'parsing'"):
+        model.test()
+
+
+def test_a_network_that_takes_no_map_is_named(tmp_path):
+    opt = options(tmp_path, true_parsing=True)
+    opt["network_g"] = {"type": "WNetLite", "scale": 8, "num_feat": 16, "depths": [1, 1, 1, 1]}
+    with pytest.raises(UsageError, match=r"train.true_parsing: WNetLite takes no map; use WNet"):
+        build_model(opt)

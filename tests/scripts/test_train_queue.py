@@ -1,0 +1,194 @@
+"""The queue of trainings: it does every training once, whoever is killed, and says what is wrong before it begins."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import FUZZ, FUZZ_SEED, PATIENCE
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "zoo" / "train_queue.py"
+
+QUEUE = """
+[all]
+scale = 8
+images = {images}
+batch = 4
+workers = 0
+validations = 1
+data = ["{data}"]
+val = "{data}"
+network_option = ["num_feat=8"]
+
+[[train]]
+network = "EDSR"
+name = "first"
+network_option = ["num_feat=8", "num_blocks=1"]
+
+[[train]]
+network = "SRCNN"
+network_option = ["num_mid_feat=8"]
+force_yml = ["logger:save_checkpoint_freq=3"]
+
+[[train]]
+network = "EDSR"
+name = "then"
+after = "first"
+network_option = ["num_feat=8", "num_blocks=1"]
+"""
+
+
+def write(folder: Path, face_set, text: str = QUEUE, images: int = 40) -> Path:
+    file = folder / "queue.toml"
+    file.write_text(text.format(data=face_set, images=images))
+    return file
+
+
+def command(file: Path, *more) -> list[str]:
+    return [sys.executable, str(SCRIPT), str(file), *map(str, more)]
+
+
+def queue(file: Path, *more) -> subprocess.CompletedProcess:
+    return subprocess.run(command(file, *more), cwd=file.parent, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def weights(folder: Path, name: str) -> dict:
+    return torch.load(folder / "zoo" / name / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True)["params"]
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    for name in ("first", "SRCNN_x8", "then"):
+        a, b = weights(one, name), weights(other, name)
+        assert all(torch.equal(a[key], b[key]) for key in a), name
+
+
+@pytest.fixture(scope="module")
+def whole(face_set, tmp_path_factory):
+    """The queue without interruptions."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = queue(write(folder, face_set))
+    assert run.returncode == 0, run.stdout + run.stderr
+    folder.joinpath("said.txt").write_text(run.stdout)
+    return folder
+
+
+def test_all_are_trained_in_their_order_and_the_table_says_so(whole, face_set):
+    said = (whole / "said.txt").read_text()
+    assert [line.split()[1] for line in said.splitlines() if line.endswith(": begun")] == ["first:", "SRCNN_x8:", "then:"]
+    rows = [line.split() for line in said.splitlines()[-3:]]
+    assert [(row[0], row[1], row[2], row[-1]) for row in rows] == [(n, "40", "40", "done") for n in ("first", "SRCNN_x8", "then")]
+    log = (whole / "zoo" / "then" / "train.log").read_text()
+    assert "first/models/net_g_latest.pth" in log  # started from the other's weights
+    again = queue(whole / "queue.toml")
+    assert again.returncode == 0
+    assert "begun" not in again.stdout
+    listed = queue(whole / "queue.toml", "--list")
+    assert listed.stdout.splitlines()[-3:] == again.stdout.splitlines()[-3:]
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_weights(whole, face_set, tmp_path):
+    """With everything that it started (a machine that loses its power), or alone, so that its training goes on without it."""
+    file, chance = write(tmp_path, face_set), random.Random(FUZZ_SEED)
+    for kill in range(2 * FUZZ):
+        process = subprocess.Popen(command(file), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(2, 25))
+        process.kill()
+        process.wait()
+        if kill % 2 == 0:
+            for pid in subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
+    run = queue(file)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert_equal(whole, tmp_path)
+
+
+def test_two_programs_do_nothing_twice(whole, face_set, tmp_path):
+    file = write(tmp_path, face_set)
+    both = [subprocess.Popen(command(file), cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=PATIENCE)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    begun = sorted(line.split()[1] for text in said for line in text.splitlines() if line.endswith(": begun"))
+    assert sorted(begun) == ["SRCNN_x8:", "first:", "then:"]
+    assert_equal(whole, tmp_path)
+
+
+def test_its_time_ends_it_and_sigterm_too(face_set, tmp_path):
+    file = write(tmp_path, face_set, images=400_000)
+    began = time.monotonic()
+    run = queue(file, "--minutes", 1.1)
+    assert run.returncode == 0, run.stderr
+    assert time.monotonic() - began < PATIENCE
+    assert "stopped" in run.stdout.splitlines()[-3]
+    process = subprocess.Popen(command(file), cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline().endswith("first: begun\n")
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert "stopped" in out.splitlines()[-3]
+    assert not subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout.split()
+
+
+def test_one_that_fails_is_reported_and_the_others_go_on(face_set, tmp_path):
+    file = write(tmp_path, face_set, images=20)
+    (tmp_path / "zoo" / "first").mkdir(parents=True)
+    (tmp_path / "zoo" / "first" / "experiments").write_text("a file in the way")
+    run = queue(file)
+    assert run.returncode == 1
+    assert [line.split()[-1] for line in run.stdout.splitlines()[-3:]] == ["failed", "done", "waits"]
+    assert any("first: failed: " in line and "train.log" in line for line in run.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[all]", "[al]", "did you mean 'all'"),
+        ('network = "SRCNN"', 'netwrok = "SRCNN"', "training 2: there is no key 'netwrok'; did you mean 'network'"),
+        ('network = "SRCNN"', 'network = "SRCN"', "training 2: there is no option file for SRCN x8"),
+        ("scale = 8", "scale = 3", "training 1: argument scale: invalid choice: 3"),
+        ("scale = 8", "", "training 1: `scale` is missing"),
+        ('after = "first"', 'after = "frist"', "`after` names no training before it: 'frist'; did you mean 'first'"),
+        ('after = "first"', 'after = "then"', "`after` names no training before it: 'then'"),
+        ('name = "then"', 'name = "first"', "two trainings are called 'first'"),
+        ("save_checkpoint_freq=3", "save_checkpiont_freq=3", "no 'logger:save_checkpiont_freq'; did you mean"),
+        ("num_mid_feat=8", "num_mid_feats=8", "training 2: network_g.num_mid_feats"),
+        ("batch = 4", "batch = 'four'", "training 1: argument --batch: invalid int value: 'four'"),
+        ("images = {images}", "", "one of the arguments --minutes --images is required"),
+        ('val = "{data}"', 'val = "nowhere"', "training 1: there is no folder nowhere"),
+        ("[all]", "all]", "queue.toml: "),
+    ],
+)
+def test_a_mistake_ends_it_before_anything_starts(face_set, tmp_path, monkeypatch, capsys, old, new, said):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import train_queue
+
+    assert old in QUEUE
+    file = write(tmp_path, face_set, QUEUE.replace(old, new))
+    monkeypatch.setattr(sys, "argv", ["train_queue.py", str(file), "--out", str(tmp_path / "zoo")])
+    assert train_queue.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"train_queue.py: error: {file}: ")
+    assert error.count("\n") == 1
+    assert said in error
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_files_that_ship_are_fine(face_set, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import train_queue
+    import train_zoo
+
+    monkeypatch.setattr(train_zoo, "find_set", lambda path: str(face_set))
+    files = sorted((SCRIPT.parent / "queues").glob("*.toml"))
+    assert files
+    for file in files:
+        trainings = train_queue.read(file, Path("zoo"))
+        assert len(trainings) >= 14

@@ -1,0 +1,134 @@
+"""The recipe of the model zoo: what it plans, that it goes on, what it refuses."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import PATIENCE
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "zoo" / "train_zoo.py"
+SMALL = ["--network-option", "num_feat=32", "depths=[1,1,1,1]"]
+
+
+def train_zoo(folder: Path, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("train_zoo", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+@pytest.fixture
+def sets(face_set) -> list:
+    return ["--data", face_set, face_set, "--val", face_set, "--workers", 0, "--batch", 4]
+
+
+def test_a_number_of_images_is_a_number_of_iterations_and_the_run_goes_on(tmp_path, sets):
+    run = train_zoo(tmp_path, "wnetlite", 8, "--images", 40, *sets, *SMALL)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "wnetlite_x8: 10 iterations of 4, 40 images" in run.stdout
+    folder = tmp_path / "zoo" / "wnetlite_x8"
+    opt = yaml.safe_load((folder / "wnetlite_x8.yml").read_text())
+    assert opt["network_g"]["num_feat"] == 32
+    assert len(opt["datasets"]["train"]["dataroot"]) == 2
+    assert opt["train"]["scheduler"]["periods"] == [10]
+    lines = [json.loads(line) for line in (folder / "experiments" / "wnetlite_x8" / "log.jsonl").read_text().splitlines()]
+    assert f"{lines[-1]['psnr']:.3f} dB at iteration 10" in run.stdout
+
+    run = train_zoo(tmp_path, "WNetLite", 8, "--images", 80, *sets, *SMALL)
+    assert run.returncode != 0
+    assert "plan.json is of a run with" in run.stderr
+
+
+def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp_path, monkeypatch):
+    script = load_script()
+    arguments = [
+        "train_zoo.py",
+        "WNetLite_sharp",
+        "8",
+        "--images",
+        "400",
+        "--batch",
+        "4",
+        "--name",
+        "sharper",
+        "--val",
+        str(tmp_path),
+    ]
+    arguments += ["--data", str(tmp_path), "--force_yml", "train:wnet_opt:key_weight=0.5", "train:gan_opt:loss_weight=0.1"]
+    seen = {}
+
+    def run(opt, folder, label):
+        seen.update(opt=opt, folder=folder, label=label)
+        (folder / "log.jsonl").write_text('{"iter": 100, "psnr": 20.0}')
+        return folder / "log.jsonl"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script, "run", run)
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert script.main() == 0
+    train = seen["opt"]["train"]
+    file = yaml.safe_load((script.OPTIONS / "wnetlite_sharp_x8.yml").read_text())["train"]
+    assert (str(seen["folder"]), seen["label"]) == ("zoo/sharper", "sharper")
+    assert (train["wnet_opt"]["key_weight"], train["gan_opt"]["loss_weight"]) == (0.5, 0.1)
+    assert {key: train[key] for key in ("optim_g", "optim_d", "frozen")} == {
+        key: file[key] for key in ("optim_g", "optim_d", "frozen")
+    }
+    assert train["scheduler"]["periods"] == [100]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--lr", "1e-3", "--out", "other"])
+    assert script.main() == 0
+    assert [seen["opt"]["train"][key]["lr"] for key in ("optim_g", "optim_d")] == [1e-3, 1e-3]
+
+
+@pytest.mark.parametrize(("ratio", "asked", "precision"), [(0.4, None, "bf16"), (12.0, None, "fp32"), (12.0, "bf16", "bf16")])
+def test_the_precision_is_the_faster_one_unless_named(monkeypatch, ratio, asked, precision):
+    script = load_script()
+    monkeypatch.setattr("wnet_arch.training.precision.bf16_time", lambda device: ratio)
+    args = argparse.Namespace(
+        data=["faces"], val="faces", batch=4, workers=0, precision=asked, lr=None, network_option=[], force_yml=[], validations=1,
+        seed=0, accumulation=1, optimizer=None,
+    )  # fmt: skip
+    opt = script.options.load(str(script.OPTIONS / "wnetlite_x8.yml"))
+    train = script.recipe(args, opt, 10)["train"]
+    assert train["precision"] == precision
+    assert train["optim_g"] == {"type": "Muon", "lr": 2e-3, "betas": [0.9, 0.99]}
+
+
+def test_time_decides_the_number_of_iterations(tmp_path, sets):
+    run = train_zoo(tmp_path, "WNetLite", 8, "--minutes", 0.2, *sets, *SMALL, "--validations", 1)
+    plan = json.loads((tmp_path / "zoo" / "wnetlite_x8" / "plan.json").read_text())
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert plan["validation"] > 0
+    assert plan["iterations"] == int((0.2 * 60 * 0.9 - 2 * plan["validation"]) / plan["seconds"])
+    assert plan["iterations"] >= 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["WNetlight", 8, "--images", 40], "there is no option file for WNetlight x8; networks: "),
+        (["WNetLite", 8, "--images", 40, "--force_yml", "train:wnet:key_weight=1"], "the options have no 'train:wnet"),
+        (["WNetLite", 8, "--images", 40, "--val", "nowhere"], "there is no folder nowhere; `wnet prepare"),
+        (["WNetLite", 8, "--minutes", 1, "--images", 40], "not allowed with argument"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line(tmp_path, sets, monkeypatch, capsys, arguments, said):
+    script = load_script()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_zoo.py", *map(str, [*sets, *arguments])])
+    with pytest.raises(SystemExit) as stop:
+        script.main()
+    assert said in f"{stop.value.code} {capsys.readouterr().err}"
+    assert not (tmp_path / "zoo").exists()

@@ -1,0 +1,183 @@
+"""The pages that scripts write about the zoo: the ablation, and the groups of faces."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import PATIENCE, write_set
+from wnet_arch import create_network
+from wnet_arch.data.face_parsing_dataset import reduce_bicubic
+from wnet_arch.faces import labels
+from wnet_arch.inference.sources import bicubic
+from wnet_arch.inference.test_sets import open_set
+from wnet_arch.metrics import protocols
+from wnet_arch.weights.checkpoint import read_state_dict
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "zoo"
+
+
+def run(folder: Path, script: str, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPTS / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return write_set(tmp_path_factory.mktemp("zoo_pages") / "faces", count=4, size=128)
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_ablation_goes_on_keeps_our_words_and_refuses_other_options(tmp_path, faces, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    ablation, page = load("ablation"), tmp_path / "page.md"
+
+    def call(images: int, *experiments: str) -> None:
+        arguments = ["--images", images, "--seeds", 3, "--experiments", *experiments, "--data", faces, "--val", faces, "--batch", 1]
+        arguments += ["--page", page, "--out", tmp_path / "runs", "--network-option", "peak=1", "num_feat=8"]
+        monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
+        ablation.main()
+
+    call(10, "A")
+    kept = tmp_path / "runs" / "A_seed3" / "measured.json"
+    values, written = np.array(json.loads(kept.read_text())["values"]), kept.stat().st_mtime_ns
+    assert values.shape == (4, 2)
+    assert "Not yet measured: B; C;" in page.read_text(encoding="utf-8")
+
+    page.write_text(page.read_text(encoding="utf-8") + "\n## What holds\n\nOur words.\n", encoding="utf-8")
+    call(10, "A", ablation.UNSUPERVISED)
+    assert kept.stat().st_mtime_ns == written
+    text = page.read_text(encoding="utf-8")
+    assert f"| A |  |  |  | 1 | {values[:, 0].mean():.2f} |" in text
+    assert "| H, map not supervised | ✓ | ✓ | ✓ | 1 | " in text
+    assert text.endswith("## What holds\n\nOur words.\n")
+    losses = [
+        json.loads((tmp_path / "runs" / f"{name}_seed3" / "measured.json").read_text())["options"]["train"]["wnet_opt"]
+        for name in ("A", "H_unsupervised")
+    ]
+    assert losses[1] == {**losses[0], "parsing_weight": 0} != losses[0]
+
+    with pytest.raises(SystemExit, match="is of a run with other options; give the same, or another --out"):
+        call(20, "A")
+
+
+def test_pyramids_are_trained_for_equal_times(tmp_path, faces, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    ablation, page, out = load("ablation"), tmp_path / "page.md", tmp_path / "runs"
+    arguments = ["--minutes", 0.2, "--seeds", 3, "--data", faces, "--val", faces, "--batch", 1, "--faces", 3]
+    arguments += ["--page", page, "--out", out, "--network-option", "num_feat=8"]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
+    monkeypatch.setattr(ablation, "PEAKS", (1, 2))
+    paces = {1: 1.0, 2: 1.2}  # seconds; test_train_zoo.py has how they are measured
+
+    def plan(timed, file, folder, *pace) -> dict:
+        seconds = paces[dict(timed.network_option)["peak"]]
+        return {"asked": {"batch": timed.batch}, "iterations": int(timed.minutes * 60 / seconds), "seconds": seconds}
+
+    monkeypatch.setattr(ablation, "plan", plan)
+    ablation.main()
+    text = page.read_text(encoding="utf-8")
+    assert "3 faces of faces." in text
+    lowest = np.array(json.loads((out / "peak1_seed3" / "measured.json").read_text())["values"])
+    for peak in (1, 2):
+        kept = json.loads((out / f"peak{peak}_seed3" / "measured.json").read_text())
+        assert kept["options"]["network_g"]["peak"] == peak
+        assert kept["options"]["train"]["total_iter"] == int(12 / paces[peak])
+        values = np.array(kept["values"])
+        assert values.shape == (3, 2)
+        assert f"| {peak} | {paces[peak]:.2f} | {int(12 / paces[peak])} | {values[:, 0].mean():.2f} |" in text
+    assert f"| {(values - lowest)[:, 0].mean():+.2f} [" in text
+
+
+def test_the_ablation_gives_the_true_map(tmp_path, faces, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    ablation, page, out = load("ablation"), tmp_path / "page.md", tmp_path / "runs"
+    arguments = ["--images", 10, "--seeds", 3, "--experiments", ablation.GIVEN, "--data", faces, "--val", faces, "--batch", 1]
+    arguments += ["--page", page, "--out", out, "--network-option", "peak=2", "num_feat=8"]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
+    ablation.main()
+    kept = json.loads((out / "H_true_map_seed3" / "measured.json").read_text())
+    text = page.read_text(encoding="utf-8")
+    assert f"| H, true map given | ✓ | ✓ | ✓ | 1 | {np.mean(kept['values'], 0)[0]:.2f} |" in text
+
+    test_set = open_set(str(faces), "faces", [4])
+    state = read_state_dict(str(out / "H_true_map_seed3" / "experiments" / "run" / "models" / "net_g_latest.pth"))
+    net = create_network("WNet", 4, num_feat=8, peak=2).eval()
+    net.load_state_dict(state)
+    key = test_set.keys[0]
+    skin = torch.from_numpy(test_set.labels(key) == labels.SKIN).float().expand(1, 3, -1, -1)
+    lq = torch.from_numpy(test_set.lr(key, 4)).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        sr = net(lq, parsing=skin)[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert kept["values"][0][0] == pytest.approx(protocols.get("dic").psnr(sr, test_set.hr(key), 4))
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return load("zoo_groups")
+
+
+def test_groups_are_what_the_map_and_the_picture_say(groups):
+    parsing = np.zeros((128, 128), np.uint8)
+    parsing[20:110, 30:98] = labels.SKIN
+    parsing[60:75, 60:68] = labels.NOSE
+    light, dark = (np.full((128, 128, 3), colour, np.uint8) for colour in ((250, 225, 205), (80, 50, 35)))
+    face = groups.Face(light, parsing)
+    named = {name for name, belongs in groups.GROUPS.items() if belongs(face)}
+    assert "no glasses (none at all)" in named
+    assert "frontal (nose within 4 % of the middle of the skin)" in named
+    assert "skin very light (typology angle over 55 degrees)" in named
+    assert "little detail (x8 loses under 12 of 255, RMS)" in named
+
+    turned, seen = parsing.copy(), groups.Face(dark, parsing)
+    turned[60:75, 60:68], turned[60:75, 78:90], turned[45:50, 35:90] = labels.SKIN, labels.NOSE, labels.EYE_GLASSES
+    named = {name for name, belongs in groups.GROUPS.items() if belongs(groups.Face(dark, turned))}
+    assert "strongly turned (over 12 %)" in named
+    assert "glasses (over 0.5 % of the picture)" in named
+    assert "skin brown or dark (below 10)" in named
+    assert seen.tone() < 10 < 55 < face.tone()
+    empty = groups.Face(light, np.zeros_like(parsing))
+    assert not [name for name in groups.GROUPS if "skin" in name and groups.GROUPS[name](empty)]
+
+
+def test_grey_and_compressed_faces(groups):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    grey = groups.grey(image)
+    assert (grey[..., 0] == grey[..., 2]).all()
+    errors = [np.abs(groups.compressed(image, quality).astype(int) - image).mean() for quality in groups.JPEG]
+    assert 0 < errors[0] < errors[1] < errors[2]
+
+
+def test_changed_inputs_are_compared_with_what_they_should_become(groups, faces):
+    test_set = open_set(str(faces), "faces", [8])
+    text = groups.changed_table(test_set, 8, {"Bicubic": bicubic(8)}, faces=2)
+    found = []
+    for key in test_set.keys[:2]:
+        hr = test_set.hr(key)
+        plain = Image.fromarray(reduce_bicubic(hr, 8)).resize((128, 128), Image.Resampling.BICUBIC)
+        found.append(protocols.get("dic").psnr(np.array(plain), hr, 8))
+    assert f"| as it is | {np.mean(found):.2f} / " in text
+    assert text.count("\n") == 2 + len(groups.JPEG) + 1
+
+
+def test_the_groups_page_needs_the_benchmark(tmp_path, faces):
+    found = run(tmp_path, "zoo_groups", "--sets", faces, "--out", tmp_path / "groups.md")
+    assert found.returncode == 1
+    assert "run scripts/zoo/model_zoo.py --out zoo_benchmark with the same --sets first" in found.stderr
+    assert not (tmp_path / "groups.md").exists()

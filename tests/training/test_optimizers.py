@@ -1,0 +1,94 @@
+"""Optimizers that an option file can name: Muon against PyTorch's own, and through a checkpoint."""
+
+import pytest
+import torch
+from torch import nn
+
+from wnet_arch import create_network
+from wnet_arch.training.optimizers import Muon, is_matrix, optimizers
+from wnet_arch.weights import checkpoint
+
+
+@pytest.mark.parametrize("shape", [(64, 16, 3, 3), (8, 3, 3, 3), (200, 16, 1, 1), (12, 40)])
+def test_muon_steps_kernels_as_torch_steps_their_matrix(shape):
+    reference = getattr(torch.optim, "Muon", None)
+    if reference is None:
+        pytest.skip("this torch has no Muon of its own (2.9 and newer have)")
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(shape))
+    flat = nn.Parameter(weight.detach().flatten(1).clone())
+    ours = Muon([weight], lr=2e-3, weight_decay=0.1)
+    theirs = reference([flat], lr=2e-3, weight_decay=0.1, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw")
+    begin = flat.detach().clone()
+    for _ in range(3):
+        gradient = torch.randn(shape)
+        weight.grad, flat.grad = gradient, gradient.flatten(1).clone()
+        ours.step()
+        theirs.step()
+    moved = (flat - begin).norm()
+    assert (weight.flatten(1) - flat).norm() < 2e-2 * moved  # both iterate in bfloat16
+
+
+def test_a_step_is_as_large_as_adams():
+    weight = nn.Parameter(torch.zeros(64, 64, 3, 3))
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    Muon([weight], lr=1.0).step()
+    assert 0.1 < weight.detach().square().mean().sqrt() < 0.3  # Adam's own is 0.2 to 0.4 in long trainings
+
+
+def test_what_is_no_matrix_goes_by_adam():
+    torch.manual_seed(0)
+    norm, depthwise = nn.Parameter(torch.randn(16)), nn.Parameter(torch.randn(16, 1, 3, 3))
+    copies = [nn.Parameter(value.detach().clone()) for value in (norm, depthwise)]
+    ours = Muon([norm, depthwise], lr=4e-3)
+    theirs = torch.optim.Adam(copies, lr=1e-3, betas=(0.9, 0.99))
+    for _ in range(4):
+        for parameter, copy in zip((norm, depthwise), copies):
+            parameter.grad = torch.randn(parameter.shape)
+            copy.grad = parameter.grad.clone()
+        ours.step()
+        theirs.step()
+    for parameter, copy in zip((norm, depthwise), copies):
+        torch.testing.assert_close(parameter, copy, rtol=1e-5, atol=1e-6)
+
+
+def test_every_parameter_is_in_one_group():
+    for name in ("WNet", "WNetLite", "SPARNet", "EDSR"):
+        parameters = list(create_network(name, 8, **({"peak": 1, "num_feat": 16} if name == "WNet" else {})).parameters())
+        groups = Muon(parameters).param_groups
+        assert sorted(id(one) for group in groups for one in group["params"]) == sorted(map(id, parameters))
+        assert all(is_matrix(one) == group["use_muon"] for group in groups for one in group["params"])
+
+
+def test_a_run_goes_on_exactly_from_a_checkpoint(tmp_path):
+    def run(net, optimizer, steps):
+        for step in steps:
+            batch = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+            optimizer.zero_grad()
+            net(batch).square().mean().backward()
+            optimizer.step()
+
+    def make():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        return net, Muon(net.parameters(), lr=1e-2)
+
+    unbroken, optimizer = make()
+    run(unbroken, optimizer, range(6))
+    broken, optimizer = make()
+    run(broken, optimizer, range(3))
+    checkpoint.write({"net": broken.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pth")
+    resumed, optimizer = make()
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    resumed.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    run(resumed, optimizer, range(3, 6))
+    for one, other in zip(unbroken.parameters(), resumed.parameters()):
+        assert torch.equal(one, other)
+
+
+def test_names_are_those_that_can_be_stepped():
+    known = optimizers()
+    assert known["Muon"] is Muon
+    assert {"Adam", "AdamW", "SGD"} <= known.keys()
+    assert "LBFGS" not in known

@@ -1,0 +1,139 @@
+"""One trained network against bicubic enlargement, on the validation set and with the validators of its option file."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from basicsr.data import build_dataset
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from PIL import Image
+from tqdm import tqdm
+
+from wnet_arch import visuals
+from wnet_arch.archs import create_network
+from wnet_arch.archs.base import build_network
+from wnet_arch.compat import quiet_logger
+from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.faces import labels
+from wnet_arch.weights.checkpoint import load_into
+
+
+@dataclass
+class Face:
+    """One face: RGB uint8 images, and the metrics of each method by name."""
+
+    name: str
+    lq: np.ndarray
+    gt: np.ndarray
+    label: np.ndarray
+    sr: dict[str, np.ndarray] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    parsing: np.ndarray | None = None
+
+
+@dataclass
+class Comparison:
+    """What :func:`compare` found. ``protocol`` says how the metrics were computed."""
+
+    network: str
+    dataset: str
+    scale: int
+    protocol: str
+    faces: list[Face]
+
+    def mean(self, method: str, metric: str) -> float:
+        return float(np.mean([face.metrics[method][metric] for face in self.faces]))
+
+
+def compare(opt: dict, weights: str, dataset: str = "val") -> Comparison:
+    """Runs the network of an option file, and bicubic enlargement, over one of its data sets.
+
+    Args:
+        opt: options as read from the file.
+        weights: the averaged weights are used where the file has them.
+        dataset: name of the block in ``datasets``.
+
+    Raises:
+        UsageError, DataError, WeightsError: what is named there is missing or does not fit.
+    """
+    if dataset not in opt["datasets"]:
+        raise UsageError(f"--dataset: the options have no datasets.{dataset}{did_you_mean(dataset, opt['datasets'])}")
+    metrics = (opt.get("val") or {}).get("metrics") or {}
+    if not metrics:
+        raise UsageError("the options name no val.metrics to compare with")
+    with quiet_logger():
+        data = build_dataset(dict(copy.deepcopy(opt["datasets"][dataset]), phase="val", scale=opt["scale"]))
+        net = build_network(opt["network_g"])
+    load_into(net, weights, "params_ema")
+    methods = {"Bicubic": create_network("Bicubic", opt["scale"]), opt["network_g"]["type"]: net}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for method in methods.values():
+        method.eval().to(device)
+    faces = [_compare_face(sample, methods, metrics, device) for sample in tqdm(data, desc="faces", leave=False)]
+    return Comparison(opt["network_g"]["type"], opt["datasets"][dataset]["name"], opt["scale"], _protocol(metrics), faces)
+
+
+def _compare_face(sample: dict, methods: dict, metrics: dict, device: str) -> Face:
+    def picture(tensor):
+        return tensor2img(tensor, rgb2bgr=False)
+
+    face = Face(sample["gt_path"], picture(sample["lq"]), picture(sample["gt"]), sample["parsing"].numpy())
+    for name, net in methods.items():
+        with torch.no_grad():
+            out = net(sample["lq"][None].to(device), return_aux=True)
+        face.sr[name] = picture(out.sr)
+        if hasattr(out, "parsing"):
+            face.parsing = (out.parsing[0].mean(0).clamp(0, 1) * 255).round().byte().cpu().numpy()
+        pair = {"img": face.sr[name][..., ::-1], "img2": face.gt[..., ::-1]}  # the framework's metrics expect BGR
+        face.metrics[name] = {metric: float(calculate_metric(pair, dict(block))) for metric, block in metrics.items()}
+    return face
+
+
+def _protocol(metrics: dict) -> str:
+    parts = []
+    for name, block in metrics.items():
+        if block["type"] in ("calculate_psnr", "calculate_ssim"):
+            channel = "Y of BT.601" if block.get("test_y_channel") else "RGB"
+            parts.append(f"{name}: {block['type']}, {channel}, border {block.get('crop_border', 0)}")
+        else:
+            options = (f"{key} {value}" for key, value in block.items() if key not in ("type", "better"))
+            parts.append(", ".join((f"{name}: {block['type']}", *options)))
+    return "; ".join(parts)
+
+
+def table(result: Comparison) -> str:
+    """The means as text, with the protocol and the set they belong to."""
+    metrics = list(result.faces[0].metrics[result.network])
+    lines = [f"{result.dataset}, x{result.scale}, {len(result.faces)} faces ({result.protocol})"]
+    lines.append(f"{'':10}" + "".join(f"{metric.upper():>10}" for metric in metrics))
+    for method in result.faces[0].sr:
+        lines.append(f"{method:10}" + "".join(f"{result.mean(method, metric):10.4f}" for metric in metrics))
+    for metric in metrics:
+        better = sum(face.metrics[result.network][metric] > face.metrics["Bicubic"][metric] for face in result.faces)
+        lines.append(f"{result.network} has the higher {metric.upper()} on {better} of {len(result.faces)} faces")
+    return "\n".join(lines)
+
+
+def picture(result: Comparison, count: int) -> Image.Image:
+    """A sheet of faces spread evenly over the set: LR, bicubic, network, HR, estimated and true skin map."""
+    metric = next(iter(result.faces[0].metrics[result.network]))
+    chosen = [result.faces[i] for i in np.linspace(0, len(result.faces) - 1, min(count, len(result.faces))).round().astype(int)]
+    has_map = chosen[0].parsing is not None
+    columns = ["LR", "Bicubic", result.network, "HR"] + ["estimated skin", "true skin"] * has_map
+    rows, notes = [], []
+    for face in chosen:
+        rows.append([face.lq, face.sr["Bicubic"], face.sr[result.network], face.gt])
+        if has_map:
+            rows[-1] += [face.parsing, _skin_picture(face.label)]
+        values = [f"{face.metrics[name][metric]:.2f} {name[:8]}" for name in ("Bicubic", result.network)]
+        notes.append("\n".join([face.name[:14], metric.upper(), *values]))
+    return visuals.sheet(columns, rows, notes)
+
+
+def _skin_picture(label: np.ndarray) -> np.ndarray:
+    """Skin white, the rest black, the unknown grey."""
+    return np.select([label == labels.SKIN, label == labels.UNKNOWN], [np.uint8(255), np.uint8(128)], np.uint8(0)).astype(np.uint8)

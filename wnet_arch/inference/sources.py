@@ -1,0 +1,247 @@
+"""What makes SR faces: networks with weights, folders of images made elsewhere, ONNX files.
+
+Each kind is a :class:`Source`: light, sent to worker processes as it is, and turned into something that computes by
+:meth:`Source.load` in each of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from wnet_arch.archs import create_network
+from wnet_arch.archs.base import build_network
+from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb
+from wnet_arch.errors import DataError, UsageError, WeightsError, named
+from wnet_arch.inference.fingerprints import code_digest, code_of, libraries, machine, named_files, onnx_files
+from wnet_arch.inference.onnx import OnnxNetwork
+from wnet_arch.inference.provenance import Provenance
+from wnet_arch.inference.runners import OnnxRunner, Runner, TorchRunner
+from wnet_arch.inference.test_sets import TestSet
+from wnet_arch.weights.checkpoint import load_into
+from wnet_arch.weights.hashing import digest
+from wnet_arch.weights.metadata import origin
+
+#: Takes LR faces, uint8 (h, w, 3), of one size and their keys; gives SR faces, uint8 (H, W, 3).
+Restorer = Callable[[Sequence[np.ndarray], Sequence[str]], "list[np.ndarray]"]
+
+
+#: Files of ``wnet export`` say so, with the version.
+MADE_BY = "wnet-fsr"
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """One network at one scale.
+
+    Attributes:
+        name: what tables call it.
+        scale: its factor.
+        fingerprint: hash of all that decides about its SR images.
+        provenance: of its weights.
+        path: of its file or folder, for the record.
+    """
+
+    name: str
+    scale: int
+    fingerprint: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+    path: str = ""
+    kind = "source"
+
+    def check(self, test_set: TestSet) -> None:  # noqa: B027 - most sources serve every set
+        """Raises :class:`DataError` if it cannot serve a test set, before anything is computed."""
+
+    @abstractmethod
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        """Builds what computes, for one process."""
+
+
+class Computed(Source):
+    """A source that computes, with weights or without."""
+
+    @abstractmethod
+    def open(self, device: str, threads: int = 1) -> Runner:
+        """Builds what computes.
+
+        Args:
+            device: where it runs.
+            threads: of ONNX Runtime on the CPU; torch has its own setting.
+
+        Raises:
+            NetworkError, WeightsError: options or weights are wrong.
+        """
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        """See :class:`Source`; what was built serves all sets of this process."""
+        if (self.fingerprint, device) not in _OPEN:
+            _OPEN[self.fingerprint, device] = self.open(device)
+        runner = _OPEN[self.fingerprint, device]
+
+        def restore(lqs: Sequence[np.ndarray], keys: Sequence[str]) -> list[np.ndarray]:
+            return [result.sr for result in runner.run(lqs, keys, batch)]
+
+        return restore
+
+
+_OPEN: dict[tuple[str, str], Runner] = {}
+
+
+@dataclass(frozen=True)
+class Network(Computed):
+    """A registered network; ``weights`` is empty for Bicubic. ``block`` is ``network_g`` of an option file."""
+
+    weights: str = ""
+    block: dict = field(default_factory=dict)
+    kind = "network"
+
+    def build(self) -> nn.Module:
+        """The network with its weights, in eval mode, on the CPU.
+
+        Raises:
+            NetworkError: the options are wrong.
+            WeightsError: the weights are missing, or those of another configuration.
+        """
+        net = build_network(self.block)
+        if self.weights:
+            load_into(net, self.weights, "params_ema")
+        return net.eval()
+
+    def open(self, device: str, threads: int = 1) -> TorchRunner:
+        return TorchRunner(self.name, self.scale, self.build().to(device), device)
+
+
+def bicubic(scale: int) -> Network:
+    """PIL's bicubic filter, which needs no weights."""
+    create_network("Bicubic", scale)  # tells which scales there are
+    block = {"type": "Bicubic", "scale": scale}
+    provenance = Provenance()
+    return Network("Bicubic", scale, digest("Bicubic", str(scale), code_digest("archs"), libraries()), provenance, block=block)
+
+
+def weights_network(name: str, weights: str, block: dict, scale: int, provenance: Provenance, device: str) -> Network:
+    """A network with a weights file. Builds it once, so that a wrong file is found before the run.
+
+    Raises:
+        WeightsError, UsageError: the file or the options are wrong.
+    """
+    from wnet_arch.weights.hashing import sha256_file
+
+    if not os.path.isfile(weights):
+        raise WeightsError(f"there is no weights file {weights}")
+    source = Network(name, scale, "", provenance, weights, weights, block)
+    try:
+        code = code_digest("archs"), code_of(source.build())
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{name}: the network of {weights} cannot be built: {error}") from error
+    files = sha256_file(Path(weights)), *named_files(block)
+    parts = *files, json.dumps(block, sort_keys=True), str(scale), machine(device), libraries(), *code
+    return replace(source, fingerprint=digest(*parts))
+
+
+def batched(source: Source, batch: int) -> Source:
+    """The same source, run in batches: a convolution sums in another order in each size, so the last digits differ."""
+    if batch == 1 or not source.fingerprint:
+        return source
+    return replace(source, fingerprint=digest(source.fingerprint, f"batches of {batch}"))
+
+
+@dataclass(frozen=True)
+class Onnx(Computed):
+    """An ONNX file: float32 (B, 3, h, w) RGB in [0, 1] to (B, 3, H, W), its first output. ``fixed``: (h, w) it takes."""
+
+    fixed: tuple[int, int] | None = None
+    kind = "onnx"
+
+    def check(self, test_set: TestSet) -> None:
+        """The faces have the size that the file was made for."""
+        size = test_set.size[0] // self.scale, test_set.size[1] // self.scale
+        if self.fixed and size != self.fixed:
+            made, given = (f"{width}x{height}" for height, width in (self.fixed, size))
+            raise DataError(
+                f"{self.path} was made for faces of {made} pixels; LR faces of {test_set.name} x{self.scale} are {given}"
+            )
+
+    def open(self, device: str, threads: int = 1) -> OnnxRunner:
+        return OnnxRunner(self.name, self.scale, OnnxNetwork(self.path, device, threads))
+
+
+def onnx(name: str, path: str, device: str) -> Onnx:
+    """An ONNX file; its scale is found by running it once.
+
+    Raises:
+        UsageError, WeightsError: as :class:`wnet_arch.inference.onnx.OnnxNetwork`; or its metadata are damaged.
+    """
+    network = OnnxNetwork(path, device)
+    fixed = None if None in network.size else tuple(network.size)
+    fingerprint = digest(onnx_files(path), network.runs_on, machine(device), libraries())
+    return Onnx(name, network.find_scale(), fingerprint, _onnx_provenance(network), path, fixed)
+
+
+def _onnx_provenance(network: OnnxNetwork) -> Provenance:
+    """What a file of ``wnet export`` says of its weights; other programs may mean something else by the same words."""
+    if not network.metadata.get("made_by", "").startswith(MADE_BY):
+        return Provenance()
+    try:
+        return origin(network.metadata)
+    except ValueError as error:
+        raise WeightsError(f"{network.path}: its metadata is damaged ({error})") from error
+
+
+@dataclass(frozen=True)
+class Folder(Source):
+    """SR images made by any other program, named as the HR images. ``path`` may hold ``{set}``, ``{scale}`` and ``{name}``."""
+
+    kind = "folder"
+
+    def check(self, test_set: TestSet) -> None:
+        """All images are there, and have the size of the HR images."""
+        files = self._files(test_set)
+        missing = [key for key in test_set.keys if key not in files]
+        if missing:
+            hint = "" if "{name}" in self.path else "; if its names have an ending of their own, write FOLDER/{name}_ending.png"
+            where = self._place(test_set)
+            raise DataError(f"{self.name}: {where} lacks {len(missing)} of the faces of {test_set.name}: {named(missing)}{hint}")
+        odd = []
+        for key in test_set.keys:
+            size = _size(files[key])
+            if size != test_set.size:
+                odd.append(f"{os.path.basename(files[key])} is {size[1]}x{size[0]}")
+        if odd:
+            height, width = test_set.size
+            raise DataError(f"{self.name}: the HR faces of {test_set.name} are {width}x{height}, but {named(odd)}")
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        files = self._files(test_set)
+
+        def restore(lqs: Sequence[np.ndarray], keys: Sequence[str]) -> list[np.ndarray]:
+            return [decode_rgb(Path(files[key]).read_bytes(), files[key]) for key in keys]
+
+        return restore
+
+    def _place(self, test_set: TestSet) -> str:
+        return self.path.replace("{set}", test_set.name).replace("{scale}", str(self.scale))
+
+    def _files(self, test_set: TestSet) -> dict[str, str]:
+        place = self._place(test_set)
+        if "{name}" in place:
+            files = {key: place.replace("{name}", key) for key in test_set.keys}
+            return {key: path for key, path in files.items() if os.path.isfile(path)}
+        reader = FolderReader(place)
+        return {key: os.path.join(place, file) for key, file in reader.files.items()}
+
+
+def _size(path: str) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is not a readable image") from error

@@ -1,0 +1,1 @@
+"""Photos to sets: ``wnet prepare``."""

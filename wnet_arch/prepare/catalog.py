@@ -1,0 +1,367 @@
+"""Data sets by name: where each comes from, how its folder is laid out, which photos are for training and which for tests.
+
+The docstring of each class is what ``wnet prepare NAME --help`` shows.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from wnet_arch.data.photos import SUFFIXES
+from wnet_arch.errors import DataError, NothingToDoError, UsageError
+from wnet_arch.prepare.splits import NumberSplit, read_split
+
+FOLDER = "folder"
+
+
+class Source:
+    """Photos in a folder, not in its sub-folders.
+
+    Args:
+        root: folder of the data set.
+        mode: one of :attr:`modes`.
+        crop: the crop rule, for data sets that come in several crops.
+
+    Attributes:
+        images: folder that names are relative to.
+        splits: names of the splits, empty for one undivided set.
+        expected: how many photos there should be, by split (``""`` without splits); empty where nobody knows.
+        notes: what cannot be reproduced exactly, and why.
+        record: what a manifest says about all this, once :meth:`scan` is through; ``None`` for a mere folder.
+
+    Raises:
+        DataError: the folder is laid out in another way.
+    """
+
+    modes: tuple[str, ...] = ()
+    #: Options of ``wnet prepare`` that suit the data set, for those which are not given.
+    defaults: dict = {}
+
+    def __init__(self, root: Path, mode: str | None, crop: str):
+        self.images, self.mode = Path(root), mode
+        self.splits: tuple[str, ...] = ()
+        self.expected: dict[str, int] = {}
+        self.notes: tuple[str, ...] = ()
+        self.record: dict | None = None
+
+    @property
+    def labels(self) -> Path | None:
+        """Folder of the label maps that belong to the data set, ``None`` if it has none."""
+        return None
+
+    @classmethod
+    def landmarks(cls, root: Path, crop: str | None, all_points: bool) -> Path | None:
+        """A landmark file that comes with the data set, if it suits the crop rule. ``all_points``: 68 are wanted, not 5."""
+        return None
+
+    def names(self) -> Iterator[str]:
+        """Names of all photos, relative to :attr:`images`, in any order."""
+        return _photos_in(self.images)
+
+    def split_of(self, name: str) -> str | None:
+        """The split of a photo, ``""`` without splits; ``None`` if it is not part of this mode."""
+        return ""
+
+    def scan(self, partial: bool = False) -> Iterator[str]:
+        """Names of the photos of this mode. At the end, counts are compared with the expected ones.
+
+        Args:
+            partial: be content with what is there.
+
+        Raises:
+            DataError: the folder cannot be read, or photos are missing or too many.
+            NothingToDoError: there is no photo at all.
+        """
+        found: Counter = Counter()
+        for name in self.names():
+            split = self.split_of(name)
+            if split is not None:
+                found[split] += 1
+                yield name
+        if not found:
+            raise NothingToDoError(f"{self.images} holds no photo (sub-folders are not searched)")
+        counts = {split: found[split] for split in self.splits or ("",)}
+        if self.expected and counts != self.expected and not partial:
+            raise DataError(
+                f"{self.images}: expected {_counted(self.expected)} photos, found {_counted(counts)}; "
+                "complete the data set, or --partial to go on with what is there"
+            )
+        if self.expected:
+            self.record = {
+                "name": next(name for name, source in _SOURCES.items() if isinstance(self, source)),
+                "mode": self.mode,
+                "splits": list(self.splits),
+                "expected": self.expected,
+                "found": counts,
+                "partial": counts != self.expected,
+                "notes": list(self.notes),
+            }
+
+
+class CelebA(Source):
+    """CelebA (Liu et al., ICCV 2015): 202,599 photos of 10,177 people, numbered 000001 to 202599.
+
+    From:    https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for non-commercial research)
+    Layout:  DIR/Img/img_align_celeba/000001.jpg ...   the aligned photos, 178x218 (or img_align_celeba_png/*.png)
+             DIR/Img/img_celeba/000001.jpg ...         the photos in the wild, if another crop is wanted
+             Folders are found without Img/, too, and DIR may be the folder of the photos itself.
+             DIR/Anno/list_landmarks_celeba.txt, list_landmarks_align_celeba.txt: used by --crop five-point, if there
+    Crop:    celeba-aligned. Any other rule takes the photos in the wild, if they are there.
+
+    Modes:   I         training mode I of the paper, the split of DIC: train, val, test
+             II        training mode II, the split of FSRNet: train 000001-018000, test 018001-018100; val 018101-018200 is ours
+             official  CelebA's own partition: train, val, test
+             all       no split
+    The lists are datasets/celeba_I.txt, celeba_II.txt and celeba_official.txt.
+
+    Not exactly reproducible:
+             Mode I. DIC trained on 168,854 of the photos before its test photos: those whose OpenFace points agreed with CelebA's
+             own five, cropped to OpenFace's boxes. Neither points, boxes nor the list are published. Here training takes all
+             201,317 photos, validation the last 100 before the test photos; the 1,000 test photos are the same, their crop
+             is not.
+             Mode II. FSRNet's coarse crop is not published, and it has no validation set.
+    """
+
+    modes = ("I", "II", "official", "all")
+    defaults = {"crop": "celeba-aligned"}
+    _ALIGNED = (
+        "Img/img_align_celeba", "img_align_celeba", "Img/img_align_celeba/img_align_celeba", "img_align_celeba/img_align_celeba",
+        "Img/img_align_celeba_png", "img_align_celeba_png",
+    )  # fmt: skip
+    _WILD = ("Img/img_celeba", "img_celeba")
+    _COUNT = 202_599
+    _NOTES = {
+        "I": (
+            "DIC trained on 168,854 photos chosen and cropped by OpenFace; points, boxes and list are unpublished. Here: all "
+            "201,317 photos before, 100 for validation",
+            "the 1,000 test photos are DIC's, their crop is not",
+        ),
+        "II": ("FSRNet's coarse crop is unpublished", "FSRNet has no validation set; here: the 100 photos behind its test photos"),
+    }
+
+    def __init__(self, root: Path, mode: str | None, crop: str):
+        super().__init__(root, mode, crop)
+        if mode is None:
+            raise UsageError(f"celeba needs --mode: {', '.join(self.modes)}")
+        wanted = self._ALIGNED if crop == "celeba-aligned" else (*self._WILD, *self._ALIGNED)
+        self.images = _first_folder(root, wanted)
+        self._split: NumberSplit | None = None if mode == "all" else read_split(f"celeba_{mode}")
+        self.splits = self._split.names if self._split else ()
+        self.expected = self._split.counts if self._split else {"": self._COUNT}
+        self.notes = self._NOTES.get(mode, ())
+
+    @classmethod
+    def landmarks(cls, root: Path, crop: str | None, all_points: bool) -> Path | None:
+        if crop != "five-point" or all_points:
+            return None
+        wild = any((root / name).is_dir() for name in cls._WILD)
+        name = "list_landmarks_celeba.txt" if wild else "list_landmarks_align_celeba.txt"
+        return next((path for path in (root / "Anno" / name, root / name) if path.is_file()), None)
+
+    def names(self) -> Iterator[str]:
+        return (name for name in _photos_in(self.images) if re.fullmatch(r"\d{6}\.\w+", name))
+
+    def split_of(self, name: str) -> str | None:
+        number = int(Path(name).stem)
+        if self._split is None:
+            return "" if 1 <= number <= self._COUNT else None
+        return self._split.of(number)
+
+
+class Helen(Source):
+    """Helen (Le et al., ECCV 2012): 2,330 photos; in the edition of iBUG 300-W with 68 hand-made landmarks each.
+
+    From:    https://ibug.doc.ic.ac.uk/resources/300-W/ (for non-commercial research); the photos alone from their authors,
+             http://www.ifp.illinois.edu/~vuongle2/helen/
+    Layout:  DIR/trainset/NAME.jpg, NAME.pts    2,000 photos (also train/, or the authors' train_1/ ... train_4/)
+             DIR/testset/NAME.jpg, NAME.pts     330 photos (also test/)
+             DIR may also hold a folder helen/ with these. The authors' annotation of 194 points is not used: the crop rule
+             needs the 68 points.
+    Crop:    landmarks, from the .pts files if they are there (--detector looks for the faces instead).
+
+    Modes:   official  2,000 train, 330 test (default)
+             last50    2,280 train, 50 test: the last 50 photos of the test folder by name
+
+    Not exactly reproducible:
+             The papers train on 2,005 photos and test on 50; which of the photos these are is not published by name, only as
+             crops. FSRNet numbers its 50 test crops 18241, 18249, ... 18633, eight versions a photo: the photos 2281 to 2330
+             of 2,330. In which order it counted them is unknown; last50 takes the order of names. DIC's own 50 crops, which
+             its authors publish, become a set by `wnet prepare folder --root DIR --parser compact --out datasets/helen50`.
+    """
+
+    modes = ("official", "last50")
+    defaults = {"crop": "landmarks"}
+    _TRAIN, _TEST = ("trainset", "train", "train_1", "train_2", "train_3", "train_4"), ("testset", "test")
+
+    def __init__(self, root: Path, mode: str | None, crop: str):
+        super().__init__(root, mode, crop)
+        if Path(root, "helen").is_dir():
+            self.images = Path(root, "helen")
+        self.mode, self.splits = mode or "official", ("train", "test")
+        self.expected = {"train": 2000, "test": 330} if self.mode == "official" else {"train": 2280, "test": 50}
+        division = "the official division" if self.mode == "official" else "the last 50 test photos by name"
+        self.notes = (f"the papers' 2,005 and 50 photos are not published by name; here {division}",)
+        self._folders = [name for name in (*self._TRAIN, *self._TEST) if (self.images / name).is_dir()]
+        if not self._folders:
+            raise DataError(f"{root} holds neither trainset nor testset: see `wnet prepare helen --help` for the layout")
+
+    @classmethod
+    def landmarks(cls, root: Path, crop: str | None, all_points: bool) -> Path | None:
+        folder = root / "helen" if (root / "helen").is_dir() else root
+        has_points = any(True for name in cls._TRAIN for _ in (folder / name).glob("*.pts"))
+        return folder if has_points and crop in ("landmarks", "five-point") else None
+
+    def names(self) -> Iterator[str]:
+        for folder in self._folders:
+            for name in _photos_in(self.images / folder):
+                if not Path(name).stem.endswith("_mirror"):  # some copies of 300-W hold every photo mirrored as well
+                    yield f"{folder}/{name}"
+
+    def split_of(self, name: str) -> str | None:
+        if self.mode == "last50":
+            return "test" if name in self._last_of_test else "train"
+        return "test" if name.partition("/")[0] in self._TEST else "train"
+
+    @functools.cached_property
+    def _last_of_test(self) -> frozenset[str]:
+        return frozenset(sorted(name for name in self.names() if name.partition("/")[0] in self._TEST)[-50:])
+
+
+class CelebAMask(Source):
+    """CelebAMask-HQ (Lee et al., CVPR 2020): 30,000 photos with hand-made maps of 19 classes.
+
+    From:    https://github.com/switchablenorms/CelebAMask-HQ (for non-commercial research)
+    Layout:  DIR/CelebA-HQ-img/0.jpg ...                                        photos, 1024x1024
+             DIR/CelebAMask-HQ-mask-anno/0/00000_skin.png ...                   a 512x512 mask for each part of each face
+             DIR/CelebA-HQ-to-CelebA-mapping.txt                                for --mode official
+             or DIR/images/NAME.jpg and DIR/labels/NAME.png, one map a photo, pixel value = class.
+             Masks of parts are joined in the order of the classes, later ones over earlier ones, as its authors do. With
+             --parser, their maps are not used.
+    Crop:    none, the photos are square.
+
+    Modes:   all       no split (default)
+             official  by CelebA's partition: 24,183 train, 2,993 val, 2,824 test
+    """
+
+    modes = ("all", "official")
+    _MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
+
+    def __init__(self, root: Path, mode: str | None, crop: str):
+        super().__init__(root, mode or "all", crop)
+        self.images = _first_folder(root, ("CelebA-HQ-img", "images"))
+        self.root, self.expected = Path(root), {"": 30_000}
+        self._split_by_key: dict[str, str | None] | None = None
+        if self.mode == "official":
+            self.splits, self.expected = ("train", "val", "test"), {"train": 24_183, "val": 2_993, "test": 2_824}
+            self._split_by_key = self._read_mapping(Path(root, self._MAPPING))
+
+    @property
+    def labels(self) -> Path | None:
+        for name in ("CelebAMask-HQ-mask-anno", "labels"):
+            if Path(self.root, name).is_dir():
+                return Path(self.root, name)
+        raise DataError(f"{self.root} holds neither CelebAMask-HQ-mask-anno nor labels; --parser makes maps without them")
+
+    def split_of(self, name: str) -> str | None:
+        return "" if self._split_by_key is None else self._split_by_key.get(Path(name).stem)
+
+    @staticmethod
+    def _read_mapping(path: Path) -> dict[str, str | None]:
+        """The split of each photo by its stem: line ``idx orig_idx orig_file``, ``orig_file`` is CelebA's name."""
+        split = read_split("celeba_official")
+        try:
+            rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+            return {row[0]: split.of(int(Path(row[2]).stem)) for row in rows}
+        except (OSError, ValueError, IndexError) as error:
+            raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not a list idx orig_idx file'}") from error
+
+
+_SOURCES: dict[str, type[Source]] = {"celeba": CelebA, "helen": Helen, "celebamask": CelebAMask, FOLDER: Source}
+#: Names that ``wnet prepare`` takes.
+NAMES = tuple(_SOURCES)
+
+
+def open_source(name: str, root: Path, mode: str | None, crop: str) -> Source:
+    """Opens a data set.
+
+    Args:
+        name: one of :data:`NAMES`.
+        root: its folder.
+        mode: see the data set.
+        crop: name of the crop rule.
+
+    Raises:
+        DataError: the folder is not laid out as that data set.
+    """
+    return _SOURCES[name](Path(root), mode, crop)
+
+
+def modes(name: str) -> tuple[str, ...]:
+    """Modes of a data set."""
+    return _SOURCES[name].modes
+
+
+def check(name: str, mode: str | None) -> None:
+    """Raises UsageError unless there is such a data set with such a mode."""
+    if name not in _SOURCES:
+        raise UsageError(f"there is no data set '{name}'; known are {', '.join(NAMES)}")
+    if mode is not None and mode not in modes(name):
+        raise UsageError(f"--mode {mode}: {name} has {', '.join(modes(name)) or 'no modes'}")
+
+
+def defaults(name: str, root: Path, given: dict) -> dict:
+    """Options that suit a data set: the crop rule, and its own landmarks unless options about faces are given.
+
+    Args:
+        name: one of :data:`NAMES`.
+        root: its folder.
+        given: options of ``wnet prepare`` that the user has chosen, by name.
+    """
+    source = _SOURCES[name]
+    found = dict(source.defaults)
+    if not given.keys() & {"landmarks_file", "detector", "landmarker", "face"}:
+        crop = given.get("crop", found.get("crop"))
+        all_points = crop == "landmarks" or given.get("landmarks", False) or given.get("parser") == "landmarks"
+        found["landmarks_file"] = source.landmarks(Path(root), crop, all_points)
+    return found
+
+
+def title(name: str) -> str:
+    """One line about a data set."""
+    return describe(name).partition("\n")[0].rstrip(".")
+
+
+def describe(name: str) -> str:
+    """All about a data set: source, layout, crop, modes, and what cannot be reproduced."""
+    return (inspect.getdoc(_SOURCES[name]) or name).partition("\nArgs:")[0]
+
+
+def _first_folder(root: Path, candidates: tuple[str, ...]) -> Path:
+    for candidate in candidates:
+        if Path(root, candidate).is_dir():
+            return Path(root, candidate)
+    if any(True for _ in _photos_in(Path(root))):
+        return Path(root)
+    raise DataError(f"{root} holds neither {candidates[0]} nor photos")
+
+
+def _photos_in(folder: Path) -> Iterator[str]:
+    """Names of the photos of a folder, one by one: lists of millions stay on the disk. Links that lead nowhere are among them."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                named = Path(entry.name).suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+                if named and (entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))):
+                    yield entry.name
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return " + ".join(f"{count:,} {split}".rstrip() for split, count in counts.items())

@@ -1,0 +1,101 @@
+"""Joins the shards of one set: ``wnet prepare merge``."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import lmdb
+
+from wnet_arch.data.face_lmdb import read_manifest
+from wnet_arch.errors import DataError, UsageError
+from wnet_arch.prepare import shards
+from wnet_arch.prepare.face_lmdb_writer import OUTCOMES, FaceLMDBWriter
+from wnet_arch.prepare.face_maker import shapes
+from wnet_arch.prepare.finalize import FINDINGS, PrepareSummary, add, finish
+from wnet_arch.prepare.photo_index import Outcomes
+
+
+def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareSummary:
+    """Makes one set of its shards, equal to what a run without shards makes. Can be interrupted; the same call continues.
+
+    Photos of equal pixels in different shards become one, the first in the order of keys; ``holdout`` counts from the end of
+    the whole list.
+
+    Args:
+        paths: folders of the shards, or what they were made for (``SET`` stands for ``SET.shard-I-of-N``).
+        out: folder of the set.
+        overwrite: replace a set that is there.
+
+    Raises:
+        UsageError: a shard is missing, is there twice, is not one, or was made with other options; or ``out`` is in the way.
+        NothingToDoError: no shard has a photo.
+    """
+    folders = shards.find([Path(path) for path in paths])
+    manifests = {folder: read_manifest(folder) for folder in folders}
+    _check_complete(manifests)
+    settings = _joined_settings(manifests)
+    stores = shapes(settings["size"], tuple(settings["scales"]), "landmarks" in settings, settings.get("surround", 0))
+    parts = {"parts": sorted(manifest["photos_sha256"] for manifest in manifests.values())}
+    with FaceLMDBWriter(out, {**settings, **parts}, stores, overwrite) as writer, ExitStack() as stack:
+        tables = [stack.enter_context(closing(_table(folder))) for folder in folders]
+        for outcome in heapq.merge(*(table.kept() for table in tables), key=lambda outcome: outcome["key"]):
+            if outcome["file"] not in writer.done:
+                add(writer, outcome)
+        for outcome in (outcome for table in tables for outcome in table.rejected()):
+            if outcome["file"] not in writer.done:
+                add(writer, outcome)  # a duplicate names the first of all shards now
+        return finish(writer, settings, folders)
+
+
+def _table(folder: Path) -> Outcomes:
+    try:
+        return Outcomes(folder / OUTCOMES, readonly=True)
+    except lmdb.Error as error:
+        raise DataError(f"{folder} has lost its table of photos ({error}): prepare this shard again") from error
+
+
+def _check_complete(manifests: dict[Path, dict]) -> None:
+    """Raises unless these are all shards of one set, each once."""
+    found: dict[int, Path] = {}
+    count = None
+    for folder, manifest in manifests.items():
+        shard = manifest.get("shard")
+        if not shard:
+            raise UsageError(f"{folder} is a whole set, not a shard of one")
+        if shard["count"] != (count or shard["count"]):
+            raise UsageError(f"{folder} is one of {shard['count']} shards, {next(iter(manifests))} one of {count}")
+        count = shard["count"]
+        if shard["index"] in found:
+            raise UsageError(f"{folder} and {found[shard['index']]} are the same shard, {shard['index']}/{count}")
+        found[shard["index"]] = folder
+    missing = [f"{index}/{count}" for index in range(count) if index not in found]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise UsageError(f"{len(missing)} of {count} shards missing: {shown}; make them with --shard")
+
+
+def _joined_settings(manifests: dict[Path, dict]) -> dict:
+    """Settings of the whole set. Those of the shards differ in what they counted only."""
+    joined: dict | None = None
+    for folder, manifest in manifests.items():
+        own = {name: value for name, value in manifest.items() if name not in FINDINGS}
+        if joined is None:
+            joined, first = own, folder
+            continue
+        for listing in ("source", "labels"):
+            if own[listing] and joined[listing]:
+                own[listing] = _added(joined[listing], own[listing])
+                joined[listing] = {**own[listing], "folder": joined[listing]["folder"]}
+        names = sorted(name for name in {*own, *joined} if own.get(name) != joined.get(name))
+        if names:
+            raise UsageError(f"{folder} was made with another {' and '.join(names)} than {first}")
+    return joined
+
+
+def _added(one: dict, other: dict) -> dict:
+    """The listing of two shards together: counts and sums add up, see ``listing_sha256`` in datasets/README.md."""
+    total = (int(one["listing_sha256"], 16) + int(other["listing_sha256"], 16)) % 2**256
+    return {"folder": other["folder"], "files": one["files"] + other["files"], "listing_sha256": f"{total:064x}"}

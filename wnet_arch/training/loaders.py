@@ -1,0 +1,84 @@
+"""The loaders of a training run, in the place of the framework's ``create_train_val_dataloader``."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from torch.utils.data import DataLoader
+
+from wnet_arch.data.sampler import DrawSampler, SeededDataset
+from wnet_arch.errors import UsageError
+from wnet_arch.training import accumulation
+
+
+def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
+    """Builds what ``basicsr.train.train_pipeline`` asks for.
+
+    The framework's own counts the iterations of an epoch with the last, incomplete batch, which is then dropped, so that a
+    run on few images ends before its time; and it runs past ``total_iter`` by one iteration an epoch.
+
+    Args:
+        opt: the options, with ``resume`` (see :func:`wnet_arch.training.patches.load_resume_state`) where a run is continued.
+        logger: takes a few lines of statistics.
+
+    Returns:
+        Training loader, its sampler, validation loaders, number of the last epoch, iterations.
+
+    Raises:
+        UsageError: fewer images than a batch needs; or the run to be continued drew its images in another way.
+    """
+    blocks = opt["datasets"]
+    train_loader, sampler = _train_loader(opt, blocks["train"])
+    val_loaders = [_val_loader(opt, block) for phase, block in blocks.items() if phase.split("_")[0] == "val"]
+    for loader in val_loaders:
+        logger.info(f"Validation on {loader.dataset.opt['name']}: {len(loader.dataset)} images")
+    logger.info(
+        f"Training on {sampler.images} images, {sampler.batch} x {sampler.world_size} an iteration: "
+        f"{sampler.iterations} iterations an epoch, {sampler.epochs} epochs, {sampler.total_iter} iterations"
+    )
+    return train_loader, sampler, val_loaders, sampler.epochs - 1, sampler.total_iter
+
+
+def _train_loader(opt: dict, block: dict) -> tuple[DataLoader, DrawSampler]:
+    seed, world_size = opt["manual_seed"], opt["world_size"]
+    block = {**block, "batch_size_per_gpu": block["batch_size_per_gpu"] * accumulation.count(opt["train"])}
+    if block.get("persistent_workers") is None:
+        block["persistent_workers"] = bool(block["num_worker_per_gpu"])
+    batch = block["batch_size_per_gpu"] * (1 if opt["dist"] else max(1, opt["num_gpu"]))
+    dataset = SeededDataset(build_dataset(block), seed)
+    ratio = block.get("dataset_enlarge_ratio") or 1
+    sampler = DrawSampler(len(dataset), batch, world_size, opt["rank"], ratio, seed, int(opt["train"]["total_iter"]))
+    opt["draws"] = {"seed": seed, "images": len(dataset), "together": batch * world_size, "draws": sampler.draws}
+    if opt.get("resume"):
+        _continue(sampler, opt["draws"], opt["resume"])
+    loader = build_dataloader(dataset, block, num_gpu=opt["num_gpu"], dist=opt["dist"], sampler=sampler, seed=seed)
+    return _apart(loader, seed), sampler
+
+
+def _val_loader(opt: dict, block: dict) -> DataLoader:
+    seed = opt["manual_seed"]
+    loader = build_dataloader(build_dataset(block), block, num_gpu=opt["num_gpu"], dist=opt["dist"], sampler=None, seed=seed)
+    return _apart(loader, seed)
+
+
+def _apart(loader: DataLoader, seed: int) -> DataLoader:
+    """Loaders draw a number whenever they are iterated: not from the generator that the training draws from."""
+    loader.generator = torch.Generator().manual_seed(seed)
+    return loader
+
+
+def _continue(sampler: DrawSampler, now: dict, resume: dict) -> None:
+    before = resume.get("draws")
+    if before is None:  # a state that the framework wrote
+        return
+    words = {"images": "images in the training set", "together": "images an iteration, all processes together",
+             "draws": "images an epoch"}  # fmt: skip
+    for key, what in words.items():
+        if before[key] != now[key]:
+            raise UsageError(
+                f"path.resume_state: that run had {before[key]} {what}, these options have {now[key]}, so it cannot go on as it "
+                "would have; give the same, or start a new run from its weights (path.pretrain_network_g)"
+            )
+    sampler.start_behind(resume["epoch"], resume["iter"])

@@ -1,0 +1,117 @@
+"""Everything a training run needs to go on as if it had never stopped: written with each checkpoint, found and checked again.
+
+An experiment's ``training_states/N.state`` holds the optimizers, the schedules, the gradient scaler, the random numbers of
+every process, the best metrics, how images were drawn, and the checksums of the networks saved beside it. It is written last,
+behind the validation of its iteration: a state that is whole is complete.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.weights import checkpoint, pth
+from wnet_arch.weights.hashing import sha256_file
+
+#: States of the first format have their checksum in a file beside them, or lost it on the way.
+FORMAT = "wnet-training-state-2"
+
+
+def random_state() -> dict:
+    """The generators of ``random``, NumPy, torch and the GPU, as values that can be loaded without unpickling code."""
+    version, words, gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
+    inner = {"key": numpy_state["state"]["key"].tolist(), "pos": int(numpy_state["state"]["pos"])}
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": {**numpy_state, "state": inner, "gauss": float(numpy_state["gauss"])},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_random_state(state: dict) -> None:
+    """Sets the generators to what :func:`random_state` returned."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    inner = {**state["numpy"]["state"], "key": np.array(state["numpy"]["state"]["key"], np.uint32)}
+    np.random.set_state({**state["numpy"], "state": inner})  # noqa: NPY002
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def write(state: dict, folder: str, models: str) -> None:
+    """Writes ``N.state``, naming the networks that were saved for this iteration.
+
+    Args:
+        state: with ``iter`` and ``epoch``.
+        folder: of the states.
+        models: folder of the networks, ``net_*_N.pth``.
+    """
+    networks = {path.name: sha256_file(path) for path in _networks(models, state["iter"])}
+    checkpoint.write({**state, "format": FORMAT, "networks": networks}, Path(folder, f"{state['iter']}.state"))
+
+
+def keep_last(count: int, folder: str, models: str) -> None:
+    """Removes all but the newest states, and the networks saved with those."""
+    for path in _newest_first(folder)[count:]:
+        checkpoint.remove(path)
+        for network in _networks(models, int(path.stem)):
+            checkpoint.remove(network)
+
+
+def read(path: Path, models: str) -> dict:
+    """Reads a state and checks it and its networks.
+
+    Args:
+        path: of the state.
+        models: folder of the networks.
+
+    Raises:
+        WeightsError: something is missing, damaged, or no training state.
+    """
+    checked = checkpoint.verify(path)
+    state = pth.load(path, "is not a readable training state")
+    if not isinstance(state, dict) or not {"iter", "epoch", "optimizers", "schedulers"} <= set(state):
+        raise WeightsError(f"{path} is not a training state")
+    if state.get("format") == FORMAT and checked is None:
+        raise WeightsError(f"{path} is damaged: it has lost its checksum")
+    for name, digest in state.get("networks", {}).items():
+        network = Path(models, name)
+        if not network.is_file():
+            raise WeightsError(f"{path} belongs to {network}, which is gone")
+        if sha256_file(network) != digest:
+            raise WeightsError(f"{path} belongs to another {network}, or that is damaged")
+    return state
+
+
+def newest(folder: str, models: str) -> tuple[Path, dict] | None:
+    """The newest state that is whole; says which it passed over. ``None`` where there is none at all.
+
+    Raises:
+        UsageError: there are states, and none is whole.
+    """
+    states = _newest_first(folder)
+    for path in states:
+        try:
+            return path, read(path, models)
+        except WeightsError as error:
+            print(f"--auto_resume: {error}; trying the state before it", flush=True)
+    if states:
+        raise UsageError(
+            f"--auto_resume: none of the {len(states)} states in {folder} is whole; remove that folder to start the run anew"
+        )
+    return None
+
+
+def _newest_first(folder: str) -> list[Path]:
+    return sorted((p for p in Path(folder).glob("*.state") if p.stem.isdigit()), key=lambda p: -int(p.stem))
+
+
+def _networks(models: str, iteration: int) -> list[Path]:
+    return sorted(Path(models).glob(f"net_*_{iteration}.pth"))

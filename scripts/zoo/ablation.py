@@ -32,15 +32,15 @@ from wnet_arch.archs.base import build_network
 from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
 from wnet_arch.benchmark import results, stats
 from wnet_arch.benchmark.paper_numbers import TABLE_3
-from wnet_arch.inference.provenance import training_set
-from wnet_arch.inference.test_sets import TestSet, open_set
-from wnet_arch.inference.runners import TorchRunner
 from wnet_arch.benchmark.tables import table
-from wnet_arch.weights.checkpoint import read_state_dict
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
+from wnet_arch.inference.provenance import training_set
+from wnet_arch.inference.runners import TorchRunner
+from wnet_arch.inference.test_sets import TestSet, open_set
 from wnet_arch.losses.wnet_loss import skin_target
 from wnet_arch.metrics import protocols
+from wnet_arch.weights.checkpoint import read_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = 4

@@ -27,13 +27,13 @@ from tqdm import tqdm
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
 from wnet_arch.benchmark import results
-from wnet_arch.inference.test_sets import open_set
-from wnet_arch.inference.runners import TorchRunner
 from wnet_arch.benchmark.tables import table
-from wnet_arch.weights.checkpoint import read_state_dict
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
+from wnet_arch.inference.runners import TorchRunner
+from wnet_arch.inference.test_sets import open_set
 from wnet_arch.metrics import protocols
+from wnet_arch.weights.checkpoint import read_state_dict
 
 #: Options of a training that do not tell it from another one.
 APART = ("seed", "name", "out", "minutes", "workers", "validations", "val")

@@ -24,11 +24,11 @@ from wnet_arch.archs.base import build_network
 from wnet_arch.archs.layers import Downsample, Upsample
 from wnet_arch.archs.wnet_arch import WNet
 from wnet_arch.archs.wnet_blocks import LPF
-from wnet_arch.inference.test_sets import open_set
 from wnet_arch.data.decoding import image_tensor
-from wnet_arch.weights.checkpoint import read_state_dict
 from wnet_arch.errors import UsageError
+from wnet_arch.inference.test_sets import open_set
 from wnet_arch.weights import seals
+from wnet_arch.weights.checkpoint import read_state_dict
 
 
 def grow(small: WNet, large: WNet, lq: torch.Tensor) -> None:

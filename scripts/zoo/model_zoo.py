@@ -23,8 +23,8 @@ from wnet_arch import list_pretrained
 from wnet_arch.benchmark import report, results, tables
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
 from wnet_arch.benchmark.measures import DOWNSTREAM
-from wnet_arch.inference.entries import open_one
 from wnet_arch.errors import did_you_mean
+from wnet_arch.inference.entries import open_one
 from wnet_arch.weights import metadata, shipped
 
 #: GMACs of one face.

@@ -36,14 +36,14 @@ from places import check_name, manifest_of
 
 from wnet_arch import options
 from wnet_arch.archs.base import build_network
-from wnet_arch.inference.provenance import training_set
-from wnet_arch.inference.test_sets import open_set
 from wnet_arch.data.decoding import image_tensor
-from wnet_arch.weights.checkpoint import read_state_dict
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
 from wnet_arch.errors import WeightsError
+from wnet_arch.inference.provenance import training_set
+from wnet_arch.inference.test_sets import open_set
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import entries, metadata, seals, shipped
+from wnet_arch.weights.checkpoint import read_state_dict
 from wnet_arch.weights.hashing import sha256_file
 
 #: dB that half precision may change.

@@ -28,12 +28,12 @@ from tqdm import tqdm
 
 from wnet_arch import list_pretrained, metrics
 from wnet_arch.benchmark import results, stats
-from wnet_arch.inference.entries import open_one
-from wnet_arch.inference.test_sets import TestSet, open_sets
-from wnet_arch.inference.sources import Source, bicubic
 from wnet_arch.benchmark.tables import table
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
+from wnet_arch.inference.entries import open_one
+from wnet_arch.inference.sources import Source, bicubic
+from wnet_arch.inference.test_sets import TestSet, open_sets
 from wnet_arch.weights import shipped
 
 #: Groups smaller than this are left out: their means say nothing.

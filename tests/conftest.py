@@ -25,7 +25,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 def drawn_face(seed: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """A face-like picture and its map: RGB uint8 (size, size, 3), classes uint8 (size, size). Left is not right."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j]
+    y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
 
     def disc(cx, cy, rx, ry):
         return ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1

@@ -141,5 +141,3 @@ def describe_framework() -> str:
         f"BasicSR {getattr(basicsr, '__version__', 'unknown')} from {os.path.dirname(basicsr.__file__)}, "
         f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     )
-
-

@@ -20,7 +20,7 @@ REQUIREMENT = "basicsr==1.4.2"
 #: What its setup imports, by the name of the module.
 NEEDED = ("torch", "numpy", "Cython", "setuptools", "wheel")
 #: Python imports a module of this name from PYTHONPATH at its start, in the processes that pip builds with.
-SITECUSTOMIZE = '''
+SITECUSTOMIZE = """
 import builtins
 import sys
 
@@ -35,7 +35,7 @@ def exec_into_caller(code, /, globals=None, locals=None, **options):
 
 
 builtins.exec = exec_into_caller
-'''
+"""
 
 
 def main(arguments: list[str]) -> int:

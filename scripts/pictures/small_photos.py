@@ -1,6 +1,6 @@
 """Makes photos small, until the square that a network sees of the largest face is --face pixels wide: something for `wnet restore`.
 
-    python scripts/pictures/small_photos.py photos -o small --face 18 --count 8
+python scripts/pictures/small_photos.py photos -o small --face 18 --count 8
 """
 
 from __future__ import annotations

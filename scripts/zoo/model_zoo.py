@@ -3,7 +3,7 @@
     python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train
 
 It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
-wnet_arch.list_pretrained() names, which must be those of both packages (scripts/zoo/places.py), and of bicubic enlargement: protocols
+wnet_arch.list_pretrained() names, which must be those of both packages (places.py beside this file), and of bicubic enlargement: protocols
 dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say what came out, with the paper's numbers in rows
 marked so. Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first
 --slow-faces of each set, beside the others of their scale on the same faces.
@@ -310,7 +310,7 @@ def photos_table(about: dict, folder: Path) -> str:
     if metadata.DEGRADATION not in about:
         return ""
     if not (folder / "table.md").is_file():
-        sys.exit(f"{folder} is missing: for this network of degraded faces, run scripts/bench/check_degraded.py --out {folder} first")
+        sys.exit(f"{folder} is missing: its faces are degraded, run scripts/bench/check_degraded.py --out {folder} first")
     return PHOTOS.format(command=(folder / "command.txt").read_text().strip(), table=(folder / "table.md").read_text().strip())
 
 

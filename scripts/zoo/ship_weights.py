@@ -14,7 +14,7 @@ left parts as they were. --blend 0.7 ships what lies between that network (0) an
 interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial training adds, with less of the patterns that
 it draws.
 
---after RUN names an earlier run that the training went on from, as a high pyramid from a low one (scripts/zoo/grow_wnet.py): the card
+--after RUN names an earlier run that the training went on from, as a high pyramid from a low one (grow_wnet.py): the card
 counts its images and says what differed.
 
 What the model card needs goes into the file's metadata. scripts/zoo/model_zoo.py measures what ships and writes the cards.

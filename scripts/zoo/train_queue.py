@@ -3,7 +3,7 @@
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --minutes 90     # all networks of Table 1
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --list           # how far they are
 
-A queue is a TOML file: [all] holds what the trainings share, each [[train]] is one. Keys are the options of scripts/zoo/train_zoo.py
+A queue is a TOML file: [all] holds what the trainings share, each [[train]] is one. Keys are the options of train_zoo.py
 (network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, and `after`: the name of a training above
 it, from whose weights this one starts. They are taken in the order of the file. A mistake anywhere in it is said before anything
 starts. Whatever ends the program - its time, Ctrl-C, SIGTERM, `kill -9`, a reboot - the same command goes on at the last checkpoint

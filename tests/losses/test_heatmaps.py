@@ -44,7 +44,7 @@ def test_published_heatmap_of_one_landmark():
 def test_centres_are_not_rounded_and_points_outside_fade():
     points = torch.tensor([[[41.0, 60.0], [-40.0, 60.0]]])
     between, outside = landmark_heatmaps(points, 32, 32)[0][0]
-    assert float(between[15, 10]) == pytest.approx(math.exp(-0.25**2 / 2))
+    assert float(between[15, 10]) == pytest.approx(math.exp(-(0.25**2) / 2))
     assert float(outside.max()) < 1e-6
 
 

@@ -61,9 +61,7 @@ def test_means_over_parts_are_those_of_each_term():
 def test_at_once_all_bad_terms_are_named(value):
     check = FiniteCheck(CPU, skip=False, several=False)
     assert check.passes(GOOD, 6, IMAGES)
-    said = (
-        r"iteration 7: l_pix and l_eyes_pix is not a finite number \(images a.png, b.png, c.png, d.png\); lower"
-    )
+    said = r"iteration 7: l_pix and l_eyes_pix is not a finite number \(images a.png, b.png, c.png, d.png\); lower"
     with pytest.raises(WNetError, match=said):
         check.passes(bad("l_pix", "l_eyes_pix", value=value), 7, IMAGES)
 

@@ -21,6 +21,8 @@ _RETRY_MARGIN = 0.25
 #: A face that scores less than this share of the surest one is not chosen. Where dlib takes a pattern of the background for a
 #: face, often a large one, it scores so: 0.06 in skimage's astronaut enlarged threefold, the face 1.5.
 _DOUBTFUL = 0.25
+
+
 @dataclass(frozen=True)
 class Detection:
     """One face.

@@ -41,9 +41,7 @@ def landmark_heatmaps(
     x, y = torch.where(known[:, None, None], centres, torch.zeros_like(centres)).unbind(-1)
     columns, rows = (torch.arange(side, device=points.device, dtype=torch.float32) for side in (width, height))
     # A Gaussian is a product of its profiles along x and y.
-    across, down = (
-        torch.exp(-(grid - centre[..., None]).square() / (2 * sigma**2)) for grid, centre in ((columns, x), (rows, y))
-    )
+    across, down = (torch.exp(-(grid - centre[..., None]).square() / (2 * sigma**2)) for grid, centre in ((columns, x), (rows, y)))
     known = known.float()[:, None, None, None]
     return down[..., :, None] * across[..., None, :] * known, known
 

@@ -51,9 +51,7 @@ class PriorLoss(nn.Module, ABC):
     terms_with_maps: tuple[str, ...] = ()
 
     @abstractmethod
-    def terms(
-        self, out: NamedTuple, gt: torch.Tensor, label: torch.Tensor | None, landmarks: torch.Tensor | None
-    ) -> OrderedDict:
+    def terms(self, out: NamedTuple, gt: torch.Tensor, label: torch.Tensor | None, landmarks: torch.Tensor | None) -> OrderedDict:
         """Weighted terms, scalars by name."""
 
     def forward(

@@ -3,7 +3,7 @@
     python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train
 
 It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
-wnet_arch.list_pretrained() names, which must be those of both packages (places.py beside this file), and of bicubic enlargement: protocols
+wnet_arch.list_pretrained() names, which must be those of both packages (places.py), and of bicubic enlargement: protocols
 dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say what came out, with the paper's numbers in rows
 marked so. Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first
 --slow-faces of each set, beside the others of their scale on the same faces.

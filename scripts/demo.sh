@@ -5,7 +5,7 @@
 # installation, the first pictures within one.
 #   bash scripts/demo.sh                     portraits from a package on PyPI
 #   bash scripts/demo.sh --faces DIR         your photos, one face or more in each
-# Everything lands in demo/ and experiments/wnetlite_x8_demo/; a second run continues where the first stopped.
+# Everything lands in demo/ and experiments/wnet_lite_x8_demo/; a second run continues where the first stopped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -39,13 +39,13 @@ else
         --out demo/set
 fi
 
-step "4/5 fine-tuning: basicsr train -opt options/wnetlite_x8_demo.yml"
-.venv/bin/basicsr train -opt options/wnetlite_x8_demo.yml --auto_resume
+step "4/5 fine-tuning: basicsr train -opt options/wnet_lite_x8_demo.yml"
+.venv/bin/basicsr train -opt options/wnet_lite_x8_demo.yml --auto_resume
 
 step "5/5 comparison on the held-out faces: wnet benchmark, wnet sheet"
-.venv/bin/wnet benchmark --networks Bicubic W-Net=wnet_x8 shipped=wnet_lite_x8 finetuned=experiments/wnetlite_x8_demo --sets demo/set/val \
+.venv/bin/wnet benchmark --networks Bicubic W-Net=wnet_x8 shipped=wnet_lite_x8 finetuned=experiments/wnet_lite_x8_demo --sets demo/set/val \
     --metrics -o demo/benchmark
-.venv/bin/wnet sheet -opt options/wnetlite_x8_demo.yml --weights experiments/wnetlite_x8_demo/models/net_g_latest.pth \
+.venv/bin/wnet sheet -opt options/wnet_lite_x8_demo.yml --weights experiments/wnet_lite_x8_demo/models/net_g_latest.pth \
     -o demo/sheet.png
 echo
 echo "Look at demo/restored/sheets/, demo/sheet.png and demo/benchmark/report.html. Took $((SECONDS / 60)) min $((SECONDS % 60)) s."

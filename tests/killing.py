@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from wnet_arch.prepare import face_lmdb_writer, face_maker
-from wnet_arch.prepare.photo_index import Outcomes
+from wnet_arch.prepare.photo_index import PhotoIndex
 
 #: Photos a commit in the killed runs; the run that continues them must have the same.
 BATCH = 4
@@ -77,7 +77,7 @@ def kill_and_look(work: Callable[[Path], None], folder: Path, target: Path, kill
 
 def stored_photos(target: Path) -> set[str]:
     """Names of the photos that an unfinished set has on the disk."""
-    table = Outcomes(target.with_name(f"{target.name}.partial") / "work" / "outcomes", readonly=True)
+    table = PhotoIndex(target.with_name(f"{target.name}.partial") / "work" / "outcomes", readonly=True)
     names = {outcome["file"] for outcomes in (table.kept(), table.rejected()) for outcome in outcomes}
     table.close()
     return names

@@ -1,7 +1,7 @@
 """Restores group photos that were blurred, noisy or compressed, and tells what a face gains, and how many lose.
 
     python scripts/bench/check_degraded.py --faces celeba_val --out degraded
-    python scripts/bench/check_degraded.py --faces celeba_val --out degraded_mine --weights experiments/wnetlite_x4
+    python scripts/bench/check_degraded.py --faces celeba_val --out degraded_mine --weights experiments/wnet_lite_x4
 
 Photos are tiled from faces whose originals are known (`group_photos.py`), at sizes that the networks take, reduced, and then
 degraded as a whole, so that JPEG's blocks lie anywhere in the faces. Measured: PSNR of R, G, B in the pixels that were pasted,

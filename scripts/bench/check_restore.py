@@ -1,7 +1,7 @@
 """Restores photos whose originals are known, by `wnet restore`, and checks what came out.
 
     python scripts/bench/check_restore.py --faces celeba_val --photos helen_train demo-faces --out check \\
-        --weights experiments/wnetlite_x8 experiments/wnetlite_x4
+        --weights experiments/wnet_lite_x8 experiments/wnet_lite_x4
 
 Group photos are made from the faces at sizes of 12 to 200 pixels (`group_photos.py`), portraits are taken as they are, or made
 smaller first where a network would not fit; each is reduced x8 or x4, and `wnet restore --scale` enlarges it again. Checked: the

@@ -1,7 +1,7 @@
 """Takes the README's picture of `wnet demo`: the page in headless Chromium with its first example, a NASA photo (public domain).
 
     python scripts/pictures/demo_picture.py -o docs/demo.png                                  the network that ships
-    python scripts/pictures/demo_picture.py --weights experiments/wnetlite_x8 -o docs/demo.png
+    python scripts/pictures/demo_picture.py --weights experiments/wnet_lite_x8 -o docs/demo.png
 
 Needs the extra `demo`, the package `playwright`, and Chromium.
 """

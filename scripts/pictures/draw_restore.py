@@ -1,6 +1,6 @@
 """Draws docs/restore.png: what `wnet restore` makes of a small photo in both qualities, beside plain enlargement and the original.
 
-    python scripts/pictures/draw_restore.py --out docs/restore.png [--weights experiments/wnetlite_x8]
+    python scripts/pictures/draw_restore.py --out docs/restore.png [--weights experiments/wnet_lite_x8]
     python scripts/pictures/draw_restore.py --jpeg 50 --out docs/restore_jpeg.png
 
 The photo is the astronaut of scikit-image (Eileen Collins, NASA, public domain), reduced eightfold to 64x64 pixels. With --jpeg

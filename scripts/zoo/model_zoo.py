@@ -64,7 +64,7 @@ on the first 200 faces of both sets (docs/networks.md): they are development set
 BELOW = " Networks marked `below` were measured on fewer faces, at the end of this page."
 
 VARIANTS = """
-{names} went on from wnet_lite_x8 with other losses (options/wnetlite_key_x8.yml, options/wnetlite_sharp_x8.yml): of its key
+{names} went on from wnet_lite_x8 with other losses (options/wnet_lite_key_x8.yml, options/wnet_lite_sharp_x8.yml): of its key
 components, with two weights, and against a discriminator, over fewer images. They trade PSNR for what looks sharp, as the
 picture shows: `wnet restore --quality sharp` takes the last, `faithful` takes WNetLite itself. Their losses
 measure features of VGG-19, and LPIPS those of AlexNet, which is near to it, so LPIPS is kind to them. What they draw is less

@@ -1,6 +1,6 @@
 """Puts the weights of a finished training run into the repository: NAME.safetensors, and its entry in the manifest beside it.
 
-    python scripts/zoo/ship_weights.py zoo/wnetlite_x8/experiments/wnetlite_x8 wnet_lite_x8 --set datasets/celeba_val
+    python scripts/zoo/ship_weights.py zoo/wnet_lite_x8/experiments/wnet_lite_x8 wnet_lite_x8 --set datasets/celeba_val
 
 Names that begin with wnet_ are W-Net's family and ship with this package, in wnet_arch/weights; all others are of its rivals and go
 into baselines/wnet_fsr_zoo, the package wnet-fsr-zoo. A file of the repository has 16 MB at most; larger weights are several files.

@@ -94,7 +94,9 @@ def test_a_constant_on_the_cpu_is_found(moved):
             OnTheCPU(moved)(torch.zeros(2, 3, 8, 8, device=GPU))
 
 
-@pytest.mark.parametrize("options", [{}, {"parsing_target": "lr", "scale": 8}, {"pixel_criterion": "l1", "lattice_weight": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"parsing_target": "lr", "scale": 8}, {"pixel_criterion": "l1", "grid_artifact_weight": 1.0}]
+)
 def test_losses_stay_on_the_gpu_until_they_are_read(options):
     with FakeTensorMode():
         sr, parsing, gt = (torch.zeros(2, 3, 128, 128, device=GPU, requires_grad=n < 2) for n in range(3))

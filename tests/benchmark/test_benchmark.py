@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.conftest import drawn_face, write_folders, write_set
 from wnet_arch import create_network
-from wnet_arch.benchmark import command, runner, work
 from wnet_arch.benchmark import results as results_module
+from wnet_arch.benchmark import runner, work
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
 from wnet_arch.benchmark.measures import Column
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate
@@ -25,6 +25,7 @@ from wnet_arch.cli.common import run_command
 from wnet_arch.cli.wnet import _main
 from wnet_arch.errors import DataError, UsageError, WeightsError
 from wnet_arch.inference.entries import open_one
+from wnet_arch.inference.test_sets import open_set
 from wnet_arch.metrics import protocols
 
 
@@ -58,7 +59,7 @@ def weights(tmp_path_factory) -> Path:
 
 def test_values_are_those_of_the_protocols(tmp_path, face_set, weights):
     results, _ = go(tmp_path / "out", ["Bicubic", weights], [face_set], protocols=("dic", "rgb"))
-    test_set = command.sets.open_set(str(face_set), "faces", [8])
+    test_set = open_set(str(face_set), "faces", [8])
     net = create_network("SRCNN", 8)
     net.load_state_dict(torch.load(weights / "models" / "net_g_latest.pth", weights_only=True)["params"])
     for row, key in enumerate(test_set.keys):
@@ -208,7 +209,7 @@ def test_onnx_equals_the_network_it_was_made_of(tmp_path, face_set, weights):
     model.ir_version = 8
     onnx.save(model, str(tmp_path / "nearest.onnx"))
     results, _ = go(tmp_path / "out", [tmp_path / "nearest.onnx"], [face_set], protocols=("rgb",))
-    test_set = command.sets.open_set(str(face_set), "faces", [8])
+    test_set = open_set(str(face_set), "faces", [8])
     for row, key in enumerate(test_set.keys):
         sr = test_set.lr(key, 8).repeat(8, axis=0).repeat(8, axis=1)
         assert results.values["faces", 8, "nearest"][row, 0] == pytest.approx(protocols.get("rgb").psnr(sr, test_set.hr(key), 8))

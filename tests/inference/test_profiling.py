@@ -54,9 +54,9 @@ def test_one_thread_is_measured_by_its_own_processor_time(monkeypatch):
     from wnet_arch.archs.base import NETWORKS
 
     class Sleepy(NETWORKS["Bicubic"]):
-        def restore(self, lq):
+        def super_resolve(self, lq):
             time.sleep(0.2)
-            return super().restore(lq)
+            return super().super_resolve(lq)
 
     monkeypatch.setitem(NETWORKS, "Sleepy", Sleepy)
     for threads, slow in ((1, False), (2, True)):

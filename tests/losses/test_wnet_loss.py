@@ -11,7 +11,7 @@ from tests.conftest import drawn_face
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.faces import labels
 from wnet_arch.losses import WNetLoss, build_loss
-from wnet_arch.losses.lattice import PERIODS, lattice
+from wnet_arch.losses.grid_artifact import PERIODS, lattice
 from wnet_arch.losses.shifting import random_crop
 from wnet_arch.losses.vgg import VGG19Features
 from wnet_arch.losses.wnet_loss import component_masks, skin_target
@@ -284,17 +284,17 @@ def test_a_pattern_of_the_networks_own_costs_more_than_details(period):
     assert torch.corrcoef(torch.stack([found[0, 0, 0, 1].flatten(), cell.flatten()]))[0, 1] > 0.9
 
     label = torch.zeros(4, 64, 96, dtype=torch.uint8)
-    loss = WNetLoss(vgg=None, lattice_weight=5.0)
+    loss = WNetLoss(vgg=None, grid_artifact_weight=5.0)
 
     def cost(sr: torch.Tensor) -> torch.Tensor:
-        return loss(sr, gt, gt, label)["l_lattice"]
+        return loss(sr, gt, gt, label)["l_grid_artifact"]
 
     (other,) = {*PERIODS} - {period}
     there = lattice(gt + drawn, other) - lattice(gt, other)
     assert cost(gt + drawn).item() == pytest.approx(5 * (found.abs().mean() + there.abs().mean()).item())
     assert cost(gt) == 0
     assert cost(gt + noise) < 0.6 * cost(gt + drawn)
-    assert "l_lattice" not in WNetLoss(vgg=None)(gt, gt, gt, label)
+    assert "l_grid_artifact" not in WNetLoss(vgg=None)(gt, gt, gt, label)
 
     sr = (gt + drawn).requires_grad_()  # descending it takes the pattern away
     cost(sr).backward()

@@ -442,14 +442,14 @@ def test_what_wnet_lacks_against_a_discriminator_is_named(tmp_path, vgg_file, ch
         build_model(wnet_gan_options(tmp_path, vgg_file, **changes))
 
 
-@pytest.mark.parametrize("name", ["wnetlite_sharp_x8", "wnetlite_key_x8"])
+@pytest.mark.parametrize("name", ["wnet_lite_sharp_x8", "wnet_lite_key_x8"])
 def test_option_files_of_variants_are_fine(name, face_set, vgg_file):
     opt = options.load(str(BASELINES.parent / f"{name}.yml"))
     for phase in ("train", "val"):
         opt["datasets"][phase]["dataroot"] = str(face_set)
     opt["train"]["wnet_opt"]["vgg"] = vgg_file
     options.check(opt, is_train=True)
-    plain = options.load(str(BASELINES.parent / "wnetlite_x8.yml"))
+    plain = options.load(str(BASELINES.parent / "wnet_lite_x8.yml"))
     for key in ("scale", "manual_seed", "network_g", "val", "logger"):
         assert opt[key] == plain[key], key
 

@@ -138,7 +138,7 @@ def interrupted(step: str, call: int):
 def test_interrupted_merge_continues(mixed, monkeypatch):
     run(mixed, "whole", holdout=4)
     in_shards(mixed, 3, holdout=4)
-    for step, call in (("Outcomes.add", 1), ("read_items", 4), ("write_meta_info", 5), ("_sync", 1)):
+    for step, call in (("PhotoIndex.add", 1), ("read_items", 4), ("write_meta_info", 5), ("_sync", 1)):
         monkeypatch.setattr(f"wnet_arch.prepare.face_lmdb_writer.{step}", interrupted(step, call))
         with pytest.raises(KeyboardInterrupt):
             merge([mixed / "parts"], mixed / "merged")
@@ -202,9 +202,9 @@ def test_names_of_shards(tmp_path):
 
 
 def test_table_of_photos_keeps_the_first_twin(tmp_path):
-    from wnet_arch.prepare.photo_index import Outcomes
+    from wnet_arch.prepare.photo_index import PhotoIndex
 
-    table = Outcomes(tmp_path / "table")
+    table = PhotoIndex(tmp_path / "table")
     digest = "ab" * 32
     table.add({"file": f"{i:04d}é.png", "key": f"k{i:04d}", "digest": digest} for i in range(9000))  # more than the first map
     table.add([{"file": "x.png", "reason": "broken", "detail": ""}])
@@ -216,7 +216,7 @@ def test_table_of_photos_keeps_the_first_twin(tmp_path):
     assert "x.png" in table
     assert "y.png" not in table
     table.close()
-    again = Outcomes(tmp_path / "table", readonly=True)
+    again = PhotoIndex(tmp_path / "table", readonly=True)
     assert [outcome["key"] for outcome in again.kept()] == [f"k{i:04d}" for i in range(9000)]
     assert [outcome["file"] for outcome in again.rejected()] == ["x.png"]
     again.close()

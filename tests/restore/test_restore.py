@@ -307,8 +307,8 @@ def test_a_networks_own_map_widens_the_mask(monkeypatch):
     assert found.restore(scene(10)).faces[0].mask_from == "oval"
     net = create_network("WNet", 8, peak=1, num_feat=8, num_heads=1).eval()
     skin = (drawn_face(0, 128)[1] == labels.SKIN).astype(np.float32)
-    forward, known = net.restore, torch.from_numpy(skin).expand(1, 3, 128, 128)
-    monkeypatch.setattr(net, "restore", lambda lq: forward(lq)._replace(parsing=known))
+    forward, known = net.super_resolve, torch.from_numpy(skin).expand(1, 3, 128, 128)
+    monkeypatch.setattr(net, "super_resolve", lambda lq: forward(lq)._replace(parsing=known))
     found.networks[8].runner.net = net
     face = found.restore(scene(10)).faces[0]
     assert face.mask_from == "parsing"

@@ -38,13 +38,13 @@ def sets(face_set) -> list:
 def test_a_number_of_images_is_a_number_of_iterations_and_the_run_goes_on(tmp_path, sets):
     run = train_zoo(tmp_path, "wnetlite", 8, "--images", 40, *sets, *SMALL)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "wnetlite_x8: 10 iterations of 4, 40 images" in run.stdout
-    folder = tmp_path / "zoo" / "wnetlite_x8"
-    opt = yaml.safe_load((folder / "wnetlite_x8.yml").read_text())
+    assert "wnet_lite_x8: 10 iterations of 4, 40 images" in run.stdout
+    folder = tmp_path / "zoo" / "wnet_lite_x8"
+    opt = yaml.safe_load((folder / "wnet_lite_x8.yml").read_text())
     assert opt["network_g"]["num_feat"] == 32
     assert len(opt["datasets"]["train"]["dataroot"]) == 2
     assert opt["train"]["scheduler"]["periods"] == [10]
-    lines = [json.loads(line) for line in (folder / "experiments" / "wnetlite_x8" / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "experiments" / "wnet_lite_x8" / "log.jsonl").read_text().splitlines()]
     assert f"{lines[-1]['psnr']:.3f} dB at iteration 10" in run.stdout
 
     run = train_zoo(tmp_path, "WNetLite", 8, "--images", 80, *sets, *SMALL)
@@ -80,7 +80,7 @@ def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp
     monkeypatch.setattr(sys, "argv", arguments)
     assert script.main() == 0
     train = seen["opt"]["train"]
-    file = yaml.safe_load((script.OPTIONS / "wnetlite_sharp_x8.yml").read_text())["train"]
+    file = yaml.safe_load((script.OPTIONS / "wnet_lite_sharp_x8.yml").read_text())["train"]
     assert (str(seen["folder"]), seen["label"]) == ("zoo/sharper", "sharper")
     assert (train["wnet_opt"]["key_weight"], train["gan_opt"]["loss_weight"]) == (0.5, 0.1)
     assert {key: train[key] for key in ("optim_g", "optim_d", "frozen")} == {
@@ -100,7 +100,7 @@ def test_the_precision_is_the_faster_one_unless_named(monkeypatch, ratio, asked,
         data=["faces"], val="faces", batch=4, workers=0, precision=asked, lr=None, network_option=[], force_yml=[], validations=1,
         seed=0, accumulation=1, optimizer=None,
     )  # fmt: skip
-    opt = script.options.load(str(script.OPTIONS / "wnetlite_x8.yml"))
+    opt = script.options.load(str(script.OPTIONS / "wnet_lite_x8.yml"))
     train = script.recipe(args, opt, 10)["train"]
     assert train["precision"] == precision
     assert train["optim_g"] == {"type": "Muon", "lr": 2e-3, "betas": [0.9, 0.99]}
@@ -108,7 +108,7 @@ def test_the_precision_is_the_faster_one_unless_named(monkeypatch, ratio, asked,
 
 def test_time_decides_the_number_of_iterations(tmp_path, sets):
     run = train_zoo(tmp_path, "WNetLite", 8, "--minutes", 0.2, *sets, *SMALL, "--validations", 1)
-    plan = json.loads((tmp_path / "zoo" / "wnetlite_x8" / "plan.json").read_text())
+    plan = json.loads((tmp_path / "zoo" / "wnet_lite_x8" / "plan.json").read_text())
     assert run.returncode == 0, run.stdout + run.stderr
     assert plan["validation"] > 0
     assert plan["iterations"] == int((0.2 * 60 * 0.9 - 2 * plan["validation"]) / plan["seconds"])

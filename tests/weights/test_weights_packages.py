@@ -343,7 +343,7 @@ def test_without_the_rivals_package_every_door_names_the_command_that_brings_it(
         ["demo", "--network", "sparnet_x8", "--no-open", "--port", "0"],
         ["weights", "verify", "sparnet_x8"],
         ["weights", "fetch", "sparnet_x8"],
-        ["validate", "wnetlite_x8", "--force_yml", "path:pretrain_network_g=sparnet_x8"],
+        ["validate", "wnet_lite_x8", "--force_yml", "path:pretrain_network_g=sparnet_x8"],
         ["weights", "list"],
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -2,7 +2,7 @@
 
 A network takes a low-resolution face ``lq`` (B, 3, h, w), float RGB in [0, 1], and returns the face enlarged ``scale``
 times, (B, 3, scale * h, scale * w), same range, not clamped. Whatever a published network wants instead (an enlarged
-input, another value range, space-to-depth) happens inside :meth:`FaceSRNetwork.restore`; the published network itself,
+input, another value range, space-to-depth) happens inside :meth:`FaceSRNetwork.super_resolve`; the published network itself,
 without that wrapping, is the attribute ``trunk``.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class FaceSROutput(NamedTuple):
 
 
 class FaceSRNetwork(nn.Module, ABC):
-    """Base of all networks: checks the input, then calls :meth:`restore`, which a network defines.
+    """Base of all networks: checks the input, then calls :meth:`super_resolve`, which a network defines.
 
     Class attributes:
         scales: the scales the network exists for.
@@ -57,8 +58,14 @@ class FaceSRNetwork(nn.Module, ABC):
             raise NetworkError(f"{type(self).__name__} has no scale {scale!r}; it has {self._names(self.scales)}")
         self.scale = scale
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "restore" in vars(cls) and "super_resolve" not in vars(cls):  # the older name; networks of other packages have it
+            warnings.warn(f"{cls.__name__}.restore is called super_resolve now: rename the method", FutureWarning, stacklevel=2)
+            cls.super_resolve = cls.restore
+
     @abstractmethod
-    def restore(self, lq: torch.Tensor) -> torch.Tensor | tuple:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor | tuple:
         """Super-resolves a checked batch. Returns ``sr``, or a named tuple whose first field is ``sr``."""
 
     def forward(self, lq: torch.Tensor, return_aux: bool = False):
@@ -75,7 +82,7 @@ class FaceSRNetwork(nn.Module, ABC):
             NetworkError: the input has another shape, size or dtype.
         """
         self.check_input(lq)
-        out = self.restore(lq)
+        out = self.super_resolve(lq)
         if isinstance(out, tuple):
             return out if return_aux else out.sr
         return FaceSROutput(out) if return_aux else out

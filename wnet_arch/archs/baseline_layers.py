@@ -65,7 +65,7 @@ def pixel_shuffle_up(num_feat: int) -> nn.Sequential:
     return nn.Sequential(conv(num_feat, 4 * num_feat), nn.PixelShuffle(2))
 
 
-class ResidualBlock(nn.Module):
+class EDSRBlock(nn.Module):
     """EDSR's block without normalisation: ``x + res_scale * conv(relu(conv(x)))``, (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int, res_scale: float = 1.0):

@@ -18,5 +18,5 @@ class Bicubic(FaceSRNetwork):
         super().__init__(scale)
         self.trunk = nn.Identity()
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return self.trunk(enlarge(lq, self.scale))

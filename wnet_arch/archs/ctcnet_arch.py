@@ -74,7 +74,7 @@ class StructureAttention(nn.Module):
         return x * self.to_map(self.hourglass(x) + self.skip(x))
 
 
-class ChannelSelfAttention(nn.Module):
+class TransposedAttention(nn.Module):
     """Restormer's transposed attention, without biases, (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int, num_heads: int):
@@ -95,7 +95,7 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, num_feat: int, num_heads: int):
         super().__init__()
-        self.attention = nn.Sequential(LayerNorm2d(num_feat), ChannelSelfAttention(num_feat, num_heads))
+        self.attention = nn.Sequential(LayerNorm2d(num_feat), TransposedAttention(num_feat, num_heads))
         self.feed_forward = nn.Sequential(LayerNorm2d(num_feat), GatedFeedForward(num_feat))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -255,5 +255,5 @@ class CTCNet(FaceSRNetwork):
         check_counts("CTCNet", num_refinements=num_refinements)
         self.trunk = CTCNetTrunk(num_feat, num_refinements)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return to_unit(self.trunk(to_signed(enlarge(lq, self.scale))))

@@ -227,7 +227,7 @@ class DIC(FaceSRNetwork):
         self.trunk = DICTrunk(scale, num_feat, num_groups, num_steps, num_fusion_blocks, num_prior_feat)
         self.register_buffer("mean", torch.tensor(CELEBA_MEAN).view(1, 3, 1, 1), persistent=False)
 
-    def restore(self, lq: torch.Tensor) -> DICOutput:
+    def super_resolve(self, lq: torch.Tensor) -> DICOutput:
         images, heatmaps = self.trunk(lq - self.mean)
         steps = tuple(image + self.mean for image in images)
         return DICOutput(steps[-1], steps, tuple(heatmaps))

@@ -33,5 +33,5 @@ class EDSR(FaceSRNetwork):
 
         self.trunk = FrameworkEDSR(3, 3, num_feat=num_feat, num_block=num_blocks, upscale=scale, res_scale=res_scale)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return self.trunk(lq)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import ResidualBlock, check_counts, check_multiple, conv, pixel_shuffle_up
+from wnet_arch.archs.baseline_layers import EDSRBlock, check_counts, check_multiple, conv, pixel_shuffle_up
 
 
 class FishFSRNetOutput(NamedTuple):
@@ -28,7 +28,7 @@ class ParsingNet(nn.Sequential):
     """Parsing map of an LR face: (B, 3, h, w) in [0, 1] to the same shape and range."""
 
     def __init__(self, num_feat: int = 64, num_blocks: int = 8, res_scale: float = 0.2):
-        blocks = [ResidualBlock(num_feat, res_scale) for _ in range(num_blocks)]
+        blocks = [EDSRBlock(num_feat, res_scale) for _ in range(num_blocks)]
         super().__init__(conv(3, num_feat), *blocks, conv(num_feat, 3))
 
 
@@ -121,7 +121,7 @@ class MultiScaleFusion(nn.Module):
     def __init__(self, num_feat: int, level: int, others: Sequence[int], gate: nn.Module):
         super().__init__()
         self.resize = nn.ModuleList(self._resize(num_feat, level - other) for other in others)
-        self.refine = nn.ModuleList(nn.Sequential(ResidualBlock(num_feat), ResidualBlock(num_feat)) for _ in others)
+        self.refine = nn.ModuleList(nn.Sequential(EDSRBlock(num_feat), EDSRBlock(num_feat)) for _ in others)
         self.merge = nn.Sequential(conv(len(others) * num_feat, num_feat, 1), gate)
 
     @staticmethod
@@ -204,6 +204,6 @@ class FishFSRNet(FaceSRNetwork):
         self.parsing_net = ParsingNet(num_feat, num_parsing_blocks)
         self.trunk = FishFSRNetTrunk(scale, num_feat)
 
-    def restore(self, lq: torch.Tensor) -> FishFSRNetOutput:
+    def super_resolve(self, lq: torch.Tensor) -> FishFSRNetOutput:
         parsing = self.parsing_net(lq)
         return FishFSRNetOutput(self.trunk(lq, parsing), parsing)

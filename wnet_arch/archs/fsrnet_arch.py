@@ -166,6 +166,6 @@ class FSRNet(FaceSRNetwork):
         check_multiple("FSRNet", "num_feat", num_feat, 2)
         self.trunk = FSRNetTrunk(num_maps, num_feat, num_blocks, num_encoder_blocks)
 
-    def restore(self, lq: torch.Tensor) -> FSRNetOutput:
+    def super_resolve(self, lq: torch.Tensor) -> FSRNetOutput:
         coarse, maps, fine = self.trunk(to_signed(enlarge(lq, self.scale)))
         return FSRNetOutput(to_unit(fine), to_unit(coarse), maps)

@@ -69,5 +69,5 @@ class MRRNet(FaceSRNetwork):
         check_multiple("MRRNet", "num_feat", num_feat, 4)
         self.trunk = MRRNetTrunk(num_blocks, num_feat)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return to_unit(self.trunk(to_signed(enlarge(lq, self.scale))))

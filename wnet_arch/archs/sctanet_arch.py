@@ -269,5 +269,5 @@ class SCTANet(FaceSRNetwork):
         self.size_multiple = WINDOW * scale
         self.trunk = SCTANetTrunk(scale, num_feat, num_groups, num_blocks, drop_path)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return to_unit(self.trunk(to_signed(lq)))

@@ -27,7 +27,7 @@ class SFMNetOutput(NamedTuple):
     frequency: torch.Tensor
 
 
-class Block(nn.Module):
+class ResBlock(nn.Module):
     """``relu(x + conv(relu(conv(x))))``, (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int):
@@ -43,7 +43,7 @@ class SpatialGroup(nn.Module):
 
     def __init__(self, num_feat: int):
         super().__init__()
-        self.body = nn.Sequential(Block(num_feat), Block(num_feat), conv(num_feat, num_feat, bias=False), nn.PReLU())
+        self.body = nn.Sequential(ResBlock(num_feat), ResBlock(num_feat), conv(num_feat, num_feat, bias=False), nn.PReLU())
         self.gain = nn.Parameter(torch.ones(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -196,5 +196,5 @@ class SFMNet(FaceSRNetwork):
         check_multiple("SFMNet", "num_feat", num_feat, 8)
         self.trunk = SFMNetTrunk(num_feat)
 
-    def restore(self, lq: torch.Tensor) -> SFMNetOutput:
+    def super_resolve(self, lq: torch.Tensor) -> SFMNetOutput:
         return SFMNetOutput(*self.trunk(enlarge(lq, self.scale)))

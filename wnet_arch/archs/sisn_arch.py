@@ -115,5 +115,5 @@ class SISN(FaceSRNetwork):
         check_counts("SISN", num_groups=num_groups, num_blocks=num_blocks)
         self.trunk = SISNTrunk(scale, num_feat, num_groups, num_blocks)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return self.trunk(255 * F.interpolate(lq, scale_factor=self.scale, mode="nearest")) / 255

@@ -70,5 +70,5 @@ class SPARNet(FaceSRNetwork):
         check_counts("SPARNet", num_blocks=num_blocks, num_feat=num_feat)
         self.trunk = SPARNetTrunk(attention, num_blocks, num_feat)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return to_unit(self.trunk(to_signed(enlarge(lq, self.scale))))

@@ -49,5 +49,5 @@ class SRCNN(FaceSRNetwork):
         check_counts("SRCNN", num_feat=num_feat, num_mid_feat=num_mid_feat)
         self.trunk = SRCNNTrunk(3, sides, num_feat, num_mid_feat)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return self.trunk(enlarge(lq, self.scale))

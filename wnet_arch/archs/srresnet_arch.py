@@ -64,5 +64,5 @@ class SRResNet(FaceSRNetwork):
         check_counts("SRResNet", num_feat=num_feat, num_blocks=num_blocks)
         self.trunk = SRResNetTrunk(scale, num_feat, num_blocks)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return to_unit(self.trunk(lq))

@@ -188,5 +188,5 @@ class UFSRNet(FaceSRNetwork):
         check_counts("UFSRNet", num_feat=num_feat)
         self.trunk = UFSRNetTrunk(num_feat)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return to_unit(self.trunk(to_signed(enlarge(lq, self.scale))))

@@ -46,5 +46,5 @@ class VDSR(FaceSRNetwork):
             raise NetworkError(f"VDSR takes at least 2 for num_layers, not {num_layers!r}")
         self.trunk = VDSRTrunk(3, num_feat, num_layers, bias)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return self.trunk(enlarge(lq, self.scale))

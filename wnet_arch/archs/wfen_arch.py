@@ -199,5 +199,5 @@ class WFEN(FaceSRNetwork):
         check_multiple("WFEN", "num_feat", num_feat, 4)
         self.trunk = WFENTrunk(num_feat)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor:
         return to_unit(self.trunk(to_signed(enlarge(lq, self.scale))))

@@ -116,7 +116,7 @@ class WIPA(FaceSRNetwork):
         check_counts("WIPA", num_feat=num_feat)
         self.trunk = WIPATrunk(scale, wavelet, num_feat)
 
-    def restore(self, lq: torch.Tensor) -> torch.Tensor | WIPAOutput:
+    def super_resolve(self, lq: torch.Tensor) -> torch.Tensor | WIPAOutput:
         out = self.trunk(to_signed(lq))
         if not self.trunk.wavelet:
             return to_unit(out)

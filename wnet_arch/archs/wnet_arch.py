@@ -317,5 +317,5 @@ class WNet(FaceSRNetwork):
         out = self.trunk(enlarge(lq, self.scale), parsing)
         return out if return_aux else out.sr
 
-    def restore(self, lq: torch.Tensor) -> WNetOutput:
+    def super_resolve(self, lq: torch.Tensor) -> WNetOutput:
         return self.trunk(enlarge(lq, self.scale))

@@ -13,7 +13,7 @@ import torch
 
 from wnet_arch.benchmark import measures, runner, tables
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate, save, write_text
-from wnet_arch.benchmark.work import Job
+from wnet_arch.benchmark.work import BenchmarkJob
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.inference import entries
 from wnet_arch.inference.sources import Source, batched
@@ -67,7 +67,7 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
         raise UsageError(f"--baseline: no network is called '{baseline}'{did_you_mean(baseline, {s.name for s in sources})}")
     test_sets = open_sets(list(options.sets), scales, options.limit)
     columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
-    job = Job(test_sets, sources, wanted, options.device, batch)
+    job = BenchmarkJob(test_sets, sources, wanted, options.device, batch)
     workers = options.workers or (len(os.sched_getaffinity(0)) if options.device == "cpu" else 1)
     found = runner.run(job, scales, options.out, workers)
     results = Results(

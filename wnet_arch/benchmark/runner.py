@@ -18,7 +18,7 @@ from tqdm import tqdm
 from wnet_arch.benchmark import work
 from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.measures import columns
-from wnet_arch.benchmark.work import Job, Need, Task
+from wnet_arch.benchmark.work import BenchmarkJob, Need, Task
 from wnet_arch.data.face_parsing_dataset import decode_rgb
 from wnet_arch.errors import WNetError
 from wnet_arch.inference.sources import Folder, Source
@@ -42,7 +42,7 @@ class Run:
 class Index:
     """Hashes of all faces of a job, worked out once."""
 
-    def __init__(self, job: Job, cache: Cache):
+    def __init__(self, job: BenchmarkJob, cache: Cache):
         self.job, self.cache = job, cache
         self.gt: dict[tuple[int, str], str] = {}
         self.lq: dict[tuple[int, int, str], str] = {}
@@ -108,7 +108,7 @@ def _need(index: Index, number: int, source: int, keys: tuple[str, ...]) -> Need
     return Need(source, pngs, tuple(missing))
 
 
-def run(job: Job, scales: list[int], out: str | os.PathLike, workers: int = 1) -> Run:
+def run(job: BenchmarkJob, scales: list[int], out: str | os.PathLike, workers: int = 1) -> Run:
     """Measures everything that the cache in ``out`` does not know yet.
 
     Args:
@@ -145,7 +145,7 @@ def run(job: Job, scales: list[int], out: str | os.PathLike, workers: int = 1) -
     return found
 
 
-def _performed(missing: list[Task], job: Job, workers: int) -> Iterator[work.Done]:
+def _performed(missing: list[Task], job: BenchmarkJob, workers: int) -> Iterator[work.Done]:
     workers = min(workers, len(missing))
     if workers <= 1:
         yield from map(work.perform, missing)

@@ -22,7 +22,7 @@ from wnet_arch.weights.hashing import digest
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchmarkJob:
     """What a process needs to know once."""
 
     sets: list[TestSet]
@@ -67,10 +67,10 @@ class Done:
     size: int
 
 
-_job: Job | None = None
+_job: BenchmarkJob | None = None
 
 
-def start(job: Job) -> None:
+def start(job: BenchmarkJob) -> None:
     """Prepares a process. One thread each: the number of threads changes the last digits of sums, that of processes must not."""
     global _job
     _job = job
@@ -85,7 +85,7 @@ def end() -> None:
     _job = None
 
 
-def start_worker(job: Job) -> None:
+def start_worker(job: BenchmarkJob) -> None:
     """Prepares a worker process, which ends when it is interrupted or when the process that started it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()

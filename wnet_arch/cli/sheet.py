@@ -7,7 +7,7 @@ import os
 
 EXAMPLES = """examples:
   wnet sheet -opt options/wnet_x8_demo.yml --weights experiments/wnet_x8_demo/models/net_g_latest.pth -o sheet.png
-  wnet sheet -opt wnetlite_x4 --force_yml datasets:train:degradation={} -o samples.png   # LR faces of six epochs
+  wnet sheet -opt wnet_lite_x4 --force_yml datasets:train:degradation={} -o samples.png   # LR faces of six epochs
 """
 
 

@@ -23,7 +23,7 @@ from wnet_arch.weights.checkpoint import load_into
 
 
 @dataclass
-class Face:
+class ComparedFace:
     """One face: RGB uint8 images, and the metrics of each method by name."""
 
     name: str
@@ -43,7 +43,7 @@ class Comparison:
     dataset: str
     scale: int
     protocol: str
-    faces: list[Face]
+    faces: list[ComparedFace]
 
     def mean(self, method: str, metric: str) -> float:
         return float(np.mean([face.metrics[method][metric] for face in self.faces]))
@@ -77,11 +77,11 @@ def compare(opt: dict, weights: str, dataset: str = "val") -> Comparison:
     return Comparison(opt["network_g"]["type"], opt["datasets"][dataset]["name"], opt["scale"], _protocol(metrics), faces)
 
 
-def _compare_face(sample: dict, methods: dict, metrics: dict, device: str) -> Face:
+def _compare_face(sample: dict, methods: dict, metrics: dict, device: str) -> ComparedFace:
     def picture(tensor):
         return tensor2img(tensor, rgb2bgr=False)
 
-    face = Face(sample["gt_path"], picture(sample["lq"]), picture(sample["gt"]), sample["parsing"].numpy())
+    face = ComparedFace(sample["gt_path"], picture(sample["lq"]), picture(sample["gt"]), sample["parsing"].numpy())
     for name, net in methods.items():
         with torch.no_grad():
             out = net(sample["lq"][None].to(device), return_aux=True)

@@ -13,7 +13,7 @@ from wnet_arch.archs.layers import full_precision
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.labels import COMPONENTS, SKIN, UNKNOWN
 from wnet_arch.losses import checks
-from wnet_arch.losses.lattice import lattice_loss
+from wnet_arch.losses.grid_artifact import grid_artifact_loss
 from wnet_arch.losses.shifting import random_crop
 from wnet_arch.losses.vgg import VGG19Features
 
@@ -84,8 +84,8 @@ class WNetLoss(nn.Module):
             look sharp everywhere.
         shift: rows and columns that are cut off at random sides before VGG-19, see :func:`~wnet_arch.losses.shifting.random_crop`.
         vgg_precision: see :class:`~wnet_arch.losses.vgg.VGG19Features`.
-        lattice_weight: weight of :func:`~wnet_arch.losses.lattice.lattice_loss`, for training against a discriminator. Sides
-            are multiples of 32.
+        grid_artifact_weight: weight of :func:`~wnet_arch.losses.grid_artifact.grid_artifact_loss`, for training against a
+            discriminator. Sides are multiples of 32.
         component_weights: weight of each component's two terms inside the sum of equation 28, ``{"eyes": 2.0}`` for instance;
             those not named have 1, as all have in the paper ("equal weighting").
         component_mean: over what the squared error of a component is averaged (equation 27). ``"region"``: over its pixels.
@@ -115,14 +115,14 @@ class WNetLoss(nn.Module):
         image_weight: float = 0.0,
         vgg_precision: str = "fp32",
         shift: int = 0,
-        lattice_weight: float = 0.0,
+        grid_artifact_weight: float = 0.0,
         component_weights: dict[str, float] | None = None,
         component_mean: str = "region",
     ):
         super().__init__()
         checks.weights(
             "WNetLoss", pixel_weight=pixel_weight, parsing_weight=parsing_weight, key_weight=key_weight,
-            perceptual_weight=perceptual_weight, image_weight=image_weight, lattice_weight=lattice_weight,
+            perceptual_weight=perceptual_weight, image_weight=image_weight, grid_artifact_weight=grid_artifact_weight,
         )  # fmt: skip
         if pixel_criterion not in ("mse", "l1"):
             raise UsageError(f"WNetLoss: pixel_criterion is 'mse' or 'l1', not {pixel_criterion!r}")
@@ -146,7 +146,7 @@ class WNetLoss(nn.Module):
         self.masked, self.image_weight, self.shift = masked, image_weight, shift
         self.pixel_weight, self.parsing_weight, self.key_weight = pixel_weight, parsing_weight, key_weight
         self.parsing_target, self.scale = parsing_target, scale
-        self.lattice_weight = lattice_weight
+        self.grid_artifact_weight = grid_artifact_weight
         self.perceptual_weight = perceptual_weight
         layer_weights = {"conv5_4": 1.0} if layer_weights is None else layer_weights
         self.layer_weights = checks.named_weights("WNetLoss", "layer_weights", layer_weights, "layer")
@@ -173,7 +173,8 @@ class WNetLoss(nn.Module):
 
         Returns:
             OrderedDict of scalars, float32: ``l_pix``, ``l_parsing``, and for each component ``l_NAME_pix`` and, with
-            ``vgg``, ``l_NAME_per``; ``l_per`` with ``image_weight``, ``l_lattice`` with ``lattice_weight``. Their sum is the loss.
+            ``vgg``, ``l_NAME_per``; ``l_per`` with ``image_weight``, ``l_grid_artifact`` with ``grid_artifact_weight``.
+            Their sum is the loss.
         """
         checks.images("WNetLoss", sr=sr, parsing=parsing, gt=gt)
         checks.label("WNetLoss", label, gt)
@@ -190,8 +191,8 @@ class WNetLoss(nn.Module):
             for name, mask in masks.items():
                 weight = self.key_weight * self.component_weights[name]
                 terms[f"l_{name}_pix"] = weight * self.component_error(sr, gt, mask)
-            if self.lattice_weight:
-                terms["l_lattice"] = self.lattice_weight * lattice_loss(sr, gt)
+            if self.grid_artifact_weight:
+                terms["l_grid_artifact"] = self.grid_artifact_weight * grid_artifact_loss(sr, gt)
             if self.vgg is not None:
                 terms.update(self.perceptual_losses(sr, gt, masks))
         return terms

@@ -175,7 +175,7 @@ class PairedDataset(LQDataset):
 # --- validation, logs, paths ------------------------------------------------------------------------------------------
 
 
-class Metric(Named):
+class MetricBlock(Named):
     """A metric under a name of your own; its other keys are arguments of its function."""
 
     type: Text = Field(description="a registered metric, such as `calculate_psnr`")
@@ -192,7 +192,7 @@ class Val(Block):
     save_img: Flag = Field(False, description="write the images, too")
     pbar: Optional[Flag] = Field(False, description="show progress")
     suffix: Optional[Text] = Field(None, description="in names of written images, for that of the run")
-    metrics: Optional[dict[str, Metric]] = Field(None, description="metrics by names of your own; `~`: none")
+    metrics: Optional[dict[str, MetricBlock]] = Field(None, description="metrics by names of your own; `~`: none")
 
 
 class EngineVal(Val):

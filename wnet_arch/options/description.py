@@ -42,7 +42,7 @@ SECTIONS: tuple[tuple[str, tuple[type[Block], ...]], ...] = (
     ("`train.optim_g`, `train.optim_d`", (training.Optimizer,)),
     ("`train.scheduler`, `train.scheduler_d`", (training.MultiStepLR, training.CosineAnnealingRestartLR)),
     ("`val`", (blocks.Val, blocks.EngineVal)),
-    ("`val.metrics.NAME`", (blocks.Metric,)),
+    ("`val.metrics.NAME`", (blocks.MetricBlock,)),
     ("`logger`", (blocks.Logger, blocks.EngineLogger)),
     ("`logger.wandb`", (blocks.Wandb,)),
     ("`dist_params`", (blocks.Distributed,)),

@@ -7,6 +7,7 @@ import re
 import yaml
 
 from wnet_arch.errors import UsageError
+from wnet_arch.options import old_names
 
 #: Sizes beyond which a file is no option file: bytes, values with every alias (``*name``) written out, blocks in blocks.
 MAX_BYTES, MAX_VALUES, MAX_DEPTH = 1_000_000, 20_000, 40
@@ -49,7 +50,7 @@ def load(path: str) -> dict:
     Raises:
         UsageError: it cannot be read, is not YAML with keys and values, gives a key twice, or is endless (aliases).
     """
-    return _options(path, _Loader)
+    return old_names.rename(_options(path, _Loader))
 
 
 def load_as_framework(path: str) -> dict:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable
 
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.options import old_names
 from wnet_arch.options.files import parse_value
 
 
@@ -23,6 +24,7 @@ def override(opt: dict, entries: Iterable[str]) -> dict:
         keys = tuple(name.strip().split(":"))
         if not equals or not all(keys):
             raise UsageError(f"--force_yml: '{entry}' is not KEY:KEY=VALUE")
+        keys = old_names.key(keys)
         value = parse_value(text, f"--force_yml {name.strip()}: the value")
         block = opt
         for depth in range(len(keys)):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.options import old_names
 
 FOLDER = Path(__file__).parent / "runs"
 
@@ -28,7 +29,7 @@ def find(name: str) -> Path:
     Raises:
         UsageError: there is none of that name, with the nearest.
     """
-    known = files()
+    known, name = files(), old_names.file(name)
     found = [file for title, file in known.items() if name.lower().removesuffix(".yml") in _spellings(title)]
     if found:
         return found[0]

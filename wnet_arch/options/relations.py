@@ -212,7 +212,7 @@ def _model(opt: dict) -> Iterator[str]:
 
 
 def _outputs(opt: dict, cls: type) -> Iterator[str]:
-    """Whether the network gives what a loss reads of it, as far as networks say it in the annotation of ``restore``."""
+    """Whether the network gives what a loss reads of it, as far as networks say it in the annotation of ``super_resolve``."""
     train, block = opt["train"], opt["network_g"]
     network = registered(registry.ARCH_REGISTRY, block["type"])
     wanted = {"wavelet_opt": ("wavelets",)} if train.get("wavelet_opt") else {}
@@ -234,11 +234,11 @@ def _outputs(opt: dict, cls: type) -> Iterator[str]:
 
 def _output_fields(network: type) -> set[str] | None:
     """What a network gives with ``return_aux=True``; ``None`` where it does not say."""
-    restore = getattr(network, "restore", None)
-    annotation = getattr(restore, "__annotations__", {}).get("return")
+    method = getattr(network, "super_resolve", None)
+    annotation = getattr(method, "__annotations__", {}).get("return")
     if not isinstance(annotation, str):
         return None
-    known = vars(sys.modules[restore.__module__])
+    known = vars(sys.modules[method.__module__])
     kinds = [known.get(name.strip()) for name in annotation.split("|") if name.strip() != "torch.Tensor"]
     if not all(hasattr(kind, "_fields") for kind in kinds):
         return None

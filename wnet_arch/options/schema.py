@@ -191,7 +191,7 @@ def _dataset(phase: str, value: Any) -> type[Block]:
 
 def _val(cls: type[blocks.Val], value: dict, own: tuple[str, ...], open_: bool, training_run: bool) -> type[Block]:
     metrics = {
-        f"metric_{index}": (block_of_type(blocks.Metric, registry.METRIC_REGISTRY, block, ("img", "img2")), Field(alias=name))
+        f"metric_{index}": (block_of_type(blocks.MetricBlock, registry.METRIC_REGISTRY, block, ("img", "img2")), Field(alias=name))
         for index, (name, block) in enumerate(_block(value, "metrics").items())
         if isinstance(name, str)
     }

@@ -20,7 +20,7 @@ from wnet_arch.prepare.splits import NumberSplit, read_split
 FOLDER = "folder"
 
 
-class Source:
+class PhotoSource:
     """Photos in a folder, not in its sub-folders.
 
     Args:
@@ -104,7 +104,7 @@ class Source:
             }
 
 
-class CelebA(Source):
+class CelebA(PhotoSource):
     """CelebA (Liu et al., ICCV 2015): 202,599 photos of 10,177 people, numbered 000001 to 202599.
 
     From:    https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for non-commercial research)
@@ -174,7 +174,7 @@ class CelebA(Source):
         return self._split.of(number)
 
 
-class Helen(Source):
+class Helen(PhotoSource):
     """Helen (Le et al., ECCV 2012): 2,330 photos; in the edition of iBUG 300-W with 68 hand-made landmarks each.
 
     From:    https://ibug.doc.ic.ac.uk/resources/300-W/ (for non-commercial research); the photos alone from their authors,
@@ -233,7 +233,7 @@ class Helen(Source):
         return frozenset(sorted(name for name in self.names() if name.partition("/")[0] in self._TEST)[-50:])
 
 
-class CelebAMask(Source):
+class CelebAMask(PhotoSource):
     """CelebAMask-HQ (Lee et al., CVPR 2020): 30,000 photos with hand-made maps of 19 classes.
 
     From:    https://github.com/switchablenorms/CelebAMask-HQ (for non-commercial research)
@@ -282,12 +282,12 @@ class CelebAMask(Source):
             raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not a list idx orig_idx file'}") from error
 
 
-_SOURCES: dict[str, type[Source]] = {"celeba": CelebA, "helen": Helen, "celebamask": CelebAMask, FOLDER: Source}
+_SOURCES: dict[str, type[PhotoSource]] = {"celeba": CelebA, "helen": Helen, "celebamask": CelebAMask, FOLDER: PhotoSource}
 #: Names that ``wnet prepare`` takes.
 NAMES = tuple(_SOURCES)
 
 
-def open_source(name: str, root: Path, mode: str | None, crop: str) -> Source:
+def open_source(name: str, root: Path, mode: str | None, crop: str) -> PhotoSource:
     """Opens a data set.
 
     Args:

@@ -152,7 +152,7 @@ class Photos(NamedTuple):
     clashes: list[dict]
 
 
-def _photos(data: catalog.Source, options: PrepareOptions) -> Photos:
+def _photos(data: catalog.PhotoSource, options: PrepareOptions) -> Photos:
     """The photos of a data set, or of one shard of it. Their names are all that is kept in memory of each."""
     shard, names, clashes = options.shard, [], []
     for name in data.scan(options.partial):
@@ -182,7 +182,7 @@ def key_of(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", lambda match: f"~{ord(match[0]):x}~", Path(name).stem)
 
 
-def _settings(options: PrepareOptions, data: catalog.Source, labels: Path | None, photos: Photos) -> dict:
+def _settings(options: PrepareOptions, data: catalog.PhotoSource, labels: Path | None, photos: Photos) -> dict:
     """Everything that decides the content of the set. Part of the manifest, and what a continued run must agree on."""
     backends = options.backends.record()
     if labels:
@@ -255,7 +255,7 @@ def _made(writer: FaceLMDBWriter, maker: FaceMaker, names: list[str], workers: i
 
 
 def _results(maker: FaceMaker, names: list[str], workers: int | None) -> Iterator[tuple]:
-    """Outcomes of the photos in their order, whatever the number of workers."""
+    """PhotoIndex of the photos in their order, whatever the number of workers."""
     if workers is None:
         workers = shared_processors() if len(names) >= _WORTH_WORKERS else 1
     if workers == 1:

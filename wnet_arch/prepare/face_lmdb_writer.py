@@ -36,7 +36,7 @@ from wnet_arch.data.face_lmdb import (
 )
 from wnet_arch.data.set_paths import SPLITS
 from wnet_arch.errors import DataError, UsageError, WNetError
-from wnet_arch.prepare.photo_index import Outcomes
+from wnet_arch.prepare.photo_index import PhotoIndex
 
 try:
     import fcntl
@@ -60,7 +60,7 @@ class FaceLMDBWriter:
         overwrite: replace an existing set at ``target``, and drop an unfinished one made with other settings.
 
     Attributes:
-        done: the outcomes on disk, :class:`~wnet_arch.prepare.photo_index.Outcomes`.
+        done: the outcomes on disk, :class:`~wnet_arch.prepare.photo_index.PhotoIndex`.
 
     Raises:
         UsageError: the target exists, or an unfinished set has other settings, and ``overwrite`` is not given; or what is
@@ -74,7 +74,7 @@ class FaceLMDBWriter:
         self.work, self.finished = self.partial / "work", self.partial / "set"
         self.settings = json.loads(json.dumps(settings))
         self.shapes, self.overwrite = dict(shapes), overwrite
-        self.done: Outcomes | None = None
+        self.done: PhotoIndex | None = None
         self._stores: dict[str, GrowingLMDB] = {}
         self._pending: list[tuple[dict, dict[str, bytes] | None]] = []
         self._pending_digests: dict[str, str] = {}
@@ -83,7 +83,7 @@ class FaceLMDBWriter:
             self._drop_leftovers()
             _refuse_target(self.target, overwrite)
             self._open_partial()
-            self.done = Outcomes(self.work / OUTCOMES)
+            self.done = PhotoIndex(self.work / OUTCOMES)
 
     def __enter__(self) -> FaceLMDBWriter:
         return self
@@ -185,7 +185,7 @@ class FaceLMDBWriter:
         shutil.rmtree(self.work / f"{name}.lmdb", ignore_errors=True)
 
     def _kept_items(self, inputs: list[Iterator]) -> Iterator[tuple[dict, bytes]]:
-        """Outcomes of the kept photos in the order of keys, and what the inputs hold for them. Each key is in one of these."""
+        """PhotoIndex of the kept photos in the order of keys, and what the inputs hold for them. Each key is in one of these."""
         items = heapq.merge(*inputs, key=lambda item: item[0])
         for outcome in self.done.kept():
             key, value = next((item for item in items if item[0] >= outcome["key"]), ("", b""))

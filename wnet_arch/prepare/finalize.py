@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wnet_arch.errors import NothingToDoError, UsageError
 from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
-from wnet_arch.prepare.photo_index import Outcomes
+from wnet_arch.prepare.photo_index import PhotoIndex
 
 #: What a manifest holds besides the settings.
 FINDINGS = (
@@ -92,7 +92,7 @@ def finish(writer: FaceLMDBWriter, settings: dict, sources: Sequence[Path] = ())
     return summary
 
 
-def _split_rule(settings: dict, outcomes: Outcomes) -> tuple[Callable[[dict], str], tuple[str, ...]]:
+def _split_rule(settings: dict, outcomes: PhotoIndex) -> tuple[Callable[[dict], str], tuple[str, ...]]:
     """The split of a kept photo by its outcome, and the names of all splits.
 
     A shard is not split: which photos are the last ones is known when all shards are there.
@@ -121,7 +121,7 @@ class _Tally:
         self.digest.update(f"{outcome['key']} {outcome['digest']}\n".encode())
 
 
-def _tallies(outcomes: Outcomes, splits: tuple[str, ...], split_of: Callable[[dict], str], size: int) -> dict[str, _Tally]:
+def _tallies(outcomes: PhotoIndex, splits: tuple[str, ...], split_of: Callable[[dict], str], size: int) -> dict[str, _Tally]:
     """Sums for each split, and for all together under ``""``."""
     tallies = {split: _Tally() for split in ("", *splits)}
     for outcome in outcomes.kept():

@@ -15,7 +15,7 @@ from wnet_arch.prepare import shards
 from wnet_arch.prepare.face_lmdb_writer import OUTCOMES, FaceLMDBWriter
 from wnet_arch.prepare.face_maker import shapes
 from wnet_arch.prepare.finalize import FINDINGS, PrepareSummary, add, finish
-from wnet_arch.prepare.photo_index import Outcomes
+from wnet_arch.prepare.photo_index import PhotoIndex
 
 
 def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareSummary:
@@ -50,9 +50,9 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
         return finish(writer, settings, folders)
 
 
-def _table(folder: Path) -> Outcomes:
+def _table(folder: Path) -> PhotoIndex:
     try:
-        return Outcomes(folder / OUTCOMES, readonly=True)
+        return PhotoIndex(folder / OUTCOMES, readonly=True)
     except lmdb.Error as error:
         raise DataError(f"{folder} has lost its table of photos ({error}): prepare this shard again") from error
 

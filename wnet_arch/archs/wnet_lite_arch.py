@@ -202,5 +202,5 @@ class WNetLite(FaceSRNetwork):
             raise NetworkError(f"WNetLite takes four numbers of blocks for depths, not {depths!r}")
         self.trunk = WNetLiteTrunk(scale, num_feat, tuple(depths), num_heads, attention, parsing, position)
 
-    def restore(self, lq: torch.Tensor) -> WNetOutput:
+    def super_resolve(self, lq: torch.Tensor) -> WNetOutput:
         return self.trunk(lq, enlarge(lq, self.scale))

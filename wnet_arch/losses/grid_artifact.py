@@ -33,6 +33,6 @@ def lattice(image: torch.Tensor, period: int) -> torch.Tensor:
     return squares.mean(dim=(3, 6)).transpose(3, 4)
 
 
-def lattice_loss(sr: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+def grid_artifact_loss(sr: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference between the lattices of two batches, scalar, the sum of those of both periods."""
     return sum((lattice(sr, period) - lattice(gt, period)).abs().mean() for period in PERIODS)

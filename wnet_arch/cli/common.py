@@ -1,7 +1,8 @@
-"""What both commands share: errors as one line, exit codes."""
+"""What the commands share: errors as one line, exit codes, options by older names."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import select
@@ -21,6 +22,18 @@ def one_line(error: BaseException) -> str:
         text = text.splitlines()[-1].split(": ", 1)[-1]
     text = " ".join(text.split())
     return text if isinstance(error, WNetError) else f"{type(error).__name__}: {text}"
+
+
+def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+    """Takes an option by the name it had in earlier versions, too, and says its name of today."""
+    action = next(action for action in parser._actions if new in action.option_strings)
+
+    class Renamed(argparse.Action):
+        def __call__(self, parser, namespace, value, option_string=None) -> None:
+            print(f"note: {old} is called {new} now", file=sys.stderr)
+            setattr(namespace, self.dest, value)
+
+    parser.add_argument(old, action=Renamed, dest=action.dest, type=action.type, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 #: Exit code of a program whose output is no longer read, as shells know it: 128 and the number of SIGPIPE.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from wnet_arch.cli.common import add_old_name
+
 EXAMPLES = """\
 The details of a restored face are estimated, not recovered. Never use it to identify a person.
 
@@ -40,10 +42,11 @@ def add_parser(subparsers) -> None:
     add("--weights", nargs="+", action="append", default=[], metavar="FILE",
         help="your own, as for wnet restore: one for each scale; may be given several times, for several choices")  # fmt: skip
     add("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
-    add("--offline", metavar="DIR", help="folder with the detector's weights; download nothing")
+    add("--weights-dir", dest="offline", metavar="DIR", help="folder with the detector's weights; download nothing")
     add("--max-mb", type=float, default=30, metavar="N", help="largest file (default: 30)")
     add("--max-pixels", type=int, default=24_000_000, metavar="N", help="most pixels of a photo (default: 24000000)")
     add("--max-total-mb", type=float, default=2000, metavar="N", help="most of all uploads and results together (default: 2000)")
+    add_old_name(parser, "--offline", "--weights-dir")
     parser.set_defaults(run=run)
 
 

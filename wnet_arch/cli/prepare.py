@@ -6,6 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from wnet_arch.cli.common import add_old_name
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.detection import CHOICES
 from wnet_arch.faces.detectors import DETECTORS
@@ -115,12 +116,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "trainings on frames off their place (`datasets.train.jitter`); almost trebles the set")  # fmt: skip
     add("--sheet", type=int, metavar="N", help="draw N photos with points, crop and map to SET.sheet.png")
     add("--margin", type=float, metavar="X", help="of the crop rule landmarks (default: 1.8)")
-    add("--min-face", type=int, metavar="N", help="smallest face in pixels of the photo, measured on the "
-        "landmarks' box, where crop or parser use landmarks (default: 64)")  # fmt: skip
-    add("--offline", type=Path, metavar="DIR", help="folder with the weights; download nothing")
+    add("--min-box", type=int, metavar="N", help="smallest box around the landmarks, its longer side in pixels of the photo, where "
+        "crop or parser use landmarks (default: 64)")  # fmt: skip
+    add("--weights-dir", type=Path, dest="offline", metavar="DIR", help="folder with the weights; download nothing")
     add("--shard", metavar="I/N", help="work on one of N parts of the photos, I = 0 ... N-1 (N/N is 0/N); writes "
         "SET.shard-I-of-N, see `wnet prepare merge`. Processes started by torchrun take theirs (auto)")  # fmt: skip
     add("--overwrite", action="store_true", help="replace SET if it is a set made by this command")
+    add_old_name(parser, "--min-face", "--min-box")
+    add_old_name(parser, "--offline", "--weights-dir")
 
 
 def run(args: argparse.Namespace) -> int:

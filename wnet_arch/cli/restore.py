@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from wnet_arch.cli.common import add_old_name
+
 EXAMPLES = """\
 The details of a restored face are estimated, not recovered. Never use it to identify a person.
 
@@ -58,11 +60,12 @@ def add_parser(subparsers) -> None:
     add("--upright", action="store_true", help="photos stand upright: search none turned (saves time where there are few faces)")
     add("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
     add("--batch", type=int, default=8, metavar="N", help="faces a network gets at once (default: 8)")
-    add("--offline", metavar="DIR", help="folder with the detector's weights; download nothing")
+    add("--weights-dir", dest="offline", metavar="DIR", help="folder with the detector's weights; download nothing")
     add("--recursive", action="store_true", help="take the folders below as well")
     add("--sheet", action="store_true", help="write a sheet of the faces before and after")
     add("--json", action="store_true", help="write report.json")
     add("--overwrite", action="store_true", help="replace files in OUT that this command has not made")
+    add_old_name(parser, "--offline", "--weights-dir")
     parser.set_defaults(run=run)
 
 

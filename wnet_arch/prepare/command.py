@@ -56,7 +56,7 @@ class PrepareOptions:
     holdout: int = 0
     workers: int | None = None
     margin: float = 1.8
-    min_face: int = 64
+    min_box: int = 64
     overwrite: bool = False
     offline: Path | None = None
     source: str = catalog.FOLDER
@@ -82,8 +82,8 @@ class PrepareOptions:
             raise UsageError(f"--surround {self.surround:g}: 0 to {MAX_SURROUND}, a share of the frame's side")
         if self.sheet < 0:
             raise UsageError("--sheet must be 0 or more")
-        if self.holdout < 0 or (self.workers or 1) < 1 or self.min_face < 1 or not 1 <= self.margin <= 10:
-            raise UsageError("--holdout must be 0 or more, --workers and --min-face 1 or more, --margin within 1..10")
+        if self.holdout < 0 or (self.workers or 1) < 1 or self.min_box < 1 or not 1 <= self.margin <= 10:
+            raise UsageError("--holdout must be 0 or more, --workers and --min-box 1 or more, --margin within 1..10")
 
     @property
     def target(self) -> Path:
@@ -124,7 +124,7 @@ def prepare(options: PrepareOptions, progress: bool = True) -> PrepareSummary:
         size=options.size,
         scales=tuple(options.scales),
         margin=options.margin,
-        min_face=options.min_face,
+        min_box=options.min_box,
         detector=detector,
         parser=parser,
         landmarks=options.landmarks,
@@ -215,7 +215,7 @@ def _crop_rule(options: PrepareOptions) -> dict:
     if options.crop == "landmarks":
         rule["margin"] = options.margin
     if options.backends.needs_face:
-        rule["min_face"] = options.min_face
+        rule["min_face"] = options.min_box  # as older sets have it
     return rule
 
 

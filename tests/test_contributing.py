@@ -29,12 +29,18 @@ terms = loss(out, torch.rand_like(sr), torch.zeros(2, 64, 64, dtype=torch.uint8)
 assert list(terms) == ["l_pix", "l_map"]
 sum(terms.values()).backward()
 assert all(p.grad is not None for p in net.parameters())
+import numpy as np
+exec({metric!r})
+black, grey = np.zeros((1, 8, 8, 3), np.uint8), np.full((1, 8, 8, 3), 5, np.uint8)
+assert MeanColour().measure(black, grey)["mean_colour"].tolist() == [5.0]
+exec({photos!r})
+assert [Portraits(Path("."), None, "none").split_of(name) for name in ("camera1_a.png", "camera2_a.png")] == ["train", "test"]
 """
 
 
 def test_examples_run():
-    network, loss = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    command = [sys.executable, "-c", CHECK.format(network=network, loss=loss)]
+    network, loss, metric, photos = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    command = [sys.executable, "-c", CHECK.format(network=network, loss=loss, metric=metric, photos=photos)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
 

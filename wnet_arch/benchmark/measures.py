@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wnet_arch import metrics
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean
-from wnet_arch.inference.fingerprints import code_digest, libraries, loaded_weights, machine, named_files, stamps
+from wnet_arch.inference.fingerprints import code_digest, code_in, libraries, loaded_weights, machine, named_files, stamps
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import list_entries, shipped
 from wnet_arch.weights.hashing import digest
@@ -55,8 +55,9 @@ def _fingerprint(measure: Measure, scale: int, files: tuple) -> str:
     hashes = sorted(f"{entry.name} {entry.sha256}" for entry in list_entries() if entry.name not in networks)
     code = code_digest("metrics"), code_digest("faces"), libraries(), machine(str(options.get("device", "cpu")))
     metric = measure.create(scale)
+    theirs = code_in([base.__module__ for base in type(metric).__mro__ if base.__module__ != "builtins"], "wnet_arch.metrics")
     weights = *hashes, *named_files(options), loaded_weights(metric)
-    return digest(measure.metric, json.dumps(options, sort_keys=True), at, metric.backbone, *code, *weights)
+    return digest(measure.metric, json.dumps(options, sort_keys=True), at, metric.backbone, *code, theirs, *weights)
 
 
 @cache

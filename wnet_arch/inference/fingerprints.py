@@ -35,9 +35,13 @@ def code_digest(folder: str) -> str:
 
 def code_of(net: nn.Module) -> str:
     """Hash of the files that define a network and its parts, as far as they are neither torch's nor in ``wnet_arch.archs``."""
-    names = {type(part).__module__ for part in net.modules()}
-    modules = [sys.modules.get(name) for name in names if not name.startswith(("torch.", "wnet_arch.archs"))]
-    files = sorted({getattr(module, "__file__", None) or "" for module in modules})
+    return code_in({type(part).__module__ for part in net.modules()}, "wnet_arch.archs")
+
+
+def code_in(modules: Iterable[str], but: str) -> str:
+    """Hash of the files of these modules, without torch's and those below the package ``but``."""
+    found = [sys.modules.get(name) for name in modules if not name.startswith(("torch.", but))]
+    files = sorted({getattr(module, "__file__", None) or "" for module in found})
     return digest(*(Path(file).read_bytes() for file in files if os.path.isfile(file)))
 
 

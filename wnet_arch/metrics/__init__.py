@@ -19,20 +19,22 @@ from wnet_arch.metrics.landmarks import LandmarkDistance
 from wnet_arch.metrics.lpips import LPIPS
 from wnet_arch.metrics.parsing import ParsingIoU
 from wnet_arch.metrics.protocols import ProtocolMetric
+from wnet_arch.plugins import METRICS, Classes
 
 __all__ = ["Metric", "create", "list_metrics", "protocols", "registered"]
 
-_METRICS = {
+_OWN = {
     "identity": IdentitySimilarity,
     "landmarks": LandmarkDistance,
     "lpips": LPIPS,
     "parsing": ParsingIoU,
     "protocol": ProtocolMetric,
 }
+_METRICS = Classes(METRICS, _OWN, Metric)
 
 
 def list_metrics() -> list[str]:
-    """Names that :func:`create` takes."""
+    """Names that :func:`create` takes: ours, and those of installed packages (:mod:`wnet_arch.plugins`)."""
     return sorted(_METRICS)
 
 
@@ -44,13 +46,14 @@ def create(name: str, **options) -> Metric:
         options: of its class, such as ``protocol="dic"``, ``backend="dlib"``, ``device="cpu"``.
 
     Raises:
-        UsageError: no such metric or option; the message names the nearest.
+        UsageError: no such metric or option, the message names the nearest; or the package that brings it is broken.
         WeightsError: its network cannot be had.
     """
     if name not in _METRICS:
         raise UsageError(f"no metric is called '{name}'{did_you_mean(str(name), _METRICS)}")
-    known = inspect.signature(_METRICS[name]).parameters
+    metric = _METRICS[name]
+    known = inspect.signature(metric).parameters
     for option in options:
         if option not in known:
             raise UsageError(f"metric {name} has no option '{option}'{did_you_mean(option, known)}")
-    return _METRICS[name](**options)
+    return metric(**options)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wnet_arch.data.photos import SUFFIXES
 from wnet_arch.errors import DataError, NothingToDoError, UsageError
+from wnet_arch.plugins import PHOTO_SOURCES, Classes
 from wnet_arch.prepare.splits import NumberSplit, read_split
 
 FOLDER = "folder"
@@ -29,6 +30,7 @@ class PhotoSource:
         crop: the crop rule, for data sets that come in several crops.
 
     Attributes:
+        name: as ``wnet prepare`` takes it.
         images: folder that names are relative to.
         splits: names of the splits, empty for one undivided set.
         expected: how many photos there should be, by split (``""`` without splits); empty where nobody knows.
@@ -44,7 +46,7 @@ class PhotoSource:
     defaults: dict = {}
 
     def __init__(self, root: Path, mode: str | None, crop: str):
-        self.images, self.mode = Path(root), mode
+        self.name, self.images, self.mode = FOLDER, Path(root), mode
         self.splits: tuple[str, ...] = ()
         self.expected: dict[str, int] = {}
         self.notes: tuple[str, ...] = ()
@@ -92,14 +94,14 @@ class PhotoSource:
                 f"{self.images}: expected {_counted(self.expected)} photos, found {_counted(counts)}; "
                 "complete the data set, or --partial to go on with what is there"
             )
-        if self.expected:
+        if self.expected or self.splits:
             self.record = {
-                "name": next(name for name, source in _SOURCES.items() if isinstance(self, source)),
+                "name": self.name,
                 "mode": self.mode,
                 "splits": list(self.splits),
                 "expected": self.expected,
                 "found": counts,
-                "partial": counts != self.expected,
+                "partial": bool(self.expected) and counts != self.expected,
                 "notes": list(self.notes),
             }
 
@@ -282,8 +284,9 @@ class CelebAMask(PhotoSource):
             raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not a list idx orig_idx file'}") from error
 
 
-_SOURCES: dict[str, type[PhotoSource]] = {"celeba": CelebA, "helen": Helen, "celebamask": CelebAMask, FOLDER: PhotoSource}
-#: Names that ``wnet prepare`` takes.
+_OWN = {"celeba": CelebA, "helen": Helen, "celebamask": CelebAMask, FOLDER: PhotoSource}
+_SOURCES = Classes(PHOTO_SOURCES, _OWN, PhotoSource)
+#: Names that ``wnet prepare`` takes: ours, and those of installed packages.
 NAMES = tuple(_SOURCES)
 
 
@@ -299,12 +302,17 @@ def open_source(name: str, root: Path, mode: str | None, crop: str) -> PhotoSour
     Raises:
         DataError: the folder is not laid out as that data set.
     """
-    return _SOURCES[name](Path(root), mode, crop)
+    source = _SOURCES[name](Path(root), mode, crop)
+    source.name = name
+    return source
 
 
 def modes(name: str) -> tuple[str, ...]:
-    """Modes of a data set."""
-    return _SOURCES[name].modes
+    """Modes of a data set; none where the package that brings it is broken, which :func:`open_source` says."""
+    try:
+        return _SOURCES[name].modes
+    except UsageError:
+        return ()
 
 
 def check(name: str, mode: str | None) -> None:
@@ -338,8 +346,11 @@ def title(name: str) -> str:
 
 
 def describe(name: str) -> str:
-    """All about a data set: source, layout, crop, modes, and what cannot be reproduced."""
-    return (inspect.getdoc(_SOURCES[name]) or name).partition("\nArgs:")[0]
+    """All about a data set: source, layout, crop, modes, and what cannot be reproduced; or why it cannot be used."""
+    try:
+        return (inspect.getdoc(_SOURCES[name]) or name).partition("\nArgs:")[0]
+    except UsageError as error:
+        return str(error)
 
 
 def _first_folder(root: Path, candidates: tuple[str, ...]) -> Path:

@@ -39,9 +39,9 @@ def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), sigma) if sigma else image
 
 
-def need_file(name: str) -> str:
-    """Path of a pretrained file; skips the test where it has not been fetched."""
+def need_file(name: str, download: bool = False) -> str:
+    """Path of a pretrained file; skips the test where it has not been fetched, or cannot be."""
     try:
-        return str(weights.resolve(name, download=False))
+        return str(weights.resolve(name, download=download))
     except WeightsError as error:
         pytest.skip(f"a pretrained file is not in the cache: {error}")

@@ -118,8 +118,8 @@ def test_a_data_set_is_prepared_by_its_name(package, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "NAMES", tuple(Classes(PHOTO_SOURCES, catalog._OWN, catalog.PhotoSource)))
     photos = tmp_path / "photos"
     photos.mkdir()
-    for name in ("camera1_a", "camera1_b", "camera2_a"):
-        Image.fromarray(noise(sum(map(ord, name)))).save(photos / f"{name}.png")
+    for seed, name in enumerate(("camera1_a", "camera1_b", "camera2_a")):
+        Image.fromarray(noise(seed)).save(photos / f"{name}.png")
     words = ["prepare", "portraits", "--root", str(photos), "--out", str(tmp_path / "set"), "--size", "32", "--workers", "1"]
     assert run_command("wnet", wnet._main, words) == 0
     assert [read_manifest(tmp_path / "set" / split)["count"] for split in ("train", "test")] == [2, 1]

@@ -40,8 +40,6 @@ NOT_RUN = {
     "bash scripts/": "installs, trains or fetches for minutes: run by hand before a release, CONTRIBUTING.md",
     "python scripts/": "scripts have tests of their own at small size",
     ".venv/bin/python scripts/": "scripts have tests of their own at small size",
-    ".venv/bin/ruff": "run by the project's own checks",
-    ".venv/bin/lint-imports": "the same",
     "python3 -m venv": "installation",
     "python -c": "run by tests/test_docs.py in another form",
     "pip install": "installation",

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
-from basicsr.utils import get_root_logger
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from wnet_arch.archs.ops.recompute import moving_norms, recomputed
 from wnet_arch.errors import UsageError
+from wnet_arch.training.logs import get_root_logger
 
 #: Convolutions in a row from which on a plain Sequential is computed again in segments.
 LONG_CHAIN = 8

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from basicsr.utils import get_root_logger
 
 from wnet_arch.errors import WNetError
+from wnet_arch.training.logs import get_root_logger
 
 
 def stacked(terms: Sequence[torch.Tensor]) -> torch.Tensor:

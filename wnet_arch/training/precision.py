@@ -7,10 +7,10 @@ import time
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils import get_root_logger
 from torch import nn
 
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.training.logs import get_root_logger
 
 _TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Time in bf16, relative to float32, above which a training says so.

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from basicsr.utils import imwrite
 from torch.utils.data import DataLoader, default_collate
 
 from wnet_arch import disk
@@ -81,6 +80,8 @@ def save_image(image: np.ndarray, path: str) -> None:
     Raises:
         WNetError: it cannot be written.
     """
+    from basicsr.utils import imwrite  # not above, see training/logs.py
+
     try:
         imwrite(image, path)
     except OSError as error:

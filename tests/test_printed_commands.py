@@ -41,10 +41,10 @@ NOT_RUN = {
     "python scripts/": "scripts have tests of their own at small size",
     ".venv/bin/python scripts/": "scripts have tests of their own at small size",
     "python3 -m venv": "installation",
-    "python -c": "run by tests/test_docs.py in another form",
     "pip install": "installation",
     "python wnet_arch/install_basicsr.py": "installation: its parts in tests/test_packaging.py",
     "python -m wnet_arch.install_basicsr": "the same",
+    "docker": "no container engine is at hand",
     "torchrun": "several processes: tests/training/test_distributed.py",
     "srun": "Slurm is nowhere at hand",
 }

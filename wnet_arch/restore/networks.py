@@ -24,7 +24,7 @@ QUALITIES = {"faithful": (DEFAULT,), "real": ("wnet_lite_real", DEFAULT), "sharp
 AUTO = "auto"
 BICUBIC = "Bicubic"
 SCALES = (4, 8)
-_TRAIN = "train one (README, 'Train') and give its run or weights file: --weights experiments/wnet_x8"
+_TRAIN = "train one (README, 'Train and compare') and give its run or weights file: --weights experiments/wnet_x8"
 
 
 class FaceNetwork:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
+from wnet_arch.archs.base import enlarge, register_network
+from wnet_arch.archs.guided import MapGuidedNetwork
 from wnet_arch.archs.layers import (
     SCAB,
     Downsample,
@@ -200,7 +201,7 @@ class WNetTrunk(nn.Module):
 
 
 @register_network
-class WNet(FaceSRNetwork):
+class WNet(MapGuidedNetwork):
     """W-Net: super-resolution guided by a parsing map that the network estimates from the LR face itself (equation 1).
 
     The paper is open on these points; each decision is a switch:
@@ -300,22 +301,8 @@ class WNet(FaceSRNetwork):
         trunk.grad_checkpointing = enable
         return 1 + sum(map(len, (trunk.pyramid_fusions, trunk.encoder_blocks, trunk.encoder_fusions, trunk.decoder_blocks)))
 
-    def forward(self, lq: torch.Tensor, return_aux: bool = False, parsing: torch.Tensor | None = None):
-        """As every network; with a map of one's own, if one is given.
-
-        Args:
-            lq, return_aux: see :meth:`FaceSRNetwork.forward`.
-            parsing: (B, 3, scale * h, scale * w), stands for the map that the Parsing Block would estimate: with the true map
-                the result shows what a perfect estimate would be worth.
-        """
-        if parsing is None:
-            return super().forward(lq, return_aux)
-        self.check_input(lq)
-        wanted = (len(lq), PARSING_CHANNELS, *(side * self.scale for side in lq.shape[-2:]))
-        if tuple(parsing.shape) != wanted:
-            raise NetworkError(f"WNet x{self.scale} takes parsing of shape {wanted} for this input, not {tuple(parsing.shape)}")
-        out = self.trunk(enlarge(lq, self.scale), parsing)
-        return out if return_aux else out.sr
-
     def super_resolve(self, lq: torch.Tensor) -> WNetOutput:
         return self.trunk(enlarge(lq, self.scale))
+
+    def super_resolve_guided(self, lq: torch.Tensor, parsing: torch.Tensor) -> WNetOutput:
+        return self.trunk(enlarge(lq, self.scale), parsing)

@@ -30,7 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
+from wnet_arch.archs.base import enlarge, register_network
+from wnet_arch.archs.guided import MapGuidedNetwork
 from wnet_arch.archs.layers import ChannelAttention, PixelAttention, conv1x1, conv3x3
 from wnet_arch.archs.wnet_arch import WNetOutput
 from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
@@ -140,7 +141,8 @@ class WNetLiteTrunk(nn.Module):
         nn.init.normal_(self.to_rgb.weight, std=1e-3)  # training starts from the enlarged face
         nn.init.zeros_(self.to_rgb.bias)
 
-    def forward(self, lq: torch.Tensor, image: torch.Tensor) -> WNetOutput:
+    def forward(self, lq: torch.Tensor, image: torch.Tensor, given: torch.Tensor | None = None) -> WNetOutput:
+        """``given``: a map of the image's size, which is averaged to the grid on which the network estimates its own."""
         features = self.shallow(F.pixel_unshuffle(lq - 0.5, self.fold))
         if self.position is not None:
             features = features + self._position(features)
@@ -149,7 +151,8 @@ class WNetLiteTrunk(nn.Module):
         for number, (up, level) in enumerate(zip(self.ups, self.levels)):
             features = up(features)
             if self.to_map is not None:
-                parsing = self.to_map(features) if number == 0 else parsing
+                if number == 0:
+                    parsing = self.to_map(features) if given is None else F.adaptive_avg_pool2d(given, features.shape[-2:])
                 features = self.fusions[number](features, parsing)
             features = level(features)
         if parsing is None:
@@ -165,7 +168,7 @@ class WNetLiteTrunk(nn.Module):
 
 
 @register_network
-class WNetLite(FaceSRNetwork):
+class WNetLite(MapGuidedNetwork):
     """A face with an estimated parsing map, and the work where it is cheap; what it has and lacks of W-Net says the module's text.
 
     Args:
@@ -204,3 +207,8 @@ class WNetLite(FaceSRNetwork):
 
     def super_resolve(self, lq: torch.Tensor) -> WNetOutput:
         return self.trunk(lq, enlarge(lq, self.scale))
+
+    def super_resolve_guided(self, lq: torch.Tensor, parsing: torch.Tensor) -> WNetOutput:
+        if self.trunk.to_map is None:
+            raise NetworkError("this WNetLite was built with parsing: false; it takes no map")
+        return self.trunk(lq, enlarge(lq, self.scale), parsing)

@@ -16,8 +16,8 @@ from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evalu
 from wnet_arch.benchmark.work import BenchmarkJob
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.inference import entries
-from wnet_arch.inference.sources import Source, batched
-from wnet_arch.inference.test_sets import open_sets
+from wnet_arch.inference.sources import Source, batched, exchanged
+from wnet_arch.inference.test_sets import TestSet, open_sets
 from wnet_arch.version import __version__
 
 
@@ -33,6 +33,7 @@ class BenchmarkOptions:
         metric_options: of metrics by name.
         baseline: the network that the others are compared with; ``None``: the first.
         limit: only the first faces of each set.
+        maps: networks that estimate a parsing map are measured with these as well, see ``inference/sources.py``.
     """
 
     networks: Sequence[str]
@@ -49,6 +50,7 @@ class BenchmarkOptions:
     batch: int | None = None
     paper: bool = False
     report_faces: int = 48
+    maps: Sequence[str] = ()
 
 
 def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, runner.Run]:
@@ -66,6 +68,7 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     if baseline not in (source.name for source in sources):
         raise UsageError(f"--baseline: no network is called '{baseline}'{did_you_mean(baseline, {s.name for s in sources})}")
     test_sets = open_sets(list(options.sets), scales, options.limit)
+    sources = _with_maps(sources, options.maps, test_sets)
     columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
     job = BenchmarkJob(test_sets, sources, wanted, options.device, batch)
     workers = options.workers or (len(os.sched_getaffinity(0)) if options.device == "cpu" else 1)
@@ -83,6 +86,20 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     save(results, options.out)
     write_text(Path(options.out) / "table.md", tables.markdown(results, options.paper))
     return results, found
+
+
+def _with_maps(sources: list[Source], maps: Sequence[str], test_sets: list[TestSet]) -> list[Source]:
+    """Each source, and behind it the same with other parsing maps, if it takes any.
+
+    Raises:
+        UsageError: none of them does.
+    """
+    found: list[Source] = []
+    for source in sources:
+        found += [source, *filter(None, (exchanged(source, one, test_sets) for one in dict.fromkeys(maps)))]
+    if maps and len(found) == len(sources):
+        raise UsageError("--maps: none of these networks takes a parsing map; WNet and WNetLite with weights do")
+    return found
 
 
 def _check(options: BenchmarkOptions) -> None:

@@ -16,7 +16,7 @@ from wnet_arch.data.face_parsing_dataset import decode_labels, image_tensor
 from wnet_arch.errors import DataError, WNetError, named
 from wnet_arch.faces import labels
 from wnet_arch.inference.provenance import Provenance
-from wnet_arch.inference.sources import Folder, Network, Onnx, Source
+from wnet_arch.inference.sources import Exchanged, Folder, Network, Onnx, Source
 from wnet_arch.inference.test_sets import TestSet, open_set
 from wnet_arch.weights.hashing import digest
 
@@ -46,6 +46,8 @@ def source_of(record: NetworkRecord) -> Source:
     common = (record.name, record.scale, record.fingerprint, known, record.path)
     if record.kind == "network":
         return Network(*common, weights=record.path, block=record.block)
+    if record.kind == "exchanged":
+        return Exchanged(*common, weights=record.path, block=record.block, parsing=record.name.rpartition(": ")[2])
     return {"folder": Folder, "onnx": Onnx}[record.kind](*common)
 
 
@@ -122,7 +124,7 @@ def add_estimated(results: Results, cache: Cache, drawn: list[DrawnFace], set_re
     """Fills in the parsing maps that networks estimate themselves (W-Net's Figure 8), beside the skin map of the set."""
     for record in results.at(scale):
         source = source_of(record)
-        if not isinstance(source, Network) or record.block.get("type") != "WNet":
+        if type(source) is not Network or record.block.get("type") != "WNet":
             continue
         net = None
         for face in drawn:

@@ -54,6 +54,8 @@ def add_parser(subparsers) -> None:
     add("--metric-option", nargs="+", default=[], metavar="METRIC.NAME=VALUE",
         help="e.g. identity.backend=adaface identity.weights=FILE, lpips.net=vgg")  # fmt: skip
     add("--baseline", metavar="LABEL", help="differences are to this network (default: the first)")
+    add("--maps", nargs="+", default=[], choices=("zeros", "other", "true"), help="measure networks that estimate a parsing map "
+        "also with an empty one, that of another face, the true one: what the map is worth to them")  # fmt: skip
     add("--paper", action="store_true", help="add the paper's numbers, in rows marked so; they are not comparable")
     add("--limit", type=int, metavar="N", help="only the first N faces of each set")
     add("--workers", type=int, metavar="N", help="processes; numbers do not depend on it (default: one a processor)")
@@ -116,11 +118,11 @@ def summary(results, found, out: str, has_report: bool) -> str:
             columns = [c for c in results.columns if not c.key.startswith("parsing_iou_")]
             titles = [f"{c.title} {c.protocol}".strip() for c in columns]
             widths = [max(12, len(title) + 2) for title in titles]
-            lines.append(f"{'':14}" + "".join(f"{title:>{width}}" for title, width in zip(titles, widths)))
+            lines.append(f"{'':24}" + "".join(f"{title:>{width}}" for title, width in zip(titles, widths)))
             for network in results.at(scale):
                 scores = [results.score(test_set.name, scale, network.name, c.id) for c in columns]
                 cells = (tables.number(s.mean, max(c.decimals, 3)) + "*" * bool(s.missing) for s, c in zip(scores, columns))
-                lines.append(f"{network.name[:13]:14}" + "".join(f"{text:>{width}}" for text, width in zip(cells, widths)))
+                lines.append(f"{network.name[:23]:24}" + "".join(f"{text:>{width}}" for text, width in zip(cells, widths)))
     if any(score.missing for score in results.scores):
         lines.append("* without the faces that could not be measured; table.md counts them")
     files = ["table.md", "results.csv", "results.json", "per_image.csv"] + ["report.html"] * has_report

@@ -6,21 +6,26 @@ Each kind is a :class:`Source`: light, sent to worker processes as it is, and tu
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import nn
 
 from wnet_arch.archs import create_network
 from wnet_arch.archs.base import build_network
-from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb
+from wnet_arch.archs.guided import MapGuidedNetwork
+from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
+from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
 from wnet_arch.errors import DataError, UsageError, WeightsError, named
+from wnet_arch.faces import labels
 from wnet_arch.inference.fingerprints import code_digest, code_of, libraries, machine, named_files, onnx_files
 from wnet_arch.inference.onnx import OnnxNetwork
 from wnet_arch.inference.provenance import Provenance
@@ -117,6 +122,78 @@ class Network(Computed):
 
     def open(self, device: str, threads: int = 1) -> TorchRunner:
         return TorchRunner(self.name, self.scale, self.build().to(device), device)
+
+
+#: What may stand for the map that a network estimates: nothing, the estimate of another face, the truth.
+MAPS = ("zeros", "other", "true")
+
+
+@dataclass(frozen=True)
+class Exchanged(Network):
+    """A network that estimates a parsing map and is given another, one of :data:`MAPS`: what the map is worth to it.
+
+    ``other`` is the network's own estimate of the next face of the set, that of the first for the last. Unknown parts of the true
+    map are not skin.
+    """
+
+    parsing: str = "zeros"
+    kind = "exchanged"
+
+    def check(self, test_set: TestSet) -> None:
+        """The set has true maps, if these are asked for, and more than one face."""
+        if self.parsing == "true" and test_set.parsing is None:
+            raise DataError(f"--maps true: {test_set.name} has no parsing maps; prepare it with --parser or --labels")
+        if self.parsing == "other" and len(test_set.keys) < 2:
+            raise DataError(f"--maps other: {test_set.name} has one face only")
+
+    def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        """See :class:`Source`. Face by face: each has its own map."""
+        if (self.fingerprint, device) not in _OPEN:
+            _OPEN[self.fingerprint, device] = self.open(device)
+        net = _OPEN[self.fingerprint, device].net
+
+        def restore(lqs: Sequence[np.ndarray], keys: Sequence[str]) -> list[np.ndarray]:
+            found = []
+            for lq, key in zip(lqs, keys):
+                guided = functools.partial(net, parsing=self._map(net, test_set, key).to(device))
+                found += [result.sr for result in TorchRunner(self.name, self.scale, guided, device).run([lq], [key])]
+            return found
+
+        return restore
+
+    def _map(self, net: nn.Module, test_set: TestSet, key: str) -> torch.Tensor:
+        """(1, 3, H, W), on the CPU."""
+        if self.parsing == "zeros":
+            return torch.zeros(1, PARSING_CHANNELS, *test_set.size)
+        if self.parsing == "true":
+            skin = torch.from_numpy(test_set.labels(key) == labels.SKIN).float()
+            return skin.expand(1, PARSING_CHANNELS, -1, -1)
+        keys = test_set.keys
+        lq = image_tensor(test_set.lr(keys[(keys.index(key) + 1) % len(keys)], self.scale))[None]
+        with torch.inference_mode():
+            return net(lq.to(next(net.parameters()).device), return_aux=True).parsing.float().cpu()
+
+
+def exchanged(source: Source, parsing: str, test_sets: Sequence[TestSet]) -> Exchanged | None:
+    """The source with another map, ``None`` for one that takes none.
+
+    Args:
+        parsing: one of :data:`MAPS`.
+        test_sets: that it will run on; which map a face gets depends on them.
+    """
+    if not isinstance(source, Network) or not source.weights:
+        return None
+    net = source.build()
+    if not isinstance(net, MapGuidedNetwork) or getattr(net.trunk, "to_map", net) is None:
+        return None
+    of_sets = []
+    if parsing != "zeros":
+        of_sets = [one for test_set in test_sets for one in (test_set.path, *test_set.keys)]
+    if parsing == "true":
+        of_sets += [digest(found) for test_set in test_sets if test_set.parsing for found in map(test_set.labels, test_set.keys)]
+    known = {field.name: getattr(source, field.name) for field in fields(source)}
+    fingerprint = digest(source.fingerprint, f"map: {parsing}", *of_sets)
+    return Exchanged(**{**known, "name": f"{source.name}, map: {parsing}", "fingerprint": fingerprint}, parsing=parsing)
 
 
 def bicubic(scale: int) -> Network:

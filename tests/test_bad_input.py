@@ -104,7 +104,10 @@ def test_deep_pictures(images):
     cv2.imwrite(str(images / "deep_rgb.png"), deep[..., ::-1])
     assert np.abs(load_photo(images / "deep_rgb.png").astype(int) - deep / 257).max() <= 1
     Image.fromarray(np.random.default_rng(1).random((40, 40)).astype(np.float32)).save(images / "float.tif")
-    assert why(images / "float.tif") == "pixel format: mode F beyond 16 bit"
+    assert (
+        why(images / "float.tif")
+        == "pixel format: floating-point values, whose range the file does not state; save it with 8 or 16 bits"
+    )
 
 
 def test_links_pipes_folders_and_lost_files(images, monkeypatch):
@@ -116,8 +119,11 @@ def test_links_pipes_folders_and_lost_files(images, monkeypatch):
     (images / "notes.txt").write_text("not a photo")
     run(images.parent)
     assert reasons(images.parent / "set") == {
+        ".hidden.png": "passed over: hidden",
         "link.png": "duplicate: of good.png",
         "lost.jpg": "unreadable: No such file or directory",
+        "notes.txt": "passed over: not a photo",
+        "pipe.jpg": "passed over: not a file",
     }
 
 

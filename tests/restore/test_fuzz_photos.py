@@ -126,7 +126,17 @@ def test_no_damaged_file_stops_a_run_and_each_is_accounted_for(damaged, capfd):
     assert summary.counts[""] + len(rejected) == COUNT
     assert set(rejected) < names
     reasons = Counter(entry["reason"] for entry in rejected.values())
-    known = {"empty file", "broken", "too large", "too small", "not square", "pixel format", "duplicate"}
+    known = {
+        "empty file",
+        "broken",
+        "too large",
+        "too small",
+        "not square",
+        "pixel format",
+        "duplicate",
+        "nearly black",
+        "nearly white",
+    }
     assert set(reasons) <= known
     assert reasons["broken"] > 300  # the damage is real
     assert summary.counts[""] > 300  # and does not hit the file's head only

@@ -101,12 +101,15 @@ def _open_restorer(args: argparse.Namespace):
 
 
 def _summary(totals, args: argparse.Namespace) -> None:
+    from wnet_arch.data.formats import told
     from wnet_arch.restore import STATEMENT
 
     done = f", {totals.skipped:,} of them done before" if totals.skipped else ""
     print(f"{args.out}: {totals.photos:,} photos{done}, {totals.faces:,} faces, {totals.restored:,} restored")
     if totals.restored:
         print(STATEMENT)
+    if totals.passed:
+        print(told(totals.passed))
     for source, reason in totals.failed:
         print(f"wnet: {source}: {reason}", file=sys.stderr)
     if totals.failed:

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
+from wnet_arch.data import depth
 from wnet_arch.data.decoded import DecodedImages
-from wnet_arch.data.decoding import decode_labels, decode_rgb, image_tensor
+from wnet_arch.data.decoding import decode_labels, decode_rgb, image_size, image_tensor
 from wnet_arch.data.degradation import Degradation
 from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, JoinedReader, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
+from wnet_arch.data.formats import scan, stem, told
 from wnet_arch.data.jitter import FrameJitter
 from wnet_arch.data.sampler import seeded
 from wnet_arch.data.set_checks import check_set
-from wnet_arch.data.set_paths import find_set
+from wnet_arch.data.set_paths import find_set, say_once
 from wnet_arch.errors import DataError, UsageError, did_you_mean
 from wnet_arch.faces import labels, landmarks
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 #: Keys of an option block that this data set reads.
 OWN_OPTIONS = (
@@ -44,17 +43,16 @@ class FolderReader:
     """
 
     def __init__(self, path: str):
-        self.path = path
-        try:
-            files = sorted(file for file in os.listdir(path) if file.lower().endswith(IMAGE_SUFFIXES))
-        except OSError as error:
-            raise DataError(f"cannot read the folder {path} ({error.strerror})") from error
+        self.path, passed = path, []
+        files = sorted(scan(path, passed))
+        if passed:
+            say_once(f"note: {path}: {told(passed)}")
         self.files = {}
         for file in files:
-            stem = os.path.splitext(file)[0]
-            if stem in self.files:
-                raise DataError(f"{path} has two images called '{stem}': {self.files[stem]} and {file}")
-            self.files[stem] = file
+            name = stem(file)
+            if name in self.files:
+                raise DataError(f"{path} has two images called '{name}': {self.files[name]} and {file}")
+            self.files[name] = file
         if not files:
             raise DataError(f"the folder {path} holds no image")
         self.keys = list(self.files)
@@ -65,6 +63,10 @@ class FolderReader:
             return path.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {path} ({error.strerror})") from error
+
+    def size(self, key: str) -> tuple[int, int]:
+        """(height, width) of an image, from the head of its file. Raises :class:`DataError` where it is none."""
+        return image_size(Path(self.path, self.files[key]))
 
 
 class PairedFaceParsingDataset(Dataset):
@@ -178,12 +180,8 @@ class PairedFaceParsingDataset(Dataset):
     def _check_sizes(self) -> None:
         """Looks at the headers of all HR files, so that a run does not stop at one of them hours later."""
         for key in self.keys:
-            path = Path(self.gt.path, self.gt.files[key])
-            try:
-                with Image.open(path) as image:
-                    self._check_size(path, *image.size)
-            except OSError as error:
-                raise DataError(f"{path} is not a readable image") from error
+            height, width = self.gt.size(key)
+            self._check_size(Path(self.gt.path, self.gt.files[key]), width, height)
 
     def _check_size(self, where: object, width: int, height: int) -> None:
         if width != height or height % self.scale:
@@ -244,6 +242,9 @@ class PairedFaceParsingDataset(Dataset):
         where = f"{self.gt.path}: {key}"
         gt = decode_rgb(self.gt.get(key), where)
         self._check_size(where, gt.shape[1], gt.shape[0])
+        extreme = depth.extreme(gt) if isinstance(self.gt, FolderReader) else ""  # `wnet prepare` keeps no such face in a set
+        if extreme:
+            raise DataError(f"{where} is {extreme}, with values of {gt.min()} to {gt.max()}: no face to learn from; take it out")
         return gt
 
     def _read_lq(self, key: str, gt: np.ndarray) -> np.ndarray:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from wnet_arch.data import depth, extras, formats
+from wnet_arch.data.rejected import Rejected
 from wnet_arch.errors import DataError
 from wnet_arch.faces import labels
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"))
+#: Errors that no other way of reading a file can help.
+_FINAL = (Rejected, MemoryError, Image.DecompressionBombError)
 #: Pillow's own limit; a picture of more pixels than this is a mistake or an attack.
 MAX_PIXELS = 89_478_485
 #: A photo must have at least this many pixels each way: the side of the smallest LR face.
 MIN_SIDE = 16
 
-
-class Rejected(Exception):
-    """A photo cannot be used. ``reason`` is one of a few fixed phrases, ``detail`` says what is the case here."""
-
-    def __init__(self, reason: str, detail: str = ""):
-        super().__init__(reason, detail)  # both, so that it can be pickled
-        self.reason, self.detail = reason, detail
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "Picture", "Rejected", "load_labels", "load_map", "load_photo", "load_picture", "photo_size"]
 
 
 class Picture(NamedTuple):
@@ -43,11 +41,21 @@ class Picture(NamedTuple):
     tables: tuple[tuple[int, ...], ...] = ()
 
 
-def load_photo(path: Path) -> np.ndarray:
-    """Opens a photo upright (EXIF orientation applied) as RGB.
+class _Opened(NamedTuple):
+    """A decoded picture, not upright yet. ``deep``, ``scaled``: see :mod:`~wnet_arch.data.depth`."""
 
-    Grey becomes RGB, 16 bits become 8, CMYK is converted without colour profile, transparent parts become white; of an
-    animation the first picture is taken. What a file is, its content says, not its name.
+    image: Image.Image
+    deep: bool
+    scaled: bool
+    notes: tuple[str, ...] = ()
+
+
+def load_photo(path: Path) -> np.ndarray:
+    """Opens a photo upright (EXIF orientation applied) as RGB. Every command and data set opens photos by this rule.
+
+    Grey becomes RGB, CMYK is converted without colour profile, transparent parts become white; of an animation the first picture is
+    taken. Values of more than 8 bits become 8 by the range that they have. What a file is, its content says, not its name. What is
+    broken beside the pixels (EXIF, XMP, ICC, texts, thumbnails) is left out.
 
     Returns:
         uint8 (H, W, 3).
@@ -58,38 +66,82 @@ def load_photo(path: Path) -> np.ndarray:
     return load_picture(path).rgb
 
 
-def load_picture(path: Path, min_side: int = MIN_SIDE) -> Picture:
+def load_picture(source: Path | bytes, min_side: int = MIN_SIDE, partial: bool = False) -> Picture:
     """Opens a photo as :func:`load_photo` does, with what is known about it.
 
     Args:
-        path: of the file.
+        source: the file, or what it holds.
         min_side: it must have at least so many pixels each way.
+        partial: of a file that is cut off or damaged, take what is there, with a note; otherwise it is ``broken``.
     """
-    with _rejecting(), _open(path) as opened:
-        if min(opened.size) < min_side:
-            raise Rejected("too small", f"{opened.width}x{opened.height}")
-        notes = []
-        if getattr(opened, "n_frames", 1) > 1:
-            notes.append("the first of several pictures was taken")
-        if opened.mode == "CMYK":
-            notes.append("CMYK became RGB")
-        kind, icc, tables = opened.format or "", _rgb_profile(opened), _tables(opened)
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith(("I", "F")):
-            notes.append("16 bits became 8")
-            return Picture(np.repeat(_eight_bit(image)[..., None], 3, axis=2), icc, kind, tuple(notes))
-        if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            if image.getextrema()[3][0] < 255:
-                notes.append("transparent parts became white")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return Picture(np.array(image.convert("RGB")), icc, kind, tuple(notes), tables)
+    with _rejecting(source):
+        opened = _decoded(source, partial)
+        if min(opened.image.size) < min_side:
+            raise Rejected("too small", f"{opened.image.width}x{opened.image.height}")
+        return _picture(source, opened)
 
 
-def _rgb_profile(image: Image.Image) -> bytes | None:
-    """The ICC profile, where it is one of RGB colours (bytes 16 to 19 of its header); others do not fit what the photo becomes."""
-    profile = image.info.get("icc_profile")
-    return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
+def photo_size(source: Path | bytes) -> tuple[int, int]:
+    """(height, width) of a photo as it is shown, from the head of its file where that is whole.
+
+    Raises:
+        Rejected: as :func:`load_photo`.
+    """
+    with _rejecting(source):
+        try:
+            with _open(source) as image:
+                width, height = image.size
+                turn, _ = extras.orientation(image)
+        except _FINAL:
+            raise
+        except Exception:  # of a broken text, say
+            return load_picture(source).rgb.shape[:2]
+        return (width, height) if turn >= 5 else (height, width)
+
+
+def _picture(source: Path | bytes, opened: _Opened) -> Picture:
+    image, notes = opened.image, list(opened.notes)
+    if image.mode == "CMYK":
+        notes.append("CMYK became RGB")
+    turn, has_exif = extras.orientation(image)
+    icc, has_icc = extras.rgb_profile(image)
+    if not has_exif:
+        notes.append("its EXIF is broken and was left out")
+    if not has_icc:
+        notes.append("its colour profile is broken and was left out")
+    kind, tables, flat = image.format or "", _tables(image), image
+    if image.mode.startswith(("I", "F")):
+        flat, note = depth.eight_bit_grey(image, opened.scaled)
+        notes.append(note)
+    elif opened.deep:
+        flat, note = depth.eight_bit_colours(_bytes(source), image)
+        notes.append(note)
+    flat, is_clear = _on_white(flat)
+    if is_clear:
+        notes.append("transparent parts became white")
+    rgb = np.array(extras.upright(flat.convert("RGB"), turn))
+    if _holds_several(image):
+        notes.insert(0, "the first of several pictures was taken")
+    found = depth.extreme(rgb)
+    if found:
+        notes.append(f"the photo is {found}")
+    return Picture(rgb, icc, kind, tuple(notes), tables)
+
+
+def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The picture without transparency, and whether it had transparent parts."""
+    if image.mode not in ("LA", "PA", "RGBA", "La", "RGBa") and "transparency" not in image.info:
+        return image, False
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image), image.getextrema()[3][0] < 255
+
+
+def _holds_several(image: Image.Image) -> bool:
+    """Whether there are more pictures in the file. Asked last: looking for them may change the picture, or break it."""
+    try:
+        return getattr(image, "n_frames", 1) > 1
+    except Exception:  # the others are damaged; they are not needed
+        return False
 
 
 def _tables(image: Image.Image) -> tuple[tuple[int, ...], ...]:
@@ -112,12 +164,11 @@ def load_labels(folder: Path, photo: str, height: int, width: int) -> np.ndarray
     """
     files = label_files(folder, photo)
     if not files:
-        raise Rejected("no label map", f"{Path(photo).stem}.png")
+        raise Rejected("no label map", f"{formats.stem(Path(photo).name)}.png")
     try:
         if _holds_parts(folder):
             return _join_parts(files, height, width)
-        with _rejecting(), _open(files[0]) as image:
-            return _checked_labels(image, files[0].name, height, width)
+        return _checked_labels(load_map(files[0]), files[0].name, height, width)
     except Rejected as error:
         if error.reason == "label map":
             raise
@@ -130,7 +181,7 @@ def label_files(folder: Path, photo: str) -> list[Path]:
     One is ``STEM.png``. Several are CelebAMask-HQ's masks of parts, ``N/NNNNN_part.png`` with N = number / 2000, in the order of
     the classes; parts which a face does not have, have no file.
     """
-    stem = Path(photo).stem
+    stem = formats.stem(Path(photo).name)
     paths = [folder / f"{stem}.png"]
     if _holds_parts(folder):
         number = int(stem) if stem.isascii() and stem.isdigit() else -1
@@ -143,13 +194,24 @@ def _holds_parts(folder: Path) -> bool:
     return (folder / "0").is_dir()
 
 
-def _checked_labels(image: Image.Image, name: str, height: int, width: int) -> np.ndarray:
-    if image.mode not in ("P", "L"):
-        raise Rejected("label map", f"has mode {image.mode}; one 8-bit channel of classes is wanted")
-    if image.size != (width, height):
-        raise Rejected("label map", f"is {image.width}x{image.height}, the photo {width}x{height}")
+def load_map(source: Path | bytes) -> np.ndarray:
+    """The values of a label map, uint8 (H, W), of any photo's format. A palette's colours are ignored.
+
+    Raises:
+        Rejected: it cannot be read; ``label map``: it has more than one 8-bit channel.
+    """
+    with _rejecting(source):
+        image = _decoded(source, False).image
+        if image.mode not in ("P", "L"):
+            raise Rejected("label map", f"has mode {image.mode}; one 8-bit channel of classes is wanted")
+        return np.array(image)
+
+
+def _checked_labels(values: np.ndarray, name: str, height: int, width: int) -> np.ndarray:
+    if values.shape != (height, width):
+        raise Rejected("label map", f"is {values.shape[1]}x{values.shape[0]}, the photo {width}x{height}")
     try:
-        return labels.check(np.array(image), name)
+        return labels.check(values, name)
     except DataError as error:
         raise Rejected("label map", str(error).partition(": ")[2]) from error
 
@@ -157,8 +219,8 @@ def _checked_labels(image: Image.Image, name: str, height: int, width: int) -> n
 def _join_parts(files: list[Path], height: int, width: int) -> np.ndarray:
     joined: np.ndarray | None = None
     for path in files:  # in the order of classes
-        with _rejecting(), _open(path) as image:
-            mask = np.array(image.convert("L")) > 0
+        with _rejecting(path):
+            mask = np.array(_decoded(path, False).image.convert("L")) > 0
         if joined is None:
             joined = np.zeros(mask.shape, np.uint8)
         if mask.shape != joined.shape:
@@ -171,7 +233,7 @@ def _join_parts(files: list[Path], height: int, width: int) -> np.ndarray:
 
 
 @contextmanager
-def _rejecting() -> Iterator[None]:
+def _rejecting(source: Path | bytes) -> Iterator[None]:
     """Whatever a decoder makes of a damaged file becomes a :class:`Rejected`. Warnings are not shown: there may be millions."""
     try:
         with warnings.catch_warnings():
@@ -182,7 +244,8 @@ def _rejecting() -> Iterator[None]:
     except (Image.DecompressionBombError, MemoryError) as error:
         raise Rejected("too large", str(error).partition(",")[0]) from error
     except UnidentifiedImageError as error:
-        raise Rejected("broken", "not a picture that Pillow can read") from error
+        suffix = "" if isinstance(source, bytes) else source.suffix
+        raise Rejected("broken", formats.why_unknown(_bytes(source)[:64], suffix)) from error
     except OSError as error:
         if error.filename is not None:  # of the file system, not of a decoder
             raise Rejected("unreadable", error.strerror or "") from error
@@ -191,25 +254,84 @@ def _rejecting() -> Iterator[None]:
         raise Rejected("broken", _short(error)) from error
 
 
-def _open(path: Path) -> Image.Image:
-    """Opens and decodes a picture, complete or not at all."""
-    if path.stat().st_size == 0:
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _decoded(source: Path | bytes, partial: bool) -> _Opened:
+    """Decodes a picture: as it is; without what is broken beside its pixels; or, with ``partial``, as far as it goes."""
+    try:
+        return _whole(source)
+    except _FINAL:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        data = _bytes(source)
+        bare = list(dict.fromkeys(filter(None, (extras.without(data, keep_exif) for keep_exif in (True, False)))))
+        for one in bare:
+            with suppress(Exception):
+                return _whole(one)._replace(notes=("what its file holds beside the pixels is broken and was left out",))
+        for one in (data, *bare) if partial else ():
+            with suppress(Exception):
+                return _partly(one)
+        raise
+
+
+def _whole(source: Path | bytes) -> _Opened:
+    image = _open(source)
+    deep, scaled = depth.is_deep(image), depth.is_scaled(image)
+    image.load()
+    return _Opened(image, deep, scaled)
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    """Opens a picture and looks at its size; nothing is decoded."""
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise Rejected("empty file")
-    image = Image.open(path)
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, "r", formats.formats())
     if image.width * image.height > MAX_PIXELS:
         raise Rejected("too large", f"{image.width}x{image.height}")
-    image.load()
     return image
+
+
+def _partly(data: bytes) -> _Opened:
+    """Decodes what there is of a file that is cut off or damaged; the rest keeps one colour.
+
+    Raises:
+        Exception: nothing can be decoded.
+    """
+    image = _open(extras.completed(data))
+    deep, scaled = depth.is_deep(image), depth.is_scaled(image)
+    try:
+        image.load()
+    except Exception:
+        if getattr(image, "im", None) is None:
+            raise
+        image.tile = []  # what has been decoded so far is the picture
+        image.load()
+    missing = _missing_share(np.asarray(image.convert("RGB")))
+    if missing == 1:
+        raise Rejected("broken", "nothing of it can be decoded")
+    how = (
+        f"about {100 * missing:.0f} % of the picture is missing"
+        if missing >= 0.005
+        else "parts of the picture are missing or blurred"
+    )
+    return _Opened(image, deep, scaled, (f"the file is cut off or damaged: {how}",))
+
+
+def _missing_share(rgb: np.ndarray) -> float:
+    """Share of the pixels that were not decoded: those of one colour at the ends of the last rows, or of the first."""
+    shares = []
+    for rows in (rgb, rgb[::-1]):
+        filled = (rows != rows[-1, -1]).any(axis=2)[::-1, ::-1]  # from the last pixel on
+        runs = np.where(filled.any(axis=1), filled.argmax(axis=1), filled.shape[1])
+        ends = np.flatnonzero(runs == 0)
+        shares.append(runs[: ends[0] if len(ends) else None].sum() / filled.size)
+    return max(shares)
 
 
 def _short(error: Exception) -> str:
     """What the error says, on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _eight_bit(image: Image.Image) -> np.ndarray:
-    """16-bit grey to 8 bit. Pillow opens it as ``I;16`` or ``I``, depending on version and file."""
-    values = np.array(image)
-    if image.mode.startswith("F") or values.min() < 0 or values.max() > 65535:
-        raise Rejected("pixel format", f"mode {image.mode} beyond 16 bit")
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

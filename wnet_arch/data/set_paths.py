@@ -33,13 +33,13 @@ def find_set(path: str | os.PathLike) -> str:
         return path
     other = _other_name(Path(path))
     if other is not None and (other / "manifest.json").is_file():
-        _say(f"note: there is no folder {path}; the set {other} is read in its place")
+        say_once(f"note: there is no folder {path}; the set {other} is read in its place")
         return str(other)
     raise DataError(f"there is no folder {path}; {_how_to_make(Path(path))}")
 
 
 @functools.cache
-def _say(text: str) -> None:
+def say_once(text: str) -> None:
     """Once a process, on standard error unless a program has arranged its logs otherwise."""
     logging.getLogger("wnet_arch").warning(text)
 

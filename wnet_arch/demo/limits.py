@@ -9,13 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from wnet_arch.data import formats
 from wnet_arch.data.photos import MAX_PIXELS, Picture, Rejected, load_picture
 from wnet_arch.errors import DataError, UsageError
 
-#: Names that Pillow has for formats of photos (JPEG stands for MPO as well); no other decoder sees an upload.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-#: Of their files.
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm")
+#: Of photos, as in every command.
+ENDINGS = tuple(sorted(formats.suffixes()))
 #: A photo has at least so many pixels each way.
 _LEAST_SIDE = 16
 
@@ -63,7 +62,7 @@ def open_upload(path: str | os.PathLike, limits: Limits) -> Picture:
     path = Path(path)
     try:
         _check(path, limits)
-        return load_picture(path, _LEAST_SIDE)
+        return load_picture(path, _LEAST_SIDE, partial=True)
     except Rejected as error:
         detail = f" ({error.detail})" if error.detail else ""
         raise DataError(f"{path.name} cannot be used: {error.reason}{detail}") from error
@@ -87,9 +86,14 @@ def _announced(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=formats.formats()) as image:
                 return image.size
     except Image.DecompressionBombError as error:
         raise Rejected("too large", str(error).partition(",")[0]) from error
     except Exception as error:  # Pillow's decoders raise nearly anything
-        raise Rejected("not a photo that can be read", "JPEG, PNG, WebP, TIFF, BMP, GIF") from error
+        raise Rejected("not a photo that can be read", formats.why_unknown(_head(path), path.suffix)) from error
+
+
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(64)

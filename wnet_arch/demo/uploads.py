@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import parse_qs
 
+from wnet_arch.data.formats import why_unknown
 from wnet_arch.demo.asgi import Refused, announced, answer, chunks, header
 from wnet_arch.demo.limits import ENDINGS, Limits
 from wnet_arch.demo.store import Full, Store
@@ -133,7 +135,10 @@ class _OneFile:
             raise Refused(400, "An upload is a form with one file.")
         self._progress.name = options[b"filename"].decode("utf-8", errors="replace")
         if not self._progress.name.lower().endswith(ENDINGS):  # a page or a script would run as ours when it is looked at
-            raise Refused(415, f"A photo's name ends in {', '.join(ENDINGS)}.")
+            raise Refused(415, f"A photo's name ends in .jpg, .png, .webp or the like; this is {why_unknown(b'', self._suffix())}.")
+
+    def _suffix(self) -> str:
+        return os.path.splitext(self._progress.name)[1]
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         self._progress.size += end - start

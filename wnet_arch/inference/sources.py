@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from wnet_arch.archs import create_network
 from wnet_arch.archs.base import build_network
 from wnet_arch.archs.guided import MapGuidedNetwork
 from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
-from wnet_arch.data.face_parsing_dataset import FolderReader, decode_rgb, image_tensor
+from wnet_arch.data.decoding import decode_rgb, image_size, image_tensor
+from wnet_arch.data.face_parsing_dataset import FolderReader
 from wnet_arch.errors import DataError, UsageError, WeightsError, named
 from wnet_arch.faces import labels
 from wnet_arch.inference.fingerprints import code_digest, code_of, libraries, machine, named_files, onnx_files
@@ -289,7 +289,7 @@ class Folder(Source):
             raise DataError(f"{self.name}: {where} lacks {len(missing)} of the faces of {test_set.name}: {named(missing)}{hint}")
         odd = []
         for key in test_set.keys:
-            size = _size(files[key])
+            size = image_size(files[key])
             if size != test_set.size:
                 odd.append(f"{os.path.basename(files[key])} is {size[1]}x{size[0]}")
         if odd:
@@ -314,11 +314,3 @@ class Folder(Source):
             return {key: path for key, path in files.items() if os.path.isfile(path)}
         reader = FolderReader(place)
         return {key: os.path.join(place, file) for key, file in reader.files.items()}
-
-
-def _size(path: str) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is not a readable image") from error

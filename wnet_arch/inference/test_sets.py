@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from wnet_arch.data.face_lmdb import MANIFEST, LMDBReader
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_labels, decode_rgb, reduce_bicubic
@@ -130,17 +129,9 @@ def _open_folder(path: str, name: str) -> TestSet:
     if splits:
         raise DataError(f"--sets: {path} holds several sets; name one of them: {named([f'{path}/{s}' for s in splits])}")
     gt = FolderReader(path)
-    sizes = {key: _image_size(Path(path, gt.files[key])) for key in gt.keys}
+    sizes = {key: gt.size(key) for key in gt.keys}
     common = max(set(sizes.values()), key=list(sizes.values()).count)
     odd = [f"{gt.files[key]} ({_by(size)})" for key, size in sizes.items() if size != common]
     if odd:
         raise DataError(f"{path}: HR faces have one size, {_by(common)} here, but not {named(odd)}")
     return TestSet(name, path, gt.keys, common, "PIL bicubic of the HR images", gt)
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is not a readable image") from error

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from wnet_arch.data.photos import SUFFIXES
+from wnet_arch.data.formats import scan, told
 from wnet_arch.errors import DataError, NothingToDoError, UsageError
 from wnet_arch.plugins import PHOTO_SOURCES, Classes
 from wnet_arch.prepare.splits import NumberSplit, read_split
@@ -36,6 +36,7 @@ class PhotoSource:
         expected: how many photos there should be, by split (``""`` without splits); empty where nobody knows.
         notes: what cannot be reproduced exactly, and why.
         record: what a manifest says about all this, once :meth:`scan` is through; ``None`` for a mere folder.
+        passed: files that :meth:`names` has passed over, relative to :attr:`images`, each with the reason.
 
     Raises:
         DataError: the folder is laid out in another way.
@@ -51,6 +52,7 @@ class PhotoSource:
         self.expected: dict[str, int] = {}
         self.notes: tuple[str, ...] = ()
         self.record: dict | None = None
+        self.passed: list[tuple[str, str]] = []
 
     @property
     def labels(self) -> Path | None:
@@ -64,7 +66,14 @@ class PhotoSource:
 
     def names(self) -> Iterator[str]:
         """Names of all photos, relative to :attr:`images`, in any order."""
-        return _photos_in(self.images)
+        return self.photos_in()
+
+    def photos_in(self, folder: str = "") -> Iterator[str]:
+        """Names of the photos of a folder in :attr:`images`, relative to that; the others go to :attr:`passed`."""
+        passed: list[tuple[str, str]] = []
+        for name in scan(self.images / folder, passed):
+            yield os.path.join(folder, name)
+        self.passed += ((os.path.join(folder, name), reason) for name, reason in passed)
 
     def split_of(self, name: str) -> str | None:
         """The split of a photo, ``""`` without splits; ``None`` if it is not part of this mode."""
@@ -81,13 +90,15 @@ class PhotoSource:
             NothingToDoError: there is no photo at all.
         """
         found: Counter = Counter()
+        self.passed.clear()
         for name in self.names():
             split = self.split_of(name)
             if split is not None:
                 found[split] += 1
                 yield name
         if not found:
-            raise NothingToDoError(f"{self.images} holds no photo (sub-folders are not searched)")
+            passed = f"; {told(self.passed)}" if self.passed else ""
+            raise NothingToDoError(f"{self.images} holds no photo (sub-folders are not searched){passed}")
         counts = {split: found[split] for split in self.splits or ("",)}
         if self.expected and counts != self.expected and not partial:
             raise DataError(
@@ -167,7 +178,11 @@ class CelebA(PhotoSource):
         return next((path for path in (root / "Anno" / name, root / name) if path.is_file()), None)
 
     def names(self) -> Iterator[str]:
-        return (name for name in _photos_in(self.images) if re.fullmatch(r"\d{6}\.\w+", name))
+        for name in self.photos_in():
+            if re.fullmatch(r"\d{6}\.\w+", name):
+                yield name
+            else:
+                self.passed.append((name, "not called as CelebA's photos are"))
 
     def split_of(self, name: str) -> str | None:
         number = int(Path(name).stem)
@@ -221,9 +236,11 @@ class Helen(PhotoSource):
 
     def names(self) -> Iterator[str]:
         for folder in self._folders:
-            for name in _photos_in(self.images / folder):
-                if not Path(name).stem.endswith("_mirror"):  # some copies of 300-W hold every photo mirrored as well
-                    yield f"{folder}/{name}"
+            for name in self.photos_in(folder):
+                if not Path(name).stem.endswith("_mirror"):
+                    yield name
+                else:  # some copies of 300-W hold every photo mirrored as well
+                    self.passed.append((name, "mirrored"))
 
     def split_of(self, name: str) -> str | None:
         if self.mode == "last50":
@@ -232,7 +249,9 @@ class Helen(PhotoSource):
 
     @functools.cached_property
     def _last_of_test(self) -> frozenset[str]:
-        return frozenset(sorted(name for name in self.names() if name.partition("/")[0] in self._TEST)[-50:])
+        folders = (folder for folder in self._folders if folder in self._TEST)
+        names = (f"{folder}/{name}" for folder in folders for name in scan(self.images / folder))
+        return frozenset(sorted(name for name in names if not Path(name).stem.endswith("_mirror"))[-50:])
 
 
 class CelebAMask(PhotoSource):
@@ -357,21 +376,9 @@ def _first_folder(root: Path, candidates: tuple[str, ...]) -> Path:
     for candidate in candidates:
         if Path(root, candidate).is_dir():
             return Path(root, candidate)
-    if any(True for _ in _photos_in(Path(root))):
+    if any(True for _ in scan(root)):
         return Path(root)
     raise DataError(f"{root} holds neither {candidates[0]} nor photos")
-
-
-def _photos_in(folder: Path) -> Iterator[str]:
-    """Names of the photos of a folder, one by one: lists of millions stay on the disk. Links that lead nowhere are among them."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                named = Path(entry.name).suffix.lower() in SUFFIXES and not entry.name.startswith(".")
-                if named and (entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))):
-                    yield entry.name
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
 
 
 def _counted(counts: dict[str, int]) -> str:

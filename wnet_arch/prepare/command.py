@@ -18,6 +18,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from wnet_arch.data.face_lmdb import MAX_KEY_BYTES
+from wnet_arch.data.formats import stem
 from wnet_arch.data.photos import label_files
 from wnet_arch.errors import DataError, UsageError, WNetError
 from wnet_arch.faces import landmarks
@@ -163,6 +164,9 @@ def _photos(data: catalog.PhotoSource, options: PrepareOptions) -> Photos:
             clashes.append({"file": name, "reason": "name too long", "detail": f"{len(key)} bytes"})
         else:
             names.append(name)
+    for name, why in data.passed:
+        if not shard or shard.holds(key_of(name)):
+            clashes.append({"file": name, "reason": "passed over", "detail": why})
     names.sort()
     names.sort(key=key_of)
     different: list[str] = []
@@ -179,7 +183,7 @@ def key_of(name: str) -> str:
 
     BasicSR cuts key lists at dots and white space, and encodes keys as ASCII.
     """
-    return re.sub(r"[^A-Za-z0-9_-]", lambda match: f"~{ord(match[0]):x}~", Path(name).stem)
+    return re.sub(r"[^A-Za-z0-9_-]", lambda match: f"~{ord(match[0]):x}~", stem(os.path.basename(name)))
 
 
 def _settings(options: PrepareOptions, data: catalog.PhotoSource, labels: Path | None, photos: Photos) -> dict:

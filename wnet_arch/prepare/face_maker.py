@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from wnet_arch.data import depth
 from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, encode_landmarks, encode_png, reduce_bicubic, wide_side
 from wnet_arch.data.photos import Rejected, load_labels, load_photo
 from wnet_arch.faces import align, labels
@@ -93,6 +94,9 @@ class FaceMaker:
             photo = load_photo(self.images / name)
             digest = hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).hexdigest()
             face = self.face(photo, name)
+            extreme = depth.extreme(face.gt)
+            if extreme:
+                raise Rejected(extreme, f"values of {face.gt.min()} to {face.gt.max()}")
         except Rejected as why:
             return {"file": name, "reason": why.reason, "detail": why.detail}, None
         outcome = {"file": name, "digest": digest, "side": face.frame.side}

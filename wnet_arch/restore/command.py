@@ -14,7 +14,8 @@ import cv2
 from tqdm import tqdm
 
 from wnet_arch import disk
-from wnet_arch.data.photos import SUFFIXES, Rejected, load_picture
+from wnet_arch.data.formats import suffixes, told
+from wnet_arch.data.photos import Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
 from wnet_arch.inference.fingerprints import code_digest
 from wnet_arch.restore import files, frames
@@ -56,7 +57,10 @@ class RestoreOptions:
 
 @dataclass
 class Totals:
-    """Counts of a run. ``failed``: photo and reason; faces are counted in photos skipped, too."""
+    """Counts of a run; faces are counted in photos skipped, too.
+
+    ``failed``: photo and reason. ``passed``: file that is no photo, and why.
+    """
 
     photos: int = 0
     skipped: int = 0
@@ -64,6 +68,7 @@ class Totals:
     faces: int = 0
     restored: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
+    passed: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -89,15 +94,17 @@ def restore_photos(
     """
     out = Path(os.path.expanduser(options.out))
     _check_out(out)
-    jobs, unreadable = list_jobs(options.paths, out, options.recursive)
-    if not jobs and not unreadable:
+    listing = list_jobs(options.paths, out, options.recursive)
+    jobs = listing.jobs
+    if not jobs and not listing.failed:
         deeper = "" if options.recursive else "; --recursive looks into the folders below"
-        raise NothingToDoError(f"no photo in {', '.join(map(str, options.paths))}{deeper}")
+        passed = f"; {told(listing.passed)}" if listing.passed else ""
+        raise NothingToDoError(f"no photo in {', '.join(map(str, options.paths))}{passed}{deeper}")
     restorer = open_restorer()
     if not options.face_only:
         restorer.detector  # noqa: B018 - weights that are missing are no trouble of one photo
     settings = _settings(restorer, options)
-    totals = Totals(failed=[(shown(path), reason) for path, reason in unreadable])
+    totals = Totals(failed=[(shown(path), reason) for path, reason in listing.failed], passed=listing.passed)
     with _open_record(out, options.overwrite) as record:
         _restore_all(jobs, restorer, record, settings, options, totals, tell)
         if options.json:
@@ -130,7 +137,7 @@ def shown(path: str | os.PathLike) -> str:
 def _check_out(out: Path) -> None:
     if os.path.lexists(out) and not os.path.isdir(out):
         raise UsageError(f"-o: {out} is a file; name a folder for the results")
-    if not os.path.lexists(out) and out.suffix.lower() in SUFFIXES:
+    if not os.path.lexists(out) and out.suffix.lower() in suffixes():
         raise UsageError(f"-o: {out} looks like a file; name a folder for the results")
 
 
@@ -184,7 +191,7 @@ def _restore(job: PhotoJob, restorer: FaceRestorer, record: Record, settings: st
     known = record.done(job.stem, key)
     if known:
         return known, True
-    picture = load_picture(job.source, _LEAST_FACE)
+    picture = load_picture(job.source, _LEAST_FACE, partial=True)
     record.check_free(job.stem + (".png" if options.face_only else files.suffix(picture, 1, 1)))  # before the work
     restore = restorer.restore_face if options.face_only else restorer.restore
     photo = restore(picture.rgb, picture.tables)
@@ -264,6 +271,7 @@ def _write_report(record: Record, jobs: Sequence[PhotoJob], totals: Totals, rest
             for scale, net in _networks(restorer)
         ],
         "failed": [{"source": source, "reason": reason} for source, reason in totals.failed],
+        "passed_over": [{"source": shown(source), "reason": reason} for source, reason in totals.passed],
     }
     with open(part, "w", encoding="utf-8") as file:
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "photos": [')

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from wnet_arch.data.photos import SUFFIXES
+from wnet_arch.data.formats import passed_over
+from wnet_arch.data.formats import stem as stem_of
 from wnet_arch.errors import UsageError
 from wnet_arch.restore.record import NAME
 
@@ -23,17 +24,26 @@ class PhotoJob:
     stem: str
 
 
-def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) -> tuple[list[PhotoJob], list[tuple[str, str]]]:
-    """The photos behind what the user has named, and the folders that could not be read with the reason.
+@dataclass
+class Listing:
+    """What there is to do. ``failed``: folders that could not be read, ``passed``: files that are no photos, with the reasons."""
 
-    Of a folder, files with a picture's suffix are taken, but no hidden ones and no results, in ``out`` or elsewhere; a file that is
-    named itself is taken as it is. Results keep their place below the folder. Where two would have one name, the later keeps
-    its own suffix in it (``a.bmp.png``), or gets a number.
+    jobs: list[PhotoJob] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    passed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) -> Listing:
+    """The photos behind what the user has named, and what of it is passed over.
+
+    Of a folder, its photos are taken (see :func:`wnet_arch.data.formats.passed_over`), but no results, in ``out`` or elsewhere; a
+    file that is named itself is taken as it is. Results keep their place below the folder. Where two would have one name, the
+    later keeps its own suffix in it (``a.bmp.png``), or gets a number.
 
     Raises:
         UsageError: a path does not exist or cannot be read, or ``out`` is one of the folders.
     """
-    jobs, failed, seen, taken = [], [], set(), set()
+    listing, seen, taken = Listing(), set(), set()
     for given in paths:
         path = Path(os.path.expanduser(given))
         try:
@@ -44,41 +54,41 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
             raise UsageError(f"there is no photo or folder {given}") from error
         if path.is_dir() and path.resolve() == out.resolve():
             raise UsageError(f"-o {out} is the folder of the photos; name another, so that they are not mixed with results")
-        found = _in_folder(path, path, out.resolve(), recursive, failed) if path.is_dir() else [(path, path.name)]
+        found = _in_folder(path, path, out.resolve(), recursive, listing) if path.is_dir() else [(path, path.name)]
         for source, name in found:
             real = os.path.realpath(source)
             if real not in seen:
                 seen.add(real)
-                jobs.append(PhotoJob(source, _free_stem(name, taken)))
-    return jobs, failed
+                listing.jobs.append(PhotoJob(source, _free_stem(name, taken)))
+    return listing
 
 
-def _in_folder(folder: Path, root: Path, out: Path, recursive: bool, failed: list) -> Iterator[tuple[Path, str]]:
+def _in_folder(folder: Path, root: Path, out: Path, recursive: bool, listing: Listing) -> Iterator[tuple[Path, str]]:
+    """The photos of a folder, and of those below it unless they are hidden. Links to folders are not followed."""
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir(follow_symlinks=False), _may_be_photo(entry)) for entry in entries)
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        failed.append((str(folder), f"unreadable: {error.strerror}"))
+        listing.failed.append((str(folder), f"unreadable: {error.strerror}"))
         return
-    for name, is_folder, may_be_photo in found:
-        path = folder / name
-        if name.startswith("."):
+    for entry in found:
+        path = folder / entry.name
+        if entry.is_dir():
+            is_own = not entry.is_symlink() and not entry.name.startswith(".")
+            if recursive and is_own and path.resolve() != out and not os.path.exists(path / NAME):
+                yield from _in_folder(path, root, out, recursive, listing)
             continue
-        if is_folder and recursive and path.resolve() != out and not os.path.exists(path / NAME):
-            yield from _in_folder(path, root, out, recursive, failed)
-        elif may_be_photo and path.suffix.lower() in SUFFIXES:
+        reason = passed_over(entry)
+        if reason is None:
             yield path, path.relative_to(root).as_posix()
-
-
-def _may_be_photo(entry: os.DirEntry) -> bool:
-    """A file, or a link, broken ones too: they will be a line of their own. Links to folders are not followed."""
-    return (entry.is_symlink() and not os.path.isdir(entry.path)) or entry.is_file(follow_symlinks=False)
+        else:
+            listing.passed.append((str(path), reason))
 
 
 def _free_stem(name: str, taken: set[str]) -> str:
     if name.split("/")[0] in RESULT_FOLDERS:
         name = f"photos-{name}"
-    stem, number = os.path.splitext(name)[0], 2
+    stem, number = stem_of(name), 2
     candidate = stem if stem not in taken else name
     while candidate in taken:
         candidate, number = f"{stem}-{number}", number + 1

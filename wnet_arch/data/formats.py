@@ -124,6 +124,14 @@ def _brand(head: bytes) -> str:
     return "HEIC" if head[8:12] in _HEIF_BRANDS else "AVIF" if head[8:12] in _AVIF_BRANDS else ""
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry of a folder is a folder, or a link to one; a link that goes in circles is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def passed_over(entry: os.DirEntry) -> str | None:
     """Why a file of a folder is no photo to be worked on, a few words; ``None`` for a photo.
 
@@ -154,7 +162,7 @@ def scan(folder: str | os.PathLike, passed: list[tuple[str, str]] | None = None)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir():
+                if is_folder(entry):
                     continue
                 reason = passed_over(entry)
                 if reason is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wnet_arch.data.formats import passed_over
+from wnet_arch.data.formats import is_folder, passed_over
 from wnet_arch.data.formats import stem as stem_of
 from wnet_arch.errors import UsageError
 from wnet_arch.restore.record import NAME
@@ -73,7 +73,7 @@ def _in_folder(folder: Path, root: Path, out: Path, recursive: bool, listing: Li
         return
     for entry in found:
         path = folder / entry.name
-        if entry.is_dir():
+        if is_folder(entry):
             is_own = not entry.is_symlink() and not entry.name.startswith(".")
             if recursive and is_own and path.resolve() != out and not os.path.exists(path / NAME):
                 yield from _in_folder(path, root, out, recursive, listing)

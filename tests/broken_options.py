@@ -127,7 +127,7 @@ TABLE = {
                                          "needs num_worker_per_gpu above 0"),
     "workers in validation": Broken({"datasets.val.persistent_workers": True}, "datasets.val.persistent_workers", "remove it"),
     "prefetching without a GPU": Broken({"datasets.train.prefetch_mode": "cuda", "num_gpu": 0}, "datasets.train.prefetch_mode",
-                                        "needs pin_memory: true"),
+                                        "cuda needs a GPU"),
     "a schedule that ends early": Broken({"train.scheduler": {"type": "CosineAnnealingRestartLR", "periods": [1]}},
                                          "train.scheduler.periods add up to 1, less than total_iter (2)", "make them longer"),
     "weights of restarts": Broken({"train.scheduler.restarts": [0, 5]}, "train.scheduler.restart_weights", "give one for each"),

@@ -4,13 +4,15 @@
     python scripts/bench/benchmark_compute.py --mode training --peak 1 --batch 8
     python scripts/bench/benchmark_compute.py WNet WNetLite --start_up
     python scripts/bench/benchmark_compute.py SPARNet WNetLite --mode forward training --threads 2 --json costs.json
+    python scripts/bench/benchmark_compute.py WNet --device cuda --mode forward training --batch 8 --no_transcription
 
 W-Net is compared with its plain, eager, float32, un-fused transcription in ``tests/wnet_reference.py``, in the same run:
 the cases take turns in every round, and the median counts. With --reuse_memory freed memory is kept for the next step, as the
 trainer does, in all cases, the transcription too; without, as torch does by itself. Peak memory is what a fresh process needs
 beyond what it had when the network was built. What the backward pass keeps is counted, not measured. The ceiling is what bare 3x3
 convolutions of the network's own shapes reach, in the same layout and precision. ``differs`` and ``PSNR`` (dB, of SR in [0, 1])
-compare with the first float32 result of the network.
+compare with the first float32 result of the network. On a GPU (--device) ``host`` is the part of the seconds after which Python has
+handed over all the work: near 100 % the GPU waits for it. Float32 is whole float32 there, without TF32.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ class Case:
     precision: str
     checkpointing: bool = False
     seconds: float | None = None
+    host_seconds: float | None = None
     peak_bytes: int | None = None
     kept_bytes: int | None = None
     macs: float | None = None
@@ -81,19 +84,26 @@ def build(case: Case, args: argparse.Namespace) -> torch.nn.Module:
     return net.train(case.mode == "training")
 
 
+def wait(device: str) -> None:
+    """Until the device has done all that it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
 def runner(case: Case, args: argparse.Namespace, net: torch.nn.Module | None = None):
     """A function that does the case's work once."""
-    net = build(case, args) if net is None else net
-    lq = torch.rand(args.batch, 3, FACE_SIZE // args.scale, FACE_SIZE // args.scale)
+    net = (build(case, args) if net is None else net).to(args.device)
+    lq = torch.rand(args.batch, 3, FACE_SIZE // args.scale, FACE_SIZE // args.scale).to(args.device)
     if case.network != TRANSCRIPTION:
         net = net.to(memory_format=torch.channels_last)
         net = torch.compile(net) if args.compile else net
         lq = lq.contiguous(memory_format=torch.channels_last)
-    target = torch.rand(args.batch, 3, FACE_SIZE, FACE_SIZE)
+    target = torch.rand(args.batch, 3, FACE_SIZE, FACE_SIZE).to(args.device)
     optimizer = torch.optim.Adam(net.parameters()) if case.mode == "training" else None
 
     def precision():
-        return torch.autocast("cpu", torch.bfloat16) if case.precision == "bf16" else nullcontext()
+        kind = torch.device(args.device).type
+        return torch.autocast(kind, torch.bfloat16) if case.precision == "bf16" else nullcontext()
 
     def forward():
         with torch.inference_mode(), precision():
@@ -114,7 +124,7 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
     cases = []
     for mode in args.mode:
         for network in args.networks:
-            if network == "WNet":
+            if network == "WNet" and not args.no_transcription:
                 cases.append(Case(TRANSCRIPTION, mode, "fp32"))
             for precision in args.precision:
                 cases.append(Case(network, mode, precision))
@@ -124,20 +134,24 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
 
 
 def measure_times(cases: list[Case], args: argparse.Namespace) -> str:
-    """Median seconds of each case, all cases taking turns. Returns the name of the clock."""
+    """Median seconds of each case, all cases taking turns, and of these the host's. Returns the name of the clock."""
     from wnet_arch.inference.profiling import clock
 
-    now, name = clock("cpu")
+    now, name = clock(args.device)
     runs = [runner(case, args) for case in cases]
-    times: list[list[float]] = [[] for _ in cases]
+    times: list[list[tuple[float, float]]] = [[] for _ in cases]
     for round_ in range(args.runs + 1):
         for run, taken in zip(runs, times):
+            wait(args.device)
             start = now()
             run()
+            handed_over = now()
+            wait(args.device)
             if round_ or args.runs == 0:  # the first round warms up
-                taken.append(now() - start)
+                taken.append((now() - start, handed_over - start))
     for case, taken in zip(cases, times):
-        case.seconds = statistics.median(taken)
+        case.seconds, host = (statistics.median(column) for column in zip(*taken))
+        case.host_seconds = host if args.device != "cpu" else None
     return name
 
 
@@ -158,11 +172,12 @@ def compare(cases: list[Case], args: argparse.Namespace) -> None:
     """How far SR of the forward passes is from that of the first one of the network, float32; on smooth images, not on noise."""
     torch.manual_seed(0)
     side = FACE_SIZE // args.scale
-    lq = F.interpolate(torch.rand(args.batch, 3, 5, 5), (side, side), mode="bicubic").clamp(0, 1)
+    lq = F.interpolate(torch.rand(args.batch, 3, 5, 5), (side, side), mode="bicubic").clamp(0, 1).to(args.device)
+    kind = torch.device(args.device).type
     true: dict[str, torch.Tensor] = {}
     for case in (case for case in cases if case.mode == "forward"):
-        net = build(case, args)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bf16"):
+        net = build(case, args).to(args.device)
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=case.precision == "bf16"):
             sr = net(lq, return_aux=True)[0].float().clamp(0, 1)
         difference = sr - true.setdefault("WNet" if case.network == TRANSCRIPTION else case.network, sr)
         if difference.any():
@@ -179,11 +194,23 @@ def measure_peak(case: Case, index: int, args: argparse.Namespace) -> None:
 
 def child(case: Case, args: argparse.Namespace) -> None:
     run = runner(case, args)
+    if args.device != "cpu":
+        return print(measure_peak_on_gpu(run, args.device))
     torch.ones(64, 64) @ torch.ones(64, 64)
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts anew, from what is in use now
     before = memory("VmRSS")
     run()
     print(memory("VmHWM") - before)
+
+
+def measure_peak_on_gpu(run, device: str) -> int:
+    """Bytes by which the GPU's memory grows during the work."""
+    wait(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    wait(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def memory(what: str) -> int:
@@ -210,16 +237,18 @@ def ceiling(network: str, precision: str, layout: torch.memory_format, args: arg
                 module.register_forward_hook(note)
         net(torch.zeros(args.batch, 3, FACE_SIZE // args.scale, FACE_SIZE // args.scale))
 
-    now, _ = clock("cpu")
+    now, _ = clock(args.device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     flops = seconds = 0.0
     for (shape, out), times in shapes.items():
-        x = torch.rand(shape).to(dtype).contiguous(memory_format=layout)
-        weight = torch.rand(out, shape[1], 3, 3).to(dtype).contiguous(memory_format=layout)
+        x = torch.rand(shape, device=args.device).to(dtype).contiguous(memory_format=layout)
+        weight = torch.rand(out, shape[1], 3, 3, device=args.device).to(dtype).contiguous(memory_format=layout)
         with torch.inference_mode():
             F.conv2d(x, weight, padding=1)
+            wait(args.device)
             start = now()
             F.conv2d(x, weight, padding=1)
+            wait(args.device)
             seconds += times * (now() - start)
         flops += times * 2 * 9 * shape[1] * out * shape[0] * shape[2] * shape[3]
     return flops / seconds if seconds else None
@@ -228,7 +257,7 @@ def ceiling(network: str, precision: str, layout: torch.memory_format, args: arg
 def report(cases: list[Case], args: argparse.Namespace) -> str:
     """The table: times relative to the first case of the same mode."""
     lines = [
-        f"{'case':44}{'seconds':>9}{'faces/s':>9}{'faster':>8}{'peak MiB':>10}{'kept MiB':>10}{'GMACs':>9}"
+        f"{'case':44}{'seconds':>9}{'host':>7}{'faces/s':>9}{'faster':>8}{'peak MiB':>10}{'kept MiB':>10}{'GMACs':>9}"
         f"{'GFLOP/s':>9}{'ceiling':>9}{'share':>7}{'differs':>10}{'PSNR':>6}"
     ]
     for case in cases:
@@ -236,9 +265,10 @@ def report(cases: list[Case], args: argparse.Namespace) -> str:
         mib = [f"{value / 2**20:.0f}" if value is not None else "-" for value in (case.peak_bytes, case.kept_bytes)]
         share = f"{case.flops_per_second / case.ceiling:.0%}" if case.ceiling else "-"
         away = f"{case.largest_difference:>10.1e}{case.psnr:>6.1f}" if case.psnr else ""
+        host = f"{case.host_seconds / case.seconds:.0%}" if case.host_seconds else "-"
         top = f"{case.ceiling / 1e9:.0f}" if case.ceiling else "-"
         lines.append(
-            f"{case.label():44}{case.seconds:>9.3f}{args.batch / case.seconds:>9.2f}{first.seconds / case.seconds:>7.2f}x"
+            f"{case.label():44}{case.seconds:>9.3f}{host:>7}{args.batch / case.seconds:>9.2f}{first.seconds / case.seconds:>7.2f}x"
             f"{mib[0]:>10}{mib[1]:>10}{case.macs / 1e9:>9.1f}{case.flops_per_second / 1e9:>9.0f}{top:>9}{share:>7}{away}"
         )
     return "\n".join(lines)
@@ -252,10 +282,10 @@ torch.set_num_threads({threads})
 from_torch = time.perf_counter()
 from wnet_arch import create_network
 imported = time.perf_counter()
-net = create_network({network!r}, {scale}, **{options!r}).eval()
+net = create_network({network!r}, {scale}, **{options!r}).eval().to({device!r})
 built = time.perf_counter()
-with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled={bf16}):
-    net(torch.rand(1, 3, {side}, {side}))
+with torch.inference_mode(), torch.autocast({device!r}.partition(":")[0], torch.bfloat16, enabled={bf16}):
+    net(torch.rand(1, 3, {side}, {side}).to({device!r})).cpu()
 print(from_torch - start, imported - from_torch, built - imported, time.perf_counter() - built)
 """
 
@@ -265,7 +295,7 @@ def measure_start_up(network: str, precision: str, args: argparse.Namespace) -> 
     options = {name: getattr(args, name) for name in ("num_feat", "peak") if getattr(args, name) is not None and network == "WNet"}
     code = START_UP.format(
         threads=args.threads, network=network, scale=args.scale, options=options, bf16=precision == "bf16",
-        side=FACE_SIZE // args.scale,
+        side=FACE_SIZE // args.scale, device=args.device,
     )  # fmt: skip
     runs = []
     for _ in range(max(args.runs, 1)):
@@ -295,12 +325,27 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no_memory", action="store_true", help="leave out the processes that measure peak memory")
     parser.add_argument("--start_up", action="store_true", help="instead: import, build and first forward in a fresh process")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument("--no_transcription", action="store_true", help="leave out the plain transcription of W-Net")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
+    from wnet_arch.errors import UsageError
+    from wnet_arch.float32 import true_float32
+    from wnet_arch.inference.runners import check_device
+
+    try:
+        check_device(args.device)
+    except UsageError as error:
+        sys.exit(str(error))
+    with true_float32():
+        measure_all(args)
+
+
+def measure_all(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     cases = cases_of(args)
     if args.reuse_memory:
@@ -326,7 +371,8 @@ def main() -> None:
         if not args.no_memory:
             measure_peak(case, index, args)
     load.append(os.getloadavg()[0])
-    place = f"{platform.machine()}, {args.threads} threads of {os.cpu_count()} processors, torch {torch.__version__}"
+    card = f"{torch.cuda.get_device_name(args.device)}, " if args.device != "cpu" else ""
+    place = f"{card}{platform.machine()}, {args.threads} threads of {os.cpu_count()} processors, torch {torch.__version__}"
     how = f"x{args.scale}, batch {args.batch}, {clock_name}, median of {args.runs}; load average {load[0]:.1f} to {load[1]:.1f}"
     print(place, how, sep="\n")
     print(report(cases, args))

@@ -26,6 +26,8 @@ from wnet_arch.archs.wnet_arch import WNet
 from wnet_arch.archs.wnet_blocks import LPF
 from wnet_arch.data.decoding import image_tensor
 from wnet_arch.errors import UsageError
+from wnet_arch.float32 import true_float32
+from wnet_arch.inference.runners import check_device
 from wnet_arch.inference.test_sets import open_set
 from wnet_arch.weights import seals
 from wnet_arch.weights.checkpoint import read_state_dict
@@ -110,6 +112,7 @@ def main() -> int:
     parser.add_argument("--which", choices=("params", "params_ema"), default="params", help="last weights, or their moving average")
     parser.add_argument("--set", default="datasets/celeba/val", metavar="SET")
     parser.add_argument("--faces", type=int, default=32)
+    parser.add_argument("--device", default="cpu", help="where faces are computed: cpu, cuda, cuda:1 (default: cpu)")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.safetensors")
     args = parser.parse_args()
     files = sorted(args.run.glob("*.yml"))
@@ -119,18 +122,20 @@ def main() -> int:
     if block["type"] != "WNet" or block.get("peak", 8) != 1 or not block.get("lpf", True):
         sys.exit(f"{files[0]}: only a WNet with LPF and peak: 1 can grow, not {block}")
     try:
+        check_device(args.device)
         small, large = build_network(block).eval(), build_network({**block, "peak": args.peak}).eval()
         small.load_state_dict(read_state_dict(str(args.run / "models" / "net_g_latest.pth"), args.which))
         faces = open_set(args.set, "set", [small.scale], args.faces)
     except UsageError as error:
         sys.exit(str(error))
-    lq = torch.stack([image_tensor(faces.lr(key, small.scale)) for key in faces.keys])
-    grow(small, large, lq)
-    with torch.no_grad():
+    lq = torch.stack([image_tensor(faces.lr(key, small.scale)) for key in faces.keys]).to(args.device)
+    small, large = small.to(args.device), large.to(args.device)
+    with torch.no_grad(), true_float32():
+        grow(small, large, lq)
         difference = (small(lq[:1]) - large(lq[:1])).abs().max().item()
     print(f"peak {args.peak}: largest difference to peak 1 on a face {difference:.1e}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    seals.write_tensors(large.state_dict(), args.out)
+    seals.write_tensors(large.cpu().state_dict(), args.out)
     print(args.out)
     return 0
 

@@ -38,8 +38,10 @@ from wnet_arch import options
 from wnet_arch.archs.base import build_network
 from wnet_arch.data.decoding import image_tensor
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
-from wnet_arch.errors import WeightsError
+from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.float32 import true_float32
 from wnet_arch.inference.provenance import training_set
+from wnet_arch.inference.runners import check_device
 from wnet_arch.inference.test_sets import open_set
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import entries, metadata, seals, shipped
@@ -62,7 +64,9 @@ def finished(run: Path) -> tuple[dict, dict[str, dict]]:
     opt = options.load(str(files[0]))
     total = opt["train"]["total_iter"]
     log = run / "log.jsonl"
-    seen = [json.loads(line).get("iter", 0) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else [0]
+    known = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    seen = [line.get("iter", 0) for line in known]
+    opt["train"].update(next((found for found in map(settled, known) if found), {}))
     if max(seen, default=0) < total:
         sys.exit(f"{run} has done {max(seen, default=0)} of {total} iterations; let it end (the same command goes on)")
     file = str(run / "models" / "net_g_latest.pth")
@@ -70,6 +74,11 @@ def finished(run: Path) -> tuple[dict, dict[str, dict]]:
     if opt["train"].get("ema_decay"):
         found[AVERAGE] = read_state_dict(file, "params_ema")
     return opt, found
+
+
+def settled(line: dict) -> dict:
+    """What `auto` in the options came to be, where a line of the log says so."""
+    return {key: line[key] for key in ("precision", "channels_last") if key in line}
 
 
 def halved(state: dict) -> dict:
@@ -85,15 +94,16 @@ def explicit(block: dict) -> dict:
     return {"type": block["type"], **{p.name: p.default for p in parameters if p.default is not p.empty}, **block}
 
 
-def psnr(opt: dict, state: dict, faces) -> float:
+def psnr(opt: dict, state: dict, faces, device: str = "cpu") -> float:
     """Mean PSNR, protocol dic, of a network with these weights."""
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(state)
+    net.to(device)
     protocol, found = protocols.get("dic"), []
     for lq, gt in faces:
-        with torch.inference_mode():
-            sr = net(image_tensor(lq)[None]).clamp(0, 1)[0]
-        found.append(protocol.psnr((sr * 255).round().byte().permute(1, 2, 0).numpy(), gt, opt["scale"]))
+        with torch.inference_mode(), true_float32():
+            sr = net(image_tensor(lq)[None].to(device)).clamp(0, 1)[0]
+        found.append(protocol.psnr((sr * 255).round().byte().permute(1, 2, 0).cpu().numpy(), gt, opt["scale"]))
     return float(np.mean(found))
 
 
@@ -180,7 +190,12 @@ def main() -> int:
     parser.add_argument("--after", type=Path, metavar="RUN", help="experiments/NAME of the run whose weights it began with")
     parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
     parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
+    parser.add_argument("--device", default="cpu", help="where PSNR is computed: cpu, cuda, cuda:1 (default: cpu)")
     args = parser.parse_args()
+    try:
+        check_device(args.device)
+    except UsageError as error:
+        sys.exit(str(error))
     if args.blend is not None and not (args.on and 0 < args.blend < 1):
         sys.exit("--blend X lies between 0 and 1, and needs the network it starts from: --on NAME")
     if args.on:
@@ -193,14 +208,14 @@ def main() -> int:
     asked = {"last": LAST, "average": AVERAGE}.get(args.which)
     if asked and asked not in found:
         sys.exit(f"{args.run} has no {asked}: it was trained with ema_decay 0")
-    values = {which: psnr(opt, state, pairs) for which, state in found.items() if which == (asked or which)}
+    values = {which: psnr(opt, state, pairs, args.device) for which, state in found.items() if which == (asked or which)}
     which = max(values, key=values.get)
     state = found[which]
     if args.blend is not None:
         state = blend(read_state_dict(args.on), state, args.blend)
-        values[which] = psnr(opt, state, pairs)
+        values[which] = psnr(opt, state, pairs, args.device)
         print(f"{which}, {args.blend:g} of the way from {args.on}: {values[which]:.4f} dB")
-    half = psnr(opt, halved(state), pairs)
+    half = psnr(opt, halved(state), pairs, args.device)
     print(f"{args.name}, {len(pairs)} faces: {', '.join(f'{name} {value:.4f} dB' for name, value in values.items())}")
     print(f"{which} in half precision {half:.4f} dB")
     if abs(values[which] - half) < HALF:

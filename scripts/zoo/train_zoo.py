@@ -5,8 +5,9 @@
 
 The recipe: the option file of the network (its loss, its start), and for all alike the data (--data, several sets are drawn from
 together), mirroring, Muon 2e-3 (or --optimizer Adam, 5e-4) falling to 1e-6 along a cosine after a short warm-up, gradients clipped
-to a norm of 1, a moving average of 0.999, one seed, bf16 where that is faster than float32 (not on CPUs without instructions for
-it; no difference in what is learned can be told from that between seeds, docs/measurements.md). With --minutes the pace of the
+to a norm of 1, a moving average of 0.999, one seed, bf16 where the network's largest layer is faster in it than in float32 (not on
+CPUs without instructions for it; no difference in what is learned can be told from that between seeds, docs/measurements.md), and
+the memory layout in which it is faster; a run that goes on keeps both. With --minutes the pace of the
 first iterations, and the time of a validation, decide how many there will be, so that the learning rate ends at its end; that
 number is kept in OUT/NETWORK_xSCALE/plan.json. Checkpoints are written every five minutes, and the same command goes on where it
 was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives one. --name makes variants of one
@@ -16,7 +17,6 @@ network: with --force_yml train:wnet_opt:key_weight=0.5, say.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import statistics
@@ -27,6 +27,7 @@ from pathlib import Path
 from wnet_arch import options
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
+from wnet_arch.weights.packages import plain
 
 OPTIONS = options.packaged.FOLDER
 #: Iterations that measure the pace, and those of them that do not count.
@@ -42,12 +43,12 @@ SAVED = 5
 
 
 def option_file(network: str, scale: int) -> Path:
-    """The option file of a network, whatever its letters' case."""
-    known = options.packaged.files().items()
-    files = {file.stem.lower(): file for name, file in known if not name.startswith(("ablation/", "test_"))}
-    file = files.get(f"{network}_x{scale}".lower())
+    """The option file of a network, whatever its letters' case; ``WNetLite`` is ``wnet_lite``."""
+    found = {name: file for name, file in options.packaged.files().items() if not name.startswith(("ablation/", "test_"))}
+    files = {plain(file.stem): file for file in found.values()}
+    file = files.get(plain(f"{network}_x{scale}"))
     if file is None:
-        known = sorted(name.rpartition("_x")[0] for name in files if name.endswith(f"_x{scale}"))
+        known = sorted(file.stem.rpartition("_x")[0].lower() for file in found.values() if file.stem.endswith(f"_x{scale}"))
         sys.exit(f"there is no option file for {network} x{scale}; networks: {', '.join(known)}")
     return file
 
@@ -57,12 +58,12 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     train, data = opt["train"], opt["datasets"]
     data["train"].update(
         dataroot=[str(Path(path).resolve()) for path in args.data], batch_size_per_gpu=args.batch // args.accumulation,
-        num_worker_per_gpu=args.workers, persistent_workers=args.workers > 0, use_hflip=True,
+        num_worker_per_gpu=args.workers, persistent_workers=None, use_hflip=True,
     )  # fmt: skip
     data["val"]["dataroot"] = str(Path(args.val).resolve())
     train.update(
-        accumulation=args.accumulation, ema_decay=0.999, total_iter=iterations, precision=args.precision or quicker(),
-        channels_last=True, grad_clip=1.0, warmup_iter=min(200, iterations // 10),
+        accumulation=args.accumulation, ema_decay=0.999, total_iter=iterations, precision=args.precision or "auto",
+        channels_last="auto", grad_clip=1.0, warmup_iter=min(200, iterations // 10),
         scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
     )  # fmt: skip
     if args.lr or not opt.get("network_d"):
@@ -76,16 +77,6 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     )
     opt["manual_seed"] = args.seed
     return options.override(opt, args.force_yml)
-
-
-@functools.cache
-def quicker() -> str:
-    """The precision in which this machine trains faster."""
-    import torch
-
-    from wnet_arch.training.precision import bf16_time
-
-    return "bf16" if bf16_time("cuda" if torch.cuda.is_available() else "cpu") < 1 else "fp32"
 
 
 def run(opt: dict, folder: Path, label: str) -> Path:
@@ -155,9 +146,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--accumulation", type=int, default=1, help="parts of a batch, one after the other: saves memory")
     parser.add_argument("--lr", type=float, help="(default: Muon 2e-3, Adam 5e-4; with a discriminator, that of the file)")
     parser.add_argument("--optimizer", choices=RATES, help="(default: Muon; with a discriminator, Adam)")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), help="(default: the faster one on this machine)")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), help="(default: the faster one for this network and machine)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="loader processes")
+    parser.add_argument("--workers", type=int, help="loader processes (default: 1; for a GPU as many as processors, 8 at most)")
     parser.add_argument("--validations", type=int, default=4, help="how often to validate (default: 4 times)")
     parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`, applied last")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.models import build_model
+from torch.utils.flop_counter import FlopCounterMode
 
+from tests.archs.test_networks import SMALL
 from tests.models.test_gan_models import gan_options
 from tests.models.test_models import options, train
+from wnet_arch import create_network, list_networks
+from wnet_arch.archs.base import NETWORKS
 from wnet_arch.errors import UsageError, WNetError
+from wnet_arch.inference.profiling import cost
 from wnet_arch.training import precision as precision_module
-from wnet_arch.training.precision import Precision, bf16_time
+from wnet_arch.training.own_layers import Convolution, ceiling, convolutions, heaviest, seconds
+from wnet_arch.training.precision import Precision, layer_times
 
 
 @pytest.fixture
@@ -36,21 +42,115 @@ def test_bf16_trains_close_to_float32_and_keeps_float32_weights(tmp_path, batch)
     assert model.output.dtype == torch.float32
 
 
+SHAPE = (1, 3, 8, 8)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Sets what layers take: seconds in fp32, fp32 channels_last, bf16, bf16 channels_last."""
+
+    def set_times(*seconds):
+        keys = [("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)]
+        monkeypatch.setattr(precision_module, "layer_times", lambda conv, device: dict(zip(keys, seconds)))
+
+    return set_times
+
+
 @pytest.mark.parametrize(("ratio", "warnings"), [(12.0, 1), (0.4, 0)])
-def test_a_processor_without_bf16_is_told(monkeypatch, ratio, warnings):
-    said = []
-    monkeypatch.setattr(precision_module, "bf16_time", lambda device: ratio)
+def test_a_processor_without_bf16_is_told(monkeypatch, measured, ratio, warnings):
+    said, net = [], torch.nn.Conv2d(3, 4, 3)
+    measured(1.0, 1.0, ratio, ratio)
     monkeypatch.setattr(precision_module.get_root_logger(), "warning", said.append)
-    Precision({"precision": "bf16"}, "cpu")
-    Precision({"precision": "fp32"}, "cpu")
+    Precision({"precision": "bf16"}, "cpu").settle(net, SHAPE)
+    Precision({"precision": "fp32"}, "cpu").settle(net, SHAPE)
     wanted = "train.precision: bf16 takes 12.0 times as long as fp32 on this CPU; use --force_yml train:precision=fp32"
     assert said == [wanted] * warnings
 
 
-def test_timing_bf16_leaves_the_random_numbers_alone():
-    before = torch.get_rng_state()
-    assert bf16_time.__wrapped__("cpu") > 0
+@pytest.mark.parametrize(
+    ("asked", "seconds", "found"),
+    [
+        (("auto", "auto"), (3, 4, 2, 1), ("bf16", True)),
+        (("auto", "auto"), (1, 2, 12, 11), ("fp32", False)),
+        (("auto", False), (3, 1, 2, 1), ("bf16", False)),
+        (("fp32", "auto"), (3, 2, 1, 1), ("fp32", True)),
+        (("bf16", "auto"), (1, 1, 2, 3), ("bf16", False)),
+        (("fp32", True), (1, 2, 3, 4), ("fp32", True)),
+    ],
+)
+def test_auto_is_the_fastest_for_the_networks_own_layer(measured, asked, seconds, found):
+    measured(*seconds)
+    precision = Precision(dict(zip(("precision", "channels_last"), asked)), "cpu")
+    precision.settle(torch.nn.Conv2d(3, 4, 3), SHAPE)
+    assert precision.settled == dict(zip(("precision", "channels_last"), found))
+    assert precision.dtype == (torch.bfloat16 if found[0] == "bf16" else None)
+    assert precision.layout == (torch.channels_last if found[1] else torch.contiguous_format)
+
+
+def test_a_continued_run_keeps_what_was_found(tmp_path, batch, measured):
+    """However the machine has changed: through the state, with the trainer's own way of telling and without."""
+    measured(4, 3, 2, 1)
+    torch.manual_seed(0)
+    opt = options(tmp_path, precision="auto", channels_last="auto")
+    model = build_model(opt)
+    train(model, batch, 2)
+    model.save(0, 2)
+    torch.manual_seed(1)
+    expected = train(model, batch, 1)
+    state = torch.load(tmp_path / "2.state", weights_only=True)
+    assert state["precision"] == {"precision": "bf16", "channels_last": True}
+    measured(1, 2, 12, 12)
+    for told in ({}, {"resume": {"precision": state["precision"]}}):
+        paths = {**opt["path"], "pretrain_network_g": str(tmp_path / "net_g_2.pth")}
+        again = build_model({**options(tmp_path, precision="auto", channels_last="auto"), "path": paths, **told})
+        again.resume_training(state)
+        assert again.precision.settled == state["precision"]
+        weights = [p for p in again.net_g.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+        torch.manual_seed(1)
+        assert train(again, batch, 1) == expected
+
+
+def test_timing_leaves_the_random_numbers_alone():
+    net, before = torch.nn.Conv2d(3, 4, 3), torch.get_rng_state()
+    conv = Convolution((1, 8, 16, 16), 8, (3, 3), (1, 1), (1, 1), 1)
+    assert all(value > 0 for value in layer_times.__wrapped__(conv, "cpu").values())
+    assert ceiling(net, SHAPE, "cpu", torch.float32, torch.contiguous_format) > 0
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("name", "scale"), [(name, max(NETWORKS[name].scales)) for name in list_networks()])
+def test_the_convolutions_of_every_network_are_found(name, scale):
+    """As many multiply-accumulates as torch counts, within what other layers do."""
+    net = create_network(name, scale, **SMALL.get(name, {}))
+    shape = (1, 3, 128 // scale, 128 // scale)
+    found = convolutions(net, shape)
+    if name == "Bicubic":
+        assert not found
+        assert heaviest(net, shape) is None
+        return
+    macs = sum(conv.macs * times for conv, times in found.items())
+    assert 0 < macs <= cost(name, scale, **SMALL.get(name, {})).macs
+    assert heaviest(net, shape).macs > 0
+    assert next(net.parameters()).device.type == "cpu"  # the network itself is where it was
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((4, 8, 20, 24), {}), ((1, 8, 21, 9), {"stride": 2}), ((2, 8, 12, 12), {"groups": 4, "padding": 0})],
+)
+def test_multiply_accumulates_and_parts_of_a_convolution(shape, options):
+    net = torch.nn.Conv2d(8, 16, 3, **{"padding": 1, **options})
+    (conv,) = convolutions(net, shape)
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(shape))
+    assert conv.macs == counter.get_total_flops() / 2
+    for share in (0.9, 0.3, 0.05):
+        part = conv.at_most(share * conv.macs)
+        assert part.macs <= max(share, 3 / shape[2] / shape[0]) * conv.macs * 1.5
+        assert part.shape[1] == shape[1]
+        assert part.shape[3] == shape[3]
+        assert seconds(part, "cpu", torch.float32, torch.contiguous_format, 1) > 0
 
 
 def test_channels_last_changes_the_layout_not_the_result(tmp_path, batch):
@@ -82,7 +182,7 @@ def test_compiled_networks_are_compiled_once(monkeypatch):
     ("setting", "said"),
     [
         ({"precision": "bf61"}, "train.precision: 'bf61' is none; did you mean 'bf16'"),
-        ({"channels_last": "yes"}, "train.channels_last must be true or false, not 'yes'"),
+        ({"channels_last": "yes"}, "train.channels_last must be true, false or auto, not 'yes'"),
         ({"grad_clip": 0}, "train.grad_clip must be a number above 0, not 0"),
     ],
 )

@@ -12,6 +12,15 @@ import numpy as np
 from wnet_arch.errors import UsageError
 
 
+def memory_of_machine() -> int:
+    """Bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _stride(shapes: Sequence[tuple[int, ...]]) -> int:
+    return 1 + sum(map(math.prod, shapes))
+
+
 class DecodedImages:
     """A place for the images of each sample. Workers that are forked share it; one that is spawned starts with its own.
 
@@ -27,13 +36,18 @@ class DecodedImages:
 
     def __init__(self, count: int, shapes: Sequence[tuple[int, ...]]):
         self.count, self.shapes = count, [tuple(shape) for shape in shapes]
-        self.stride = 1 + sum(map(math.prod, self.shapes))
-        needed, there = count * self.stride, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self.stride = _stride(self.shapes)
+        needed, there = count * self.stride, memory_of_machine()
         if needed > there:
             sizes = f"take {needed / 2**30:.1f} GiB, this machine has {there / 2**30:.1f}"
             raise UsageError(f"cache: {count} decoded samples {sizes}; set it to false")
         self._memory = mmap.mmap(-1, needed)
         self._bytes = np.frombuffer(self._memory, np.uint8)
+
+    @staticmethod
+    def size(count: int, shapes: Sequence[tuple[int, ...]]) -> int:
+        """Bytes that so many samples take."""
+        return count * _stride(shapes)
 
     def get(self, index: int) -> list[np.ndarray] | None:
         """The images of a sample, not to be changed; ``None`` where nobody has put them yet."""

@@ -89,8 +89,7 @@ class PairedFaceParsingDataset(Dataset):
     * ``landmarks``: give landmarks, too; needs a set made with ``wnet prepare --landmarks``. Default false.
 
     * ``cache``: keep decoded images in memory, shared by the workers of the loader, decoded once in a run: 64 KiB a face, and
-      with ``jitter`` and ``--surround 0.2`` some 240.
-      Default false.
+      with ``jitter`` and ``--surround 0.2`` some 240. Default false; a training on GPUs decides by :meth:`keep_decoded`.
 
     A sample: ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 RGB in [0, 1]; ``parsing`` (H, W) uint8 classes of
     CelebAMask-HQ, 255 = unknown; ``lq_path`` and ``gt_path``, strings. With ``landmarks``: ``landmarks`` (68, 2) float32, x and y
@@ -122,7 +121,16 @@ class PairedFaceParsingDataset(Dataset):
         self.keys = self.gt.keys
         if isinstance(self.gt, FolderReader):
             self._check_sizes()
-        self.decoded = DecodedImages(len(self), [image.shape for image in self._decode(self.keys[0])]) if opt.get("cache") else None
+        self.decoded = None
+        if opt.get("cache"):
+            self.keep_decoded()
+
+    def keep_decoded(self, at_most: float = float("inf")) -> bool:
+        """Begins to keep decoded images in memory (``cache``), unless they take more than ``at_most`` bytes; says whether."""
+        shapes = [image.shape for image in self._decode(self.keys[0])]
+        if self.decoded is None and DecodedImages.size(len(self), shapes) <= at_most:
+            self.decoded = DecodedImages(len(self), shapes)
+        return self.decoded is not None
 
     def _open_set(self) -> tuple:
         mixed = [option for option in ("dataroot_gt", "dataroot_lq", "dataroot_parsing") if self.opt.get(option)]

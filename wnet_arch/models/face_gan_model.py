@@ -13,6 +13,7 @@ from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.gan_loss import RelativisticHingeGANLoss
 from wnet_arch.models.face_sr_model import FaceSRModel
 from wnet_arch.training import accumulation
+from wnet_arch.training.step_clock import timed
 
 #: Parts of the training that may start late, and what ``train.start_iters`` calls them.
 STAGES = ("content", "net_d", "gan")
@@ -104,6 +105,7 @@ class FaceGANModel(FaceSRModel):
             super().setup_schedulers()
         self.optimizers, train_opt["scheduler"] = optimizers, both
 
+    @timed
     def optimize_parameters(self, current_iter: int) -> None:
         self.current_iter = current_iter
         if hasattr(self.cri_gan, "progress"):

@@ -29,12 +29,16 @@ from wnet_arch.training.averaging import MovingAverage
 from wnet_arch.training.freezing import freeze
 from wnet_arch.training.loss_values import FiniteCheck, LossValues, stacked
 from wnet_arch.training.memory import reuse_freed_memory
-from wnet_arch.training.optimizers import optimizers
+from wnet_arch.training.optimizers import fused_where_there_is, optimizers
 from wnet_arch.training.precision import Precision
 from wnet_arch.training.saving_times import SavingTimes
 from wnet_arch.training.sheets import ValidationSheet
+from wnet_arch.training.step_clock import StepClock, timed
 from wnet_arch.weights import checkpoint
 from wnet_arch.weights.checkpoint import load_into
+
+#: Side of the faces that a layer of the network is measured with.
+FACE_SIZE = 128
 
 
 @MODEL_REGISTRY.register()
@@ -92,6 +96,7 @@ class FaceSRModel(SRModel):
             grad_checkpointing.switch_on(self.get_bare_model(self.net_g), self.precision.compile)
         skip = self.opt["train"].get("nonfinite", "stop") == "skip"
         self.saving_times = SavingTimes(self.opt)
+        self.step_clock = StepClock(self.device)
         self.finite = FiniteCheck(self.device, skip, self.opt["dist"])
         self.ema_decay = self.opt["train"].get("ema_decay", 0)
         if self.ema_decay > 0:
@@ -134,6 +139,8 @@ class FaceSRModel(SRModel):
         return build_loss(options, self.opt.get("scale")).to(self.device) if options else None
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
+        if self.is_train and net is self.net_g:
+            self._settle_precision()
         net = self.precision.arrange(net)
         if self.is_train and net is self.net_g:  # before it is wrapped: processes wait for gradients of what they know then
             freeze(net, self.opt["train"].get("frozen"))
@@ -144,6 +151,14 @@ class FaceSRModel(SRModel):
             return net
         sync_bn = self.opt["train"].get("sync_bn", False)
         return distributed.wrap(net, sync_bn, self.opt.get("find_unused_parameters", False))
+
+    def _settle_precision(self) -> None:
+        """On the network before it is wrapped: what ``auto`` means for it, see :meth:`Precision.settle`."""
+        resume, block = self.opt.get("resume"), (self.opt.get("datasets") or {}).get("train") or {}
+        side = FACE_SIZE // self.opt["scale"]
+        self.precision.settle(self.net_g, (block.get("batch_size_per_gpu") or 1, 3, side, side), (resume or {}).get("precision"))
+        if self.precision.is_open and not resume:
+            run_log.append(self.opt, {"iter": 0, **self.precision.settled})
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Called by the trainer at the beginning of each iteration; here checkpoints by the clock are written."""
@@ -156,8 +171,14 @@ class FaceSRModel(SRModel):
                 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             super().update_learning_rate(current_iter, warmup_iter)
 
+    def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of a batch where the network is; from pinned memory (``pin_memory``) without waiting for the copy."""
+        return tensor.to(self.device, non_blocking=True)
+
     def feed_data(self, data: dict) -> None:
-        super().feed_data(data)
+        self.lq = self.on_device(data["lq"])
+        if "gt" in data:
+            self.gt = self.on_device(data["gt"])
         self.batch, self.names = data, data.get("lq_path", ())
 
     def run(self, net: nn.Module, *inputs: torch.Tensor, **options):
@@ -175,6 +196,7 @@ class FaceSRModel(SRModel):
             losses.update({name: term for name, term in (("l_percep", perceptual), ("l_style", style)) if term is not None})
         return losses
 
+    @timed
     def optimize_parameters(self, current_iter: int) -> None:
         self.optimizer_g.zero_grad(set_to_none=True)
         terms = []
@@ -224,13 +246,13 @@ class FaceSRModel(SRModel):
         return LossValues(list(loss_dict), values)
 
     def get_current_log(self) -> OrderedDict:
-        """The loss terms of the last iteration, as numbers.
+        """The loss terms of the last iteration, as numbers; on a GPU the times of a step, too, see :class:`StepClock`.
 
         Raises:
             WNetError: one of them is no finite number, which was not looked at before (see :class:`FiniteCheck`).
         """
         self.finite.settle()
-        return OrderedDict(self.log_dict)
+        return OrderedDict({**self.log_dict, **self.step_clock.read()})
 
     def before_step(self, current_iter: int) -> None:
         """Called with gradients in place, before the optimizer's step of each iteration; does nothing here."""
@@ -400,7 +422,7 @@ class FaceSRModel(SRModel):
             "epoch": epoch, "iter": current_iter, "draws": self.opt.get("draws"), "random": random_states,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "scaler": self.precision.scaler.state_dict(),
+            "scaler": self.precision.scaler.state_dict(), "precision": self.precision.settled,
             "best": _plain(getattr(self, "best_metric_results", {})), "validated": dict(self._validated),
         }  # fmt: skip
         training_state.write(state, folder, models)
@@ -415,9 +437,18 @@ class FaceSRModel(SRModel):
         if self.opt["rank"] < len(resume_state["random"]):
             training_state.set_random_state(resume_state["random"][self.opt["rank"]])
         self.precision.scaler.load_state_dict(resume_state["scaler"])
+        self._keep_precision(resume_state.get("precision"))
         self._validated = dict(resume_state["validated"])
         if resume_state["best"]:
             self.best_metric_results = resume_state["best"]
+
+    def _keep_precision(self, before: dict | None) -> None:
+        """That of the run which is continued, where the trainer has not told it before (scripts of others)."""
+        if self.precision.is_open and before and before != self.precision.settled:
+            self.precision.settle(self.net_g, (), before)
+            for net in (self.net_g, getattr(self, "net_g_ema", None), getattr(self, "net_d", None)):
+                if net is not None:
+                    self.precision.arrange(net)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         load_into(self.get_bare_model(net), load_path, param_key, strict)
@@ -427,7 +458,7 @@ class FaceSRModel(SRModel):
         known = optimizers()
         if optim_type not in known:
             raise UsageError(f"train: no optimizer is called '{optim_type}'{did_you_mean(optim_type, known)}")
-        return known[optim_type](params, lr=lr, **kwargs)
+        return known[optim_type](params, lr=lr, **{**fused_where_there_is(known[optim_type], self.device, kwargs), **kwargs})
 
 
 def _plain(results: dict) -> dict:

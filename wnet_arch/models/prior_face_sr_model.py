@@ -50,7 +50,7 @@ class PriorFaceSRModel(FaceSRModel):
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)
-        self.label, self.landmarks = (data[key].to(self.device) if key in data else None for key in ("parsing", "landmarks"))
+        self.label, self.landmarks = (self.on_device(data[key]) if key in data else None for key in ("parsing", "landmarks"))
 
     def compute_losses(self) -> OrderedDict:
         out = self.run(self.net_g, self.lq, return_aux=True)

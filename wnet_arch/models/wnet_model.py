@@ -46,7 +46,7 @@ class WNetModel(FaceSRModel):
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)
-        self.label = data["parsing"].to(self.device) if "parsing" in data else None
+        self.label = self.on_device(data["parsing"]) if "parsing" in data else None
 
     def compute_losses(self) -> OrderedDict:
         if self.label is None:

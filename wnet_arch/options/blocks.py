@@ -68,12 +68,16 @@ class Dataset(Block):
     type: Text = Field(description="a registered data set")
     batch_size_per_gpu: Optional[Count] = Field(None, description="images of an iteration and process; training needs it")
     num_worker_per_gpu: Optional[CountOrZero] = Field(
-        None, description="processes that load images, 0: the training's own; training needs it"
+        None,
+        description="processes that load images, 0: the training's own; where not given, 1, for each GPU as many as there are "
+        "processors, 8 at most",
     )
     dataset_enlarge_ratio: Optional[Positive] = Field(1, description="an epoch is so many times as long as the data set")
     prefetch_mode: Optional[choice("cpu", "cuda")] = Field(None, description="fetch batches ahead; `cuda` needs `pin_memory`")
     num_prefetch_queue: Count = Field(1, description="batches ahead with `prefetch_mode: cpu`")
-    pin_memory: Flag = Field(False, description="batches in memory that a GPU copies faster")
+    pin_memory: Optional[Flag] = Field(
+        None, description="batches in memory that a GPU copies faster, and without waiting; where not given, on GPUs"
+    )
     persistent_workers: Optional[Flag] = Field(
         None, description="keep the loading processes between epochs, in training; where not given, if there are any"
     )
@@ -135,7 +139,9 @@ class FaceDataset(Dataset):
     )
     landmarks: Optional[Flag] = Field(False, description="give the 68 landmarks, too; needs `wnet prepare --landmarks`")
     cache: Optional[Flag] = Field(
-        False, description="keep decoded images in memory, shared by the workers: 64 KiB a face, some 240 with `jitter`"
+        None,
+        description="keep decoded images in memory, shared by the workers: 64 KiB a face, some 240 with `jitter`; where not given, "
+        "in training on GPUs, if a quarter of the memory is enough",
     )
 
 

@@ -126,6 +126,12 @@ def _accept_devices(value: Any) -> Any:
     return value
 
 
+def _accept_flag_or_auto(value: Any) -> Any:
+    if value != "auto" and not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _accept_name(value: Any) -> str:
     if not isinstance(value, str) or value in ("", ".", "..") or any(c in "/\\" or not c.isprintable() for c in value):
         raise ValueError
@@ -140,6 +146,9 @@ def _accept_names(value: Any) -> Any:
 
 Text = Annotated[str, Kind("text", _instance(str), {"type": "string", "minLength": 1})]
 Flag = Annotated[bool, Kind("true or false", _instance(bool), {"type": "boolean"})]
+FlagOrAuto = Annotated[
+    Union[bool, str], Kind("true, false or auto", _accept_flag_or_auto, {"anyOf": [{"enum": ["auto"]}, {"type": "boolean"}]})
+]
 Count = whole(1)
 CountOrZero = whole(0)
 Integer = whole()

@@ -73,12 +73,12 @@ def _datasets(opt: dict, is_train: bool) -> Iterator[str]:
     if not opt["datasets"]:
         yield "datasets is empty: name at least one data set"
     for phase, block in opt["datasets"].items():
-        workers = block.get("num_worker_per_gpu", 0) if phase == "train" else 0
+        workers = phase == "train" and block.get("num_worker_per_gpu") != 0  # where not given, there are some
         if block.get("persistent_workers") and not workers:
             fix = "raise that, or remove this" if phase == "train" else "remove it: validation loads by itself"
             yield f"datasets.{phase}.persistent_workers needs num_worker_per_gpu above 0; {fix}"
         if block.get("prefetch_mode") == "cuda" and is_train and phase == "train":
-            if block.get("pin_memory") is not True:
+            if block.get("pin_memory") is False:
                 yield f"datasets.{phase}.prefetch_mode: cuda needs pin_memory: true beside it"
             if not torch.cuda.is_available() or opt["num_gpu"] == 0:
                 yield f"datasets.{phase}.prefetch_mode: cuda needs a GPU; use cpu or ~"
@@ -109,7 +109,7 @@ def _shared_lmdbs(opt: dict) -> Iterator[str]:
     """The lmdb library refuses to open a path twice in a process; the readers of this package share one, BasicSR's do not."""
     opened: dict[str, tuple[str, bool]] = {}
     for phase, block in opt["datasets"].items():
-        if phase == "train" and block.get("num_worker_per_gpu"):
+        if phase == "train" and block.get("num_worker_per_gpu") != 0:
             continue  # read by other processes
         ours = not isinstance(block.get("io_backend"), dict)
         for key, path in lmdb_paths(block):

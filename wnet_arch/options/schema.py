@@ -25,7 +25,7 @@ DATASETS = {
     "PairedImageDataset": blocks.PairedDataset,
     "SingleImageDataset": blocks.LQDataset,
 }
-_TRAINING_NEEDS = ("batch_size_per_gpu", "num_worker_per_gpu", "gt_size", "use_hflip", "use_rot")
+_TRAINING_NEEDS = ("batch_size_per_gpu", "gt_size", "use_hflip", "use_rot")
 
 
 def fields(cls: type[Block]) -> dict[str, Any]:

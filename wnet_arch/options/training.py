@@ -11,6 +11,7 @@ from wnet_arch.options.kinds import (
     Counts,
     CountsOrZero,
     Flag,
+    FlagOrAuto,
     Integer,
     Names,
     NotNegative,
@@ -43,6 +44,7 @@ class Optimizer(OpenBlock):
     eps: Positive = Field(1e-8, description="Adam's smallest divisor")
     amsgrad: Flag = Field(False, description="AMSGrad variant of Adam")
     nesterov: Flag = Field(False, description="Nesterov's momentum")
+    fused: Optional[Flag] = Field(None, description="one kernel for all weights; where not given, Adam and AdamW on GPUs have it")
 
 
 class MultiStepLR(Block):
@@ -116,10 +118,14 @@ class EngineTrain(AnyTrain):
     engine = True
 
     ema_decay: Share = Field(0, description="moving average of the weights, which validation then uses; 0: none")
-    precision: Optional[choice("fp32", "bf16", "fp16")] = Field(
-        "fp32", description="of convolutions and matrix products; weights, losses and validation stay in float32"
+    precision: Optional[choice("fp32", "bf16", "fp16", "auto")] = Field(
+        "fp32",
+        description="of convolutions and matrix products; weights, losses and validation stay in float32; `auto`: fp32 or bf16, "
+        "what is faster for the network's largest layer",
     )
-    channels_last: Optional[Flag] = Field(False, description="channels beside each other in memory")
+    channels_last: Optional[FlagOrAuto] = Field(
+        False, description="channels beside each other in memory; `auto`: if that is faster"
+    )
     compile: Optional[Flag] = Field(False, description="run the networks through `torch.compile`")
     grad_checkpointing: Flag = Field(False, description="recompute blocks in the backward pass: less memory, more time")
     reuse_memory: Flag = Field(True, description="on CPUs: keep freed memory for the next step; faster with large maps")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import torch
 from basicsr.data import build_dataloader, build_dataset
 from torch.utils.data import DataLoader
 
+from wnet_arch.data.decoded import memory_of_machine
 from wnet_arch.data.sampler import DrawSampler, SeededDataset
 from wnet_arch.errors import UsageError
 from wnet_arch.training import accumulation
+
+#: Loading processes for a GPU at most, where nobody says how many. Of a machine's memory, what decoded images may take then.
+WORKERS, KEPT = 8, 0.25
 
 
 def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
@@ -44,10 +49,13 @@ def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
 def _train_loader(opt: dict, block: dict) -> tuple[DataLoader, DrawSampler]:
     seed, world_size = opt["manual_seed"], opt["world_size"]
     block = {**block, "batch_size_per_gpu": block["batch_size_per_gpu"] * accumulation.count(opt["train"])}
-    if block.get("persistent_workers") is None:
-        block["persistent_workers"] = bool(block["num_worker_per_gpu"])
+    on_gpu = opt["num_gpu"] != 0
+    block.update(for_device(block, on_gpu))
     batch = block["batch_size_per_gpu"] * (1 if opt["dist"] else max(1, opt["num_gpu"]))
-    dataset = SeededDataset(build_dataset(block), seed)
+    images = build_dataset(block)
+    if on_gpu and block.get("cache") is None and hasattr(images, "keep_decoded"):
+        images.keep_decoded(KEPT * memory_of_machine() / _processes_here())
+    dataset = SeededDataset(images, seed)
     ratio = block.get("dataset_enlarge_ratio") or 1
     sampler = DrawSampler(len(dataset), batch, world_size, opt["rank"], ratio, seed, int(opt["train"]["total_iter"]))
     opt["draws"] = {"seed": seed, "images": len(dataset), "together": batch * world_size, "draws": sampler.draws}
@@ -55,6 +63,30 @@ def _train_loader(opt: dict, block: dict) -> tuple[DataLoader, DrawSampler]:
         _continue(sampler, opt["draws"], opt["resume"])
     loader = build_dataloader(dataset, block, num_gpu=opt["num_gpu"], dist=opt["dist"], sampler=sampler, seed=seed)
     return _apart(loader, seed), sampler
+
+
+def for_device(block: dict, on_gpu: bool) -> dict:
+    """What a training's block does not say of its loader. Samples and their order do not depend on any of it.
+
+    Args:
+        block: of the data set.
+        on_gpu: where batches go to.
+
+    Returns:
+        ``num_worker_per_gpu``, ``pin_memory`` and ``persistent_workers``.
+    """
+    workers, pinned, stay = (block.get(key) for key in ("num_worker_per_gpu", "pin_memory", "persistent_workers"))
+    if workers is None:
+        workers = max(1, min(WORKERS, (os.cpu_count() or 1) // _processes_here())) if on_gpu else 1
+    return {
+        "num_worker_per_gpu": workers, "pin_memory": on_gpu if pinned is None else pinned,
+        "persistent_workers": bool(workers) if stay is None else stay,
+    }  # fmt: skip
+
+
+def _processes_here() -> int:
+    """Processes of the run on this machine."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _val_loader(opt: dict, block: dict) -> DataLoader:

@@ -56,3 +56,17 @@ def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
     closure = {n: inspect.signature(c.step).parameters.get("closure") for n, c in found.items()}
     steps = {n: c for n, c in found.items() if closure[n] is None or closure[n].default is not inspect.Parameter.empty}
     return {**steps, "Muon": Muon}
+
+
+def fused_where_there_is(kind: type[torch.optim.Optimizer], device: torch.device, given: dict) -> dict[str, bool]:
+    """``{"fused": True}`` for optimizers that have it (Adam, AdamW) on a GPU, where one kernel steps all weights; else nothing.
+
+    Args:
+        kind: the optimizer's class.
+        device: of its parameters.
+        given: options of the file, which may decide otherwise.
+    """
+    other = {"fused", "foreach", "differentiable"} & {key for key, value in given.items() if value is not None}
+    if device.type != "cuda" or other or kind not in (torch.optim.Adam, torch.optim.AdamW):
+        return {}
+    return {"fused": True}

@@ -68,7 +68,7 @@ def load_resume_state(opt: dict) -> dict | None:
     else:
         state = _named_state(Path(paths["resume_state"]), models)
     check_resume(opt, state["iter"])
-    opt["resume"] = {key: state.get(key) for key in ("epoch", "iter", "draws")}
+    opt["resume"] = {key: state.get(key) for key in ("epoch", "iter", "draws", "precision")}
     if state.get("draws"):
         opt["manual_seed"] = state["draws"]["seed"]
     return state

@@ -3,56 +3,52 @@
 from __future__ import annotations
 
 import functools
-import time
+import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.training import distributed, own_layers
 from wnet_arch.training.logs import get_root_logger
 
-_TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTO = "auto"
+_TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, AUTO: None}
 #: Time in bf16, relative to float32, above which a training says so.
 _SLOW = 1.5
 
 
 @functools.cache
-def bf16_time(device: str = "cpu") -> float:
-    """Measures the time that a convolution of W-Net's width takes in bfloat16, relative to float32.
+def layer_times(conv: own_layers.Convolution, device: str) -> dict[tuple[str, bool], float]:
+    """Seconds of a convolution, forward and backward, in float32 and bfloat16, channels beside each other in memory or not.
 
-    About a half on CPUs with AVX-512 BF16; 10 and more were seen on one with AVX2 alone, where every product is emulated.
+    Bfloat16 takes about half the time on CPUs with AVX-512 BF16; 10 times and more were seen on one with AVX2 alone, where every
+    product is emulated.
 
     Args:
+        conv: a network's own; of a very large one a part is measured.
         device: ``cpu`` or ``cuda``.
     """
-    best = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        maps = torch.zeros(1, 64, 64, 64, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        best[dtype] = min(_time(maps, maps.new_zeros(64, 64, 3, 3)) for _ in range(4))
-    return best[torch.bfloat16] / best[torch.float32]
-
-
-@torch.inference_mode()
-def _time(maps: torch.Tensor, kernels: torch.Tensor) -> float:
-    begin = time.perf_counter()
-    F.conv2d(maps, kernels, padding=1)
-    if maps.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    part = conv.at_most(own_layers.LARGEST[device])
+    found = {}
+    for name, last in itertools.product(("fp32", "bf16"), (False, True)):
+        layout = torch.channels_last if last else torch.contiguous_format
+        found[name, last] = own_layers.seconds(part, device, _TYPES[name] or torch.float32, layout)
+    return found
 
 
 class Precision:
     """Options of ``train``, alike for every network:
 
-    * ``precision``: ``fp32`` (default), ``bf16`` or ``fp16``: the format of convolutions and matrix products, by autocast.
-      Losses, weights, statistics of normalisation and the optimizer stay in float32, and softmax as autocast decides. With
-      ``fp16`` losses are scaled, and steps whose gradients overflow are left out, as is usual.
-    * ``channels_last``: channels beside each other in memory, which is faster with bf16, and on newer GPUs.
+    * ``precision``: ``fp32`` (default), ``bf16``, ``fp16`` or ``auto``: the format of convolutions and matrix products, by
+      autocast. Losses, weights, statistics of normalisation and the optimizer stay in float32, and softmax as autocast
+      decides. With ``fp16`` losses are scaled, and steps whose gradients overflow are left out, as is usual.
+    * ``channels_last``: channels beside each other in memory, which is faster with bf16, and on newer GPUs; or ``auto``.
     * ``compile``: run the network through ``torch.compile``.
     * ``grad_clip``: largest norm of all gradients of an optimizer together.
 
-    Validation always runs in float32.
+    ``auto`` is what :meth:`settle` finds faster for the layer of the network that takes most of its time, ``fp32`` or ``bf16``. A
+    continued run keeps what was found at its begin. Validation always runs in float32.
 
     Raises:
         UsageError: an option has another type or value.
@@ -62,20 +58,58 @@ class Precision:
         name = train_opt.get("precision") or "fp32"
         if name not in _TYPES:
             raise UsageError(f"train.precision: '{name}' is none{did_you_mean(str(name), _TYPES)}")
-        for key in ("channels_last", "compile"):
-            if not isinstance(train_opt.get(key) or False, bool):
-                raise UsageError(f"train.{key} must be true or false, not {train_opt[key]!r}")
-        if name == "bf16" and bf16_time(device) > _SLOW:
-            place = f"{bf16_time(device):.1f} times as long as fp32 on this {device.upper()}"
-            get_root_logger().warning(f"train.precision: bf16 takes {place}; use --force_yml train:precision=fp32")
+        last = train_opt.get("channels_last") or False
+        if not isinstance(last, bool) and last != AUTO:
+            raise UsageError(f"train.channels_last must be true, false or {AUTO}, not {last!r}")
+        if not isinstance(train_opt.get("compile") or False, bool):
+            raise UsageError(f"train.compile must be true or false, not {train_opt['compile']!r}")
         clip = train_opt.get("grad_clip")
         if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float)) or clip <= 0):
             raise UsageError(f"train.grad_clip must be a number above 0, not {clip!r}")
-        self.device, self.dtype, self.clip = device, _TYPES[name], clip
-        self.layout = torch.channels_last if train_opt.get("channels_last") else torch.contiguous_format
-        self.compile = bool(train_opt.get("compile"))
+        self.device, self.clip, self.compile = device, clip, bool(train_opt.get("compile"))
+        self.asked = (name, last)
+        self._use(*self.asked)
         self.scaler = torch.amp.GradScaler(device, enabled=name == "fp16")
         self._compiled: dict[nn.Module, nn.Module] = {}
+
+    def _use(self, name: str, last: bool | str) -> None:
+        self.name, self.dtype, self.last = name, _TYPES[name], last is True
+        self.layout = torch.channels_last if self.last else torch.contiguous_format
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left to :meth:`settle`."""
+        return AUTO in self.asked
+
+    @property
+    def settled(self) -> dict:
+        """What is used, for a training's state."""
+        return {"precision": self.name, "channels_last": self.last}
+
+    def settle(self, net: nn.Module, shape: tuple[int, int, int, int], before: dict | None = None) -> None:
+        """Decides what was left open, the same in all processes; says so where bf16 was asked for and is slow.
+
+        Args:
+            net: the network, on any device.
+            shape: of the LR faces of a step (B, 3, h, w).
+            before: what the run that is continued has ``settled``.
+        """
+        if self.is_open and before:
+            self._use(before["precision"], before["channels_last"])
+            return
+        if not self.is_open and self.asked[0] != "bf16":
+            return
+        conv = own_layers.heaviest(net, shape)
+        times = layer_times(conv, self.device) if conv else {("fp32", False): 1.0}
+        if self.is_open:
+            fitting = {key: value for key, value in times.items() if all(a in (AUTO, b) for a, b in zip(self.asked, key))}
+            self._use(*distributed.share(min(fitting, key=fitting.get) if fitting else ("fp32", False))[0])
+            shown = f"precision {self.name}, channels_last {str(self.last).lower()}"
+            get_root_logger().info(f"train: {shown}: the fastest for this network's largest layer")
+        elif conv and times["bf16", self.last] > _SLOW * times["fp32", self.last]:
+            ratio = times["bf16", self.last] / times["fp32", self.last]
+            place = f"{ratio:.1f} times as long as fp32 on this {self.device.upper()}"
+            get_root_logger().warning(f"train.precision: bf16 takes {place}; use --force_yml train:precision=fp32")
 
     def arrange(self, net: nn.Module) -> nn.Module:
         """Puts the weights of a network into the memory layout asked for."""

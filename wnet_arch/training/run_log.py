@@ -1,7 +1,8 @@
 """What a run has reported, one JSON object a line, beside the framework's text log: ``log.jsonl`` in the experiment's folder.
 
 A line of training has ``iter``, ``epoch``, ``lrs``, ``time`` and ``data_time`` (seconds an iteration, and of these waiting for
-images), ``images_per_second`` and the loss terms; a line of validation ``iter``, ``set``, the metrics and
+images), on a GPU ``host_time`` and ``device_time`` (see :class:`~wnet_arch.training.step_clock.StepClock`),
+``images_per_second`` and the loss terms; a line of validation ``iter``, ``set``, the metrics and
 ``validation_seconds``. A continued run drops what was reported behind the state it continues from.
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 from wnet_arch.training import progress
 
 FILE = "log.jsonl"
+#: Seconds of a step, apart, where host and device compute at the same time.
+STEP = ("host_time", "device_time")
 
 
 def append(opt: dict, entry: dict) -> None:
@@ -90,9 +93,9 @@ class JsonMessageLogger:
         if self.opt.get("rank", 0):
             return
         keys = ("epoch", "iter", "lrs", "time", "data_time")
-        known = {key: log_vars[key] for key in keys}
+        known = {key: log_vars[key] for key in (*keys, *(key for key in STEP if key in log_vars))}
         images = ((self.opt.get("draws") or {}).get("together") or 0) / max(known["time"], 1e-9)
-        terms = {key: value for key, value in log_vars.items() if key not in keys}
+        terms = {key: value for key, value in log_vars.items() if key not in known}
         entry = {**known, "images_per_second": round(images, 2), **terms}
         append(self.opt, {key: round(value, 8) if isinstance(value, float) else value for key, value in entry.items()})
         from basicsr.utils import get_root_logger
@@ -106,7 +109,9 @@ class JsonMessageLogger:
         return (
             f"[{self.opt['name'][:5]}..][epoch:{known['epoch']:3d}, iter:{known['iter']:8,d}, lr:({rates})] "
             f"[eta: {progress.clock_time(self._seconds_left(known['iter']))}, {images:.1f} images/s, "
-            f"time (data): {known['time']:.3f} ({known['data_time']:.3f})] "
+            f"time (data): {known['time']:.3f} ({known['data_time']:.3f})"
+            + "".join(f", {key.partition('_')[0]}: {known[key]:.3f}" for key in STEP if key in known)
+            + "] "
             + " ".join(f"{name}: {value:.4e}" for name, value in terms.items())
         )
 
@@ -120,6 +125,7 @@ class JsonMessageLogger:
         values.update({f"train/{name}": rate for name, rate in rates.items()}, **{"train/epoch": known["epoch"]})
         values["speed/images_per_second"] = images
         values["speed/seconds_per_iteration"] = known["time"]
+        values.update({f"speed/{key}": known[key] for key in STEP if key in known})
         values["speed/share_waiting_for_data"] = known["data_time"] / max(known["time"], 1e-9)
         for name, value in values.items():
             self.tb_logger.add_scalar(name, value, known["iter"])

@@ -2,12 +2,13 @@
 
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --minutes 90     # all networks of Table 1
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --list           # how far they are
+    python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --ship           # what is done into the repository
 
 A queue is a TOML file: [all] holds what the trainings share, each [[train]] is one. Keys are the options of train_zoo.py
-(network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, and `after`: the name of a training above
-it, from whose weights this one starts. They are taken in the order of the file. A mistake anywhere in it is said before anything
-starts. Whatever ends the program - its time, Ctrl-C, SIGTERM, `kill -9`, a reboot - the same command goes on at the last checkpoint
-of each training.
+(network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, `after`: the name of a training above
+it, from whose weights this one starts, and `ship`: the name that --ship gives it (else its own). They are taken in the order of
+the file. A mistake anywhere in it is said before anything starts. Whatever ends the program - its time, Ctrl-C, SIGTERM,
+`kill -9`, a reboot - the same command goes on at the last checkpoint of each training.
 
 Any number of these programs may work on one queue, on several machines as well if --out is on a disk that they share (with Slurm,
 one for each task of an array): none takes a training that another one has. A training that fails is reported, the others go on.
@@ -44,8 +45,9 @@ OPTIONS = (
     "images", "minutes", "data", "val", "batch", "accumulation", "lr", "optimizer", "precision", "seed", "workers", "validations",
     "network_option", "force_yml",
 )  # fmt: skip
-KEYS = ("name", "network", "scale", "after", *OPTIONS)
-#: A training is not begun with less than so many seconds left; one that is stopped gets so many to end by itself.
+KEYS = ("name", "network", "scale", "after", "ship", *OPTIONS)
+#: A training is not begun with less than so many seconds left, unless said otherwise; one that is stopped gets so many to end
+#: by itself.
 LEAST, GRACE = 60, 30
 #: Seconds until a training that another program had is asked for again.
 AGAIN = 30
@@ -64,6 +66,8 @@ class Training:
     out: Path
     after: str | None = None
     images: int | None = None
+    val: str = ""
+    ship: str = ""
     state: str = "waits"
     not_before: float = 0
     process: subprocess.Popen | None = field(default=None, repr=False)
@@ -94,11 +98,11 @@ class Training:
         }  # fmt: skip
 
 
-def read(path: Path, out: Path) -> list[Training]:
-    """The trainings of a queue.
+def entries(path: Path) -> list[dict]:
+    """The trainings of a queue as the file has them, each with what they share.
 
     Raises:
-        QueueError: something is wrong in the file; nothing has been started or made.
+        QueueError: it is no queue.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -107,12 +111,21 @@ def read(path: Path, out: Path) -> list[Training]:
     wrong = [key for key in content if key not in ("all", "train")]
     if wrong:
         raise QueueError(f"{path}: [{wrong[0]}]{did_you_mean(wrong[0], ('all', 'train'))}")
-    shared, entries = content.get("all", {}), content.get("train", [])
-    if not isinstance(shared, dict) or not isinstance(entries, list) or not entries:
+    shared, found = content.get("all", {}), content.get("train", [])
+    if not isinstance(shared, dict) or not isinstance(found, list) or not found:
         raise QueueError(f"{path}: a queue has one [all] and one [[train]] for each training")
+    return [{**_without_other_amount(shared, entry), **entry} for entry in found]
+
+
+def read(path: Path, out: Path) -> list[Training]:
+    """The trainings of a queue.
+
+    Raises:
+        QueueError: something is wrong in the file; nothing has been started or made.
+    """
     found: dict[str, Training] = {}
-    for number, entry in enumerate(entries, start=1):
-        training = _training({**_without_other_amount(shared, entry), **entry}, f"{path}: training {number}", out)
+    for number, entry in enumerate(entries(path), start=1):
+        training = _training(entry, f"{path}: training {number}", out)
         if training.name in found:
             raise QueueError(f"{path}: two trainings are called '{training.name}'; give one a `name`")
         if training.after and training.after not in found:
@@ -135,20 +148,26 @@ def _training(entry: dict, where: str, out: Path) -> Training:
     for key in ("network", "scale"):
         if key not in entry:
             raise QueueError(f"{where}: `{key}` is missing")
-    arguments = [str(entry["network"]), str(entry["scale"]), "--out", str(out)]
-    if entry.get("name"):
-        arguments += ["--name", str(entry["name"])]
-    force = list(entry.get("force_yml", []))
-    values = {key: entry[key] for key in OPTIONS if key in entry and key != "force_yml"}
-    for key, value in values.items():
-        arguments += [f"--{key.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
-    args = _checked([*arguments, *(["--force_yml", *force] if force else [])], where)
-    training = Training(args.name, arguments, out, entry.get("after"), args.images)
+    args = _checked(arguments(entry, out), where)
+    training = Training(args.name, arguments(entry, out), out, entry.get("after"), args.images, args.val)
+    training.ship = str(entry.get("ship") or args.name)
     if training.after:
         start = Training(training.after, [], out).weights.resolve()
-        force.append(f"path:pretrain_network_g={start}")
-    training.arguments += ["--force_yml", *force] if force else []
+        training.arguments += [] if entry.get("force_yml") else ["--force_yml"]
+        training.arguments.append(f"path:pretrain_network_g={start}")
     return training
+
+
+def arguments(entry: dict, out: Path) -> list[str]:
+    """Those of train_zoo.py for an entry of a queue; ``--force_yml`` is the last of them."""
+    found = [str(entry["network"]), str(entry["scale"]), "--out", str(out)]
+    if entry.get("name"):
+        found += ["--name", str(entry["name"])]
+    for key in (key for key in OPTIONS if key in entry and key != "force_yml"):
+        value = entry[key]
+        found += [f"--{key.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    force = list(entry.get("force_yml", []))
+    return [*found, *(["--force_yml", *force] if force else [])]
 
 
 def _checked(arguments: list[str], where: str) -> argparse.Namespace:
@@ -186,10 +205,11 @@ class Queue:
         trainings: in their order.
         jobs: how many at a time.
         minutes: ``None`` is no limit.
+        least: with less than so many seconds left no training is begun.
     """
 
-    def __init__(self, trainings: list[Training], jobs: int, minutes: float | None):
-        self.trainings, self.jobs = trainings, jobs
+    def __init__(self, trainings: list[Training], jobs: int, minutes: float | None, least: float = LEAST):
+        self.trainings, self.jobs, self.least = trainings, jobs, least
         self.end = time.monotonic() + minutes * 60 if minutes else float("inf")
         self.stopped = False
         self.slots: dict[int, Training] = {}
@@ -242,7 +262,7 @@ class Queue:
         training.state, training.not_before = "elsewhere", time.monotonic() + AGAIN
 
     def _begin_next(self) -> bool:
-        if self.end - time.monotonic() < LEAST:
+        if self.end - time.monotonic() < self.least:
             return False
         done = {training.name for training in self.trainings if training.progress()["done"]}
         for training in self.trainings:
@@ -305,6 +325,24 @@ class Queue:
         self.slots.clear()
 
 
+def ship(trainings: list[Training], hardware: str | None) -> bool:
+    """Ships all that are done, see :mod:`shipping`; says whether nothing was refused."""
+    from shipping import ship as ship_one
+
+    refused = 0
+    for training in trainings:
+        if not training.progress()["done"]:
+            say(f"{training.name}: not done, so not shipped")
+            continue
+        try:
+            run = training.folder / "experiments" / training.name
+            say(f"{training.name}: {ship_one(run, training.ship, training.val, hardware)}")
+        except RuntimeError as error:
+            refused += 1
+            say(f"{training.name}: not shipped: {error}")
+    return not refused
+
+
 def _last_words(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"{lines[-1].strip()[:300] if lines else 'no word'} ({log})"
@@ -319,6 +357,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("queue", type=Path, metavar="QUEUE.toml")
     parser.add_argument("--list", action="store_true", help="print how far the trainings are, and end")
+    parser.add_argument("--ship", action="store_true", help="put what is done into the repository: weights, card, log; and end")
+    parser.add_argument("--hardware", metavar="TEXT", help="with --ship: what it was trained on, for the cards")
     parser.add_argument("--minutes", type=float, help="end after so many (default: when all are done)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("zoo"), help="folder of the trainings (default: zoo)")
@@ -327,6 +367,8 @@ def main() -> int:
         parser.error("--jobs is 1 or more, --minutes above 0")
     try:
         trainings = read(args.queue, args.out)
+        if args.ship:
+            return 0 if ship(trainings, args.hardware) else 1
         if not args.list:
             queue = Queue(trainings, args.jobs, args.minutes)
             for kind in (signal.SIGINT, signal.SIGTERM):

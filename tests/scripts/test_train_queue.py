@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -74,8 +75,10 @@ def assert_equal(one: Path, other: Path) -> None:
 def whole(face_set, tmp_path_factory):
     """The queue without interruptions."""
     folder = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
     run = queue(write(folder, face_set))
     assert run.returncode == 0, run.stdout + run.stderr
+    folder.joinpath("seconds.txt").write_text(str(time.monotonic() - began))
     folder.joinpath("said.txt").write_text(run.stdout)
     return folder
 
@@ -94,17 +97,36 @@ def test_all_are_trained_in_their_order_and_the_table_says_so(whole, face_set):
     assert listed.stdout.splitlines()[-3:] == again.stdout.splitlines()[-3:]
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_weights(whole, face_set, tmp_path):
-    """With everything that it started (a machine that loses its power), or alone, so that its training goes on without it."""
-    file, chance = write(tmp_path, face_set), random.Random(FUZZ_SEED)
-    for kill in range(2 * FUZZ):
-        process = subprocess.Popen(command(file), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(2, 25))
+def kill_and_go_on(file: Path, kills: int, longest: float) -> None:
+    """Starts the queue again and again, and kills it each time after a while, up to ``longest`` seconds.
+
+    With everything that it started (a machine that loses its power), or alone, so that its training goes on without it.
+    """
+    chance = random.Random(FUZZ_SEED)
+    for kill in range(kills):
+        process = subprocess.Popen(command(file), cwd=file.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(1, longest))
         process.kill()
         process.wait()
         if kill % 2 == 0:
-            for pid in subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout.split():
-                os.kill(int(pid), signal.SIGKILL)
+            for pid in subprocess.run(["pgrep", "-f", str(file.parent)], capture_output=True, text=True).stdout.split():
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(int(pid), signal.SIGKILL)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_weights(whole, face_set, tmp_path):
+    file = write(tmp_path, face_set)
+    kill_and_go_on(file, 2 * FUZZ, 25)
+    run = queue(file)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert_equal(whole, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_ends_with_the_same_weights(whole, face_set, tmp_path):
+    """At moments over the time that the whole queue takes, so that they meet every part of it; two minutes on an idle machine."""
+    file = write(tmp_path, face_set)
+    kill_and_go_on(file, 10, float((whole / "seconds.txt").read_text()) / 2)
     run = queue(file)
     assert run.returncode == 0, run.stdout + run.stderr
     assert_equal(whole, tmp_path)
@@ -191,4 +213,54 @@ def test_files_that_ship_are_fine(face_set, monkeypatch):
     assert files
     for file in files:
         trainings = train_queue.read(file, Path("zoo"))
-        assert len(trainings) >= 14
+        assert len(trainings) >= (4 if file.stem == "burst" else 14)
+
+
+def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import shipping
+    import train_queue
+
+    calls, refuse = [], []
+
+    def run(command, **options):
+        calls.append([Path(command[1]).name, *command[2:]])
+        return subprocess.CompletedProcess(command, len(refuse), "", "a traceback\nthe last words" if refuse else "")
+
+    monkeypatch.setattr(shipping.subprocess, "run", run)
+    monkeypatch.setattr(shipping, "manifest_of", lambda name: tmp_path / "weights" / "manifest.toml")
+    (tmp_path / "weights").mkdir()
+    file = write(tmp_path, face_set, QUEUE.replace('name = "first"', 'name = "first"\nship = "edsr_x8"'))
+    monkeypatch.setattr(
+        sys, "argv", ["train_queue.py", str(file), "--out", str(tmp_path / "zoo"), "--ship", "--hardware", "a card"]
+    )
+    done = {"images": 40, "total": 40, "pace": 1.0, "psnr": 20.0, "done": True}
+    monkeypatch.setattr(train_queue.Training, "progress", lambda self: {**done, "done": self.name == "first"})
+    folder = tmp_path / "zoo" / "first" / "experiments" / "first"
+    folder.mkdir(parents=True)
+    lines = [f'{{"iter": {n}, "time": 0.1}}' for n in range(1000)]
+    lines[501] = '{"iter": 501, "psnr": 20.0, "validation_seconds": 1.0}'
+    (folder / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+    refuse.append(1)
+    assert train_queue.main() == 1
+    said = capsys.readouterr().out
+    assert "first: not shipped: ship_weights.py: the last words" in said
+    assert not list((tmp_path / "weights").iterdir())
+    refuse.clear()
+    calls.clear()
+    assert train_queue.main() == 0
+    assert calls == [
+        ["ship_weights.py", str(folder), "edsr_x8", "--set", str(face_set), "--hardware", "a card"],
+        ["model_zoo.py", "--sets", str(face_set), "--card", "edsr_x8"],
+    ]
+    kept = (tmp_path / "weights" / "edsr_x8.jsonl").read_text().splitlines()
+    assert 200 < len(kept) < 210
+    assert lines[501] in kept
+    assert kept[0] == lines[0]
+    assert kept[-1] == lines[-1]
+    assert train_queue.main() == 0  # nothing has been trained since
+    assert len(calls) == 2
+    said = capsys.readouterr().out
+    assert "first: is shipped already, as edsr_x8" in said
+    assert "then: not done, so not shipped" in said

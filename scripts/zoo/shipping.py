@@ -1,0 +1,66 @@
+"""What `train_queue.py --ship` does with a finished training: weights, card and log into the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from places import manifest_of
+
+#: Lines of a training's log that travel with its weights, beside those of validations.
+LINES = 200
+
+
+def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
+    """Ships a run under a name: NAME.safetensors, NAME.md and NAME.jsonl, in the package that the name belongs to.
+
+    What has been shipped is noted beside the run, and not shipped again until it has trained on.
+
+    Args:
+        run: ``zoo/NAME/experiments/NAME``, ended.
+        name: as ship_weights.py takes it.
+        faces: the set that decides about the weights, and that the card is measured on.
+        hardware: what it was trained on, for the card.
+
+    Returns:
+        What to say of it.
+
+    Raises:
+        RuntimeError: a script has refused; its last words.
+    """
+    log, mark = run / "log.jsonl", run.parents[1] / "shipped.json"
+    lines = log.read_text(encoding="utf-8").splitlines()
+    now = {"name": name, "lines": len(lines)}
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == now:
+        return f"is shipped already, as {name}"
+    _call("ship_weights.py", str(run), name, "--set", faces, *(["--hardware", hardware] if hardware else []))
+    _write(manifest_of(name).with_name(f"{name}.jsonl"), "".join(f"{line}\n" for line in thinned(lines)))
+    _call("model_zoo.py", "--sets", faces, "--card", name)
+    _write(mark, json.dumps(now) + "\n")
+    return f"shipped as {name}; look at its card, and measure all by model_zoo.py before a release"
+
+
+def thinned(lines: list[str]) -> list[str]:
+    """Every so many of a log's lines, all of validations, and the last."""
+    step = -(-len(lines) // LINES)
+    kept = (
+        line for index, line in enumerate(lines) if index % step == 0 or index == len(lines) - 1 or '"validation_seconds"' in line
+    )
+    return list(kept)
+
+
+def _call(script: str, *arguments: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines()
+        raise RuntimeError(f"{script}: {words[-1] if words else f'ended with {done.returncode}'}")
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

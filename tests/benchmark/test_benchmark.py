@@ -407,3 +407,42 @@ def test_names_cannot_break_the_table():
     text = markdown(handmade({"a|b<i>": {}}, {"a|b<i>": values}, [PSNR]))
     assert "a&#124;b&#60;i&#62;" in text
     assert "a|b" not in text
+
+
+@pytest.mark.parametrize("side", [64, 152, 256])
+def test_faces_of_an_untrained_size_are_told_and_can_be_reduced(tmp_path, weights, capsys, side):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for seed in range(2):
+        Image.fromarray(drawn_face(seed, side)[0]).save(folder / f"{seed}.png")
+    words = ["benchmark", "--networks", "Bicubic", f"S={weights}", "--sets", str(folder), "--metrics", "--workers", "1"]
+    out = tmp_path / "out"
+    assert run_command("wnet", _main, [*words, "-o", str(out), "--report-faces", "1"]) == 0
+    said = f"note: faces: its faces are {side}x{side}, outside of what the networks were trained on (128x128)"
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert ("--size 128 reduces them first" in shown) == (side > 128)
+    table = (out / "table.md").read_text()
+    assert f"faces ({side}x{side}, untrained size) (x8)" in table
+    assert "**Note.**" in table
+    assert "not trained on" in (out / "report.html").read_text()
+    code = run_command("wnet", _main, [*words, "-o", str(tmp_path / "small"), "--report-faces", "0", "--size", "128"])
+    shown = capsys.readouterr()
+    assert code == (0 if side > 128 else 2)
+    assert "outside" not in shown.out
+    if side < 128:
+        assert "--size 128: the faces of" in shown.err
+        return
+    results, _ = go(tmp_path / "small", ["Bicubic"], [folder], size=128, scales=[8])
+    assert results.sets[0].size == (128, 128)
+    small = open_set(str(folder), "x", [8], side=128)
+    hr = np.array(Image.fromarray(drawn_face(0, side)[0]).resize((128, 128), Image.Resampling.BICUBIC))
+    assert np.array_equal(small.hr("0"), hr)
+    assert small.lr("0", 8).shape == (16, 16, 3)
+    assert "untrained" not in (tmp_path / "small" / "table.md").read_text()
+
+
+def test_the_trained_size_and_sources_without_training_need_no_note(tmp_path, face_set, weights):
+    for networks in (["Bicubic"], ["Bicubic", weights]):
+        results, _ = go(tmp_path / f"{len(networks)}", networks, [face_set], scales=[8])
+        assert ("outside" in markdown(results)) == (len(networks) == 2 and results.sets[0].size != (128, 128))

@@ -33,6 +33,7 @@ class BenchmarkOptions:
         metric_options: of metrics by name.
         baseline: the network that the others are compared with; ``None``: the first.
         limit: only the first faces of each set.
+        size: reduce the HR faces to so many pixels each way first.
         maps: networks that estimate a parsing map are measured with these as well, see ``inference/sources.py``.
     """
 
@@ -51,6 +52,7 @@ class BenchmarkOptions:
     paper: bool = False
     report_faces: int = 48
     maps: Sequence[str] = ()
+    size: int | None = None
 
 
 def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, runner.Run]:
@@ -67,7 +69,7 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     baseline = options.baseline or sources[0].name
     if baseline not in (source.name for source in sources):
         raise UsageError(f"--baseline: no network is called '{baseline}'{did_you_mean(baseline, {s.name for s in sources})}")
-    test_sets = open_sets(list(options.sets), scales, options.limit)
+    test_sets = open_sets(list(options.sets), scales, options.limit, options.size)
     sources = _with_maps(sources, options.maps, test_sets)
     columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
     job = BenchmarkJob(test_sets, sources, wanted, options.device, batch)
@@ -103,7 +105,7 @@ def _with_maps(sources: list[Source], maps: Sequence[str], test_sets: list[TestS
 
 
 def _check(options: BenchmarkOptions) -> None:
-    for name in ("limit", "workers", "batch"):
+    for name in ("limit", "workers", "batch", "size"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name}: at least 1, not {value}")

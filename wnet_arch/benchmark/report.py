@@ -138,6 +138,7 @@ def _place(results: Results, cache: Cache, test_set: SetRecord, scale: int, coun
         "id": f"{test_set.name}|{scale}",
         "set": test_set,
         "scale": scale,
+        "outside": tables.is_outside(results, test_set),
         "networks": names,
         "charts": charts.of_place(results, test_set.name, scale),
         "faces": [_face(results, face, test_set, scale, rows[face.key]) for face in drawn],

@@ -7,7 +7,7 @@ import math
 from wnet_arch.benchmark import paper_numbers as paper
 from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.measures import Column
-from wnet_arch.benchmark.results import NetworkRecord, Results, Score
+from wnet_arch.benchmark.results import NetworkRecord, Results, Score, SetRecord
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 
@@ -32,11 +32,45 @@ def markdown(results: Results, with_paper: bool = False) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+#: Side of the HR faces that networks are trained on, and that their cost is counted for.
+TRAINED_SIDE = 128
+
+
+def is_outside(results: Results, test_set: SetRecord) -> bool:
+    """Whether a set's faces have another size than those that one of the networks was trained on."""
+    is_trained = any(n.kind != "folder" and n.block.get("type") != "Bicubic" for n in results.networks)
+    return is_trained and tuple(test_set.size) != (TRAINED_SIDE, TRAINED_SIDE)
+
+
+def outside_notes(results: Results) -> list[str]:
+    """A sentence for each set of such faces, with what to do."""
+    trained, notes = f"{TRAINED_SIDE}x{TRAINED_SIDE}", []
+    for s in results.sets:
+        if is_outside(results, s):
+            height, width = s.size
+            can = height == width > TRAINED_SIDE
+            advice = (
+                f"--size {TRAINED_SIDE} reduces them first" if can else f"`wnet prepare --size {TRAINED_SIDE}` makes such a set"
+            )
+            notes.append(
+                f"{s.name}: its faces are {width}x{height}, outside of what the networks were trained on ({trained}), and GMACs "
+                f"are of one {trained} face; {advice}"
+            )
+    return notes
+
+
+def set_title(results: Results, test_set: SetRecord) -> str:
+    """A set's name in a table, with its size where that is not the trained one."""
+    size = f" ({test_set.size[1]}x{test_set.size[0]}, untrained size)" if is_outside(results, test_set) else ""
+    return _plain(test_set.name) + size
+
+
 def _legend(results: Results) -> str:
+    warnings = "".join(f"\n\n**Note.** {_plain(note)}." for note in outside_notes(results))
     sets = "; ".join(f"{_plain(s.name)}: {len(s.keys):,} faces, {s.size[1]}x{s.size[0]}, LR {s.lq_note}" for s in results.sets)
     return (
-        f"{sets}.\n\nMean ± half of the 95 % interval. **Best** and <u>second best</u> are marked only where the difference to the "
-        f"next is significant. `(n ✗)`: n faces could not be measured; they are not in the mean. {stats.METHOD}"
+        f"{sets}.{warnings}\n\nMean ± half of the 95 % interval. **Best** and <u>second best</u> are marked only where the "
+        f"difference to the next is significant. `(n ✗)`: n faces could not be measured; they are not in the mean. {stats.METHOD}"
     )
 
 
@@ -105,7 +139,8 @@ def _names(results: Results) -> list[str]:
 def _table_1(results: Results, columns: list[Column], with_paper: bool) -> str:
     """Networks down, set (scale) x metric across."""
     places = [(s.name, scale) for s in results.sets for scale in results.scales]
-    header = ["network", *(f"{_plain(name)} (x{scale}) {_heading(c)}" for name, scale in places for c in columns)]
+    titles = {s.name: set_title(results, s) for s in results.sets}
+    header = ["network", *(f"{titles[name]} (x{scale}) {_heading(c)}" for name, scale in places for c in columns)]
     rows = []
     for name in _names(results):
         rows.append([_plain(name), *(cell(results.score(*place, name, c.id), c) for place in places for c in columns)])
@@ -141,7 +176,7 @@ def _table_2(results: Results, columns: list[Column], with_paper: bool) -> str:
         for scale in results.scales:
             for c in columns:
                 cells = [cell(results.score(test_set.name, scale, name, c.id), c) for name in names]
-                rows.append([_plain(test_set.name), f"x{scale}", _heading(c), *cells])
+                rows.append([set_title(results, test_set), f"x{scale}", _heading(c), *cells])
     text = table(["set", "scale", "metric", *map(_plain, names)], rows, left=3)
     if with_paper:
         text += "\n\nPaper, mode II (68 points of OpenFace; AdaFace):\n\n" + _paper_table_2()
@@ -175,7 +210,7 @@ def _table_3(results: Results, with_paper: bool) -> str:
         for n in nets:
             ticks = ["✓" if on else "" for on in _modules(n)]
             cells = [cell(results.score(test_set.name, n.scale, n.name, c.id), c) for c in columns]
-            rows.append([_plain(test_set.name), f"x{n.scale}", _plain(n.name), *ticks, *cells])
+            rows.append([set_title(results, test_set), f"x{n.scale}", _plain(n.name), *ticks, *cells])
     text = table([*header, *(f"{c.protocol} {_heading(c)}" for c in columns)], rows, left=6)
     if with_paper:
         lines = [

@@ -58,6 +58,7 @@ def add_parser(subparsers) -> None:
         "also with an empty one, that of another face, the true one: what the map is worth to them")  # fmt: skip
     add("--paper", action="store_true", help="add the paper's numbers, in rows marked so; they are not comparable")
     add("--limit", type=int, metavar="N", help="only the first N faces of each set")
+    add("--size", type=int, metavar="N", help="reduce HR faces to NxN first (Pillow's bicubic filter); networks are trained on 128")
     add("--workers", type=int, metavar="N", help="processes; numbers do not depend on it (default: one a processor)")
     add("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
     add("--batch", type=int, metavar="N", help="faces a network gets at once (default: 1 on the CPU, 16 on a GPU)")
@@ -125,6 +126,7 @@ def summary(results, found, out: str, has_report: bool) -> str:
                 lines.append(f"{network.name[:23]:24}" + "".join(f"{text:>{width}}" for text, width in zip(cells, widths)))
     if any(score.missing for score in results.scores):
         lines.append("* without the faces that could not be measured; table.md counts them")
+    lines += [f"note: {note}" for note in tables.outside_notes(results)]
     files = ["table.md", "results.csv", "results.json", "per_image.csv"] + ["report.html"] * has_report
     seconds = ", ".join(f"{what} {s:.0f} s" for what, s in found.seconds.items())
     lines.append(

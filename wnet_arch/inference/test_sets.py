@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from wnet_arch.data.face_lmdb import MANIFEST, LMDBReader
 from wnet_arch.data.face_parsing_dataset import FolderReader, decode_labels, decode_rgb, reduce_bicubic
@@ -26,6 +27,7 @@ class TestSet:
         size: (height, width) of the HR faces.
         lq_note: how LR was made.
         gt, lq, parsing: readers; LR by scale, missing where it is made from HR.
+        stored: (height, width) of the HR faces as they are stored, where :attr:`size` is what they are reduced to.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
@@ -38,6 +40,7 @@ class TestSet:
     gt: object = field(repr=False)
     lq: dict[int, object] = field(default_factory=dict, repr=False)
     parsing: object | None = field(default=None, repr=False)
+    stored: tuple[int, int] | None = None
 
     def hr(self, key: str) -> np.ndarray:
         """HR face, RGB uint8 (H, W, 3).
@@ -46,9 +49,13 @@ class TestSet:
             DataError: it is unreadable, or not of the size of the others.
         """
         image = decode_rgb(self.gt.get(key), f"{self.gt.path}: {key}")
-        if image.shape[:2] != self.size:
-            raise DataError(f"{self.gt.path}: {key} is {_by(image.shape)}, the others are {_by(self.size)}")
-        return image
+        stored = self.stored or self.size
+        if image.shape[:2] != stored:
+            raise DataError(f"{self.gt.path}: {key} is {_by(image.shape)}, the others are {_by(stored)}")
+        return image if stored == self.size else self._reduced(image, Image.Resampling.BICUBIC)
+
+    def _reduced(self, image: np.ndarray, filter: Image.Resampling) -> np.ndarray:
+        return np.array(Image.fromarray(image).resize(self.size[::-1], filter))
 
     def lr(self, key: str, scale: int, hr: np.ndarray | None = None) -> np.ndarray:
         """LR face, RGB uint8 (H / scale, W / scale, 3): the stored one, or PIL's bicubic reduction of the HR face."""
@@ -63,15 +70,31 @@ class TestSet:
 
     def labels(self, key: str) -> np.ndarray | None:
         """The stored parsing map, uint8 (H, W), if the set has maps."""
-        return decode_labels(self.parsing.get(key), f"{self.parsing.path}: {key}") if self.parsing else None
+        if not self.parsing:
+            return None
+        found = decode_labels(self.parsing.get(key), f"{self.parsing.path}: {key}")
+        return self._reduced(found, Image.Resampling.NEAREST) if self.stored else found
+
+    def reduce(self, side: int) -> None:
+        """Reduces the HR faces to ``side`` pixels each way, by Pillow's bicubic filter; LR faces are made from these.
+
+        Raises:
+            DataError: they are smaller, or not square.
+        """
+        if self.size == (side, side):
+            return
+        if self.size[0] != self.size[1] or self.size[0] < side:
+            raise DataError(f"--size {side}: the faces of {self.path} are {_by(self.size)}; larger square ones can be reduced")
+        self.lq_note = f"PIL bicubic of the HR images, which were reduced from {_by(self.size)}"
+        self.stored, self.size, self.lq = self.size, (side, side), {}
 
 
 def _by(shape: tuple) -> str:
     return f"{shape[1]}x{shape[0]}"
 
 
-def open_sets(entries: list[str], scales: list[int], limit: int | None = None) -> list[TestSet]:
-    """Opens what ``--sets`` names, each ``PATH`` or ``NAME=PATH``.
+def open_sets(entries: list[str], scales: list[int], limit: int | None = None, side: int | None = None) -> list[TestSet]:
+    """Opens what ``--sets`` names, each ``PATH`` or ``NAME=PATH``; ``side``: reduces the HR faces to that.
 
     Raises:
         UsageError: two sets of one name.
@@ -81,7 +104,7 @@ def open_sets(entries: list[str], scales: list[int], limit: int | None = None) -
     for entry in entries:
         name, equals, path = entry.partition("=")
         path = os.path.expanduser(path if equals else entry)
-        opened = open_set(path, name if equals else _name_of(path), scales, limit)
+        opened = open_set(path, name if equals else _name_of(path), scales, limit, side)
         if any(opened.name == other.name for other in sets):
             raise UsageError(f"--sets: two sets are called '{opened.name}'; name one of them, as in --sets other={path}")
         sets.append(opened)
@@ -94,8 +117,8 @@ def _name_of(path: str) -> str:
     return f"{absolute.parent.name}_{absolute.name}" if absolute.name in SPLITS else absolute.name
 
 
-def open_set(path: str, name: str, scales: list[int], limit: int | None = None) -> TestSet:
-    """Opens one set for the given scales; ``limit`` keeps the first faces only.
+def open_set(path: str, name: str, scales: list[int], limit: int | None = None, side: int | None = None) -> TestSet:
+    """Opens one set for the given scales; ``limit`` keeps the first faces only, ``side`` reduces them to so many pixels.
 
     Raises:
         DataError: there is no such folder; it holds no faces; faces differ in size or cannot be reduced by a scale; the set was
@@ -106,7 +129,9 @@ def open_set(path: str, name: str, scales: list[int], limit: int | None = None) 
     except DataError as error:
         raise DataError(f"--sets: {error}") from error
     is_set = os.path.isdir(os.path.join(path, "gt.lmdb"))
-    found = _open_lmdb(path, name, scales) if is_set else _open_folder(path, name)
+    found = _open_lmdb(path, name, scales if side is None else []) if is_set else _open_folder(path, name)
+    if side is not None:
+        found.reduce(side)
     for scale in scales:
         if found.size[0] % scale or found.size[1] % scale:
             raise DataError(f"{path}: faces of {_by(found.size)} cannot be reduced {scale} times")

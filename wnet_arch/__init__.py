@@ -6,17 +6,18 @@ soon as it is (:mod:`wnet_arch.registration`), and changes nothing else; :func:`
 
 import importlib
 
-from wnet_arch import archs, registration
-from wnet_arch.archs import create_network, list_networks
+from wnet_arch import registration
 from wnet_arch.version import __version__
 
 registration.join_when_imported()
 
 
 def __getattr__(name: str):
-    """What running a network does not need is imported on first use."""
-    if name in ("compat", "data", "losses", "metrics", "models"):
+    """Everything is imported on first use: PyTorch comes with networks, and takes seconds that `wnet --version` has not."""
+    if name in ("archs", "compat", "data", "losses", "metrics", "models"):
         return importlib.import_module(f"{__name__}.{name}")
+    if name in ("create_network", "list_networks"):
+        return getattr(importlib.import_module(f"{__name__}.archs"), name)
     if name == "FaceRestorer":
         from wnet_arch.restore import FaceRestorer
 

@@ -66,7 +66,7 @@ def test_two_processes_share_what_one_draws():
 
 
 def test_too_few_images_are_an_error_that_says_what_to_do():
-    with pytest.raises(UsageError, match="3 images are fewer than the 4 of an iteration: lower batch_size_per_gpu"):
+    with pytest.raises(UsageError, match="3 images, fewer than the 4 of an iteration: lower batch_size_per_gpu"):
         sampler(images=3, batch=4)
 
 

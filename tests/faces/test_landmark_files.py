@@ -80,7 +80,7 @@ def test_celeba_list(tmp_path):
         ("a.csv", "name,x0,y0\na,1,2", r"a\.csv line 1: a header with the columns name, x0, y0"),
         ("a.csv", HEADER, r"a\.csv holds no landmarks"),
         ("a.csv", "", r"a\.csv line 1: a header"),
-        ("a.txt", celeba("1.jpg" + " 7" * 10, count=2), r"a\.txt has 1 photos, its first line says 2"),
+        ("a.txt", celeba("1.jpg" + " 7" * 10, count=2), r"a\.txt has 1 photo, its first line says 2"),
         ("a.txt", celeba("1.jpg" + " 7" * 9, count=1), r"a\.txt line 3: 10 words, a photo and 10 numbers are wanted"),
         ("a.pts", "", "holds no landmarks"),
         ("a.bin", "\0\udc80", "no file of landmarks|header"),

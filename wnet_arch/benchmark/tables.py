@@ -8,6 +8,7 @@ from wnet_arch.benchmark import paper_numbers as paper
 from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.measures import Column
 from wnet_arch.benchmark.results import NetworkRecord, Results, Score, SetRecord
+from wnet_arch.words import counted
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 
@@ -67,7 +68,7 @@ def set_title(results: Results, test_set: SetRecord) -> str:
 
 def _legend(results: Results) -> str:
     warnings = "".join(f"\n\n**Note.** {_plain(note)}." for note in outside_notes(results))
-    sets = "; ".join(f"{_plain(s.name)}: {len(s.keys):,} faces, {s.size[1]}x{s.size[0]}, LR {s.lq_note}" for s in results.sets)
+    sets = "; ".join(f"{_plain(s.name)}: {counted(len(s.keys), 'face')}, {s.size[1]}x{s.size[0]}, LR {s.lq_note}" for s in results.sets)
     return (
         f"{sets}.{warnings}\n\nMean ± half of the 95 % interval. **Best** and <u>second best</u> are marked only where the "
         f"difference to the next is significant. `(n ✗)`: n faces could not be measured; they are not in the mean. {stats.METHOD}"

@@ -6,6 +6,8 @@ import argparse
 import shlex
 import sys
 
+from wnet_arch.words import counted
+
 EXAMPLES = """networks, each [LABEL=]WHAT[@OPTIONS.yml]:
   Bicubic                                       needs nothing
   experiments/SPARNet_x8                        a training run: its models/net_g_latest.pth, its option file
@@ -115,7 +117,7 @@ def summary(results, found, out: str, has_report: bool) -> str:
     lines = []
     for test_set in results.sets:
         for scale in results.scales:
-            lines.append(f"{test_set.name}, x{scale}, {len(test_set.keys):,} faces")
+            lines.append(f"{test_set.name}, x{scale}, {counted(len(test_set.keys), 'face')}")
             columns = [c for c in results.columns if not c.key.startswith("parsing_iou_")]
             titles = [f"{c.title} {c.protocol}".strip() for c in columns]
             widths = [max(12, len(title) + 2) for title in titles]
@@ -129,7 +131,6 @@ def summary(results, found, out: str, has_report: bool) -> str:
     lines += [f"note: {note}" for note in tables.outside_notes(results)]
     files = ["table.md", "results.csv", "results.json", "per_image.csv"] + ["report.html"] * has_report
     seconds = ", ".join(f"{what} {s:.0f} s" for what, s in found.seconds.items())
-    lines.append(
-        f"{found.computed:,} faces x networks computed, {found.reused:,} taken from the cache, {found.wall:.0f} s ({seconds})"
-    )
+    computed = counted(found.computed, "face")
+    lines.append(f"{computed} x networks computed, {found.reused:,} taken from the cache, {found.wall:.0f} s ({seconds})")
     return "\n".join([*lines, f"{out}: {', '.join(files)}"])

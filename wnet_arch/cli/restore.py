@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from wnet_arch.cli.common import add_old_name
+from wnet_arch.words import counted
 
 EXAMPLES = """\
 The details of a restored face are estimated, not recovered. Never use it to identify a person.
@@ -105,7 +106,7 @@ def _summary(totals, args: argparse.Namespace) -> None:
     from wnet_arch.restore import STATEMENT
 
     done = f", {totals.skipped:,} of them done before" if totals.skipped else ""
-    print(f"{args.out}: {totals.photos:,} photos{done}, {totals.faces:,} faces, {totals.restored:,} restored")
+    print(f"{args.out}: {counted(totals.photos, 'photo')}{done}, {counted(totals.faces, 'face')}, {totals.restored:,} restored")
     if totals.restored:
         print(STATEMENT)
     if totals.passed:

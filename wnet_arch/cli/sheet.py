@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from wnet_arch.words import counted
+
 EXAMPLES = """examples:
   wnet sheet -opt options/wnet_x8_demo.yml --weights experiments/wnet_x8_demo/models/net_g_latest.pth -o sheet.png
   wnet sheet -opt wnet_lite_x4 --force_yml datasets:train:degradation={} -o samples.png   # LR faces of six epochs
@@ -47,5 +49,5 @@ def run(args: argparse.Namespace) -> int:
     result = comparison.compare(opt, args.weights, args.dataset or "val")
     print(comparison.table(result))
     visuals.save(comparison.picture(result, args.faces), args.out)
-    print(f"{args.out}: {min(args.faces, len(result.faces))} faces")
+    print(f"{args.out}: {counted(min(args.faces, len(result.faces)), 'face')}")
     return 0

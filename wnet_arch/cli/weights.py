@@ -49,8 +49,7 @@ def add_parser(subparsers) -> None:
 
 def _list(args: argparse.Namespace) -> int:
     for entry in weights.list_entries():
-        size = f"{entry.size / 1e6:.1f} MB" if entry.size else "size unknown"
-        print(f"{entry.name}  ({size}, {_state(entry.name, args.offline)})")
+        print(f"{entry.name}  ({_size(entry, args.offline)}, {_state(entry.name, args.offline)})")
         print(f"    for      {entry.purpose}")
         print(f"    licence  {entry.licence}; {entry.terms}")
         print(f"    from     {entry.origin}")
@@ -58,6 +57,18 @@ def _list(args: argparse.Namespace) -> int:
     for line in (*known.missing_lines, *known.faults):
         print(line)
     return 0
+
+
+def _size(entry: weights.Entry, offline: Path | None) -> str:
+    """As the manifest has it, or else that of what is here."""
+    size = entry.size
+    if not size:
+        try:
+            path = weights.resolve(entry.name, offline, download=False)
+        except WeightsError:
+            return "size not known before it is fetched"
+        size = sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    return f"{size / 1e6:.1f} MB"
 
 
 def _state(name: str, offline: Path | None) -> str:

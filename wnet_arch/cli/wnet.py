@@ -13,21 +13,30 @@ from wnet_arch.cli.common import run_command
 COMMANDS = ("prepare", "weights", "options", "validate", "profile", "sheet", "benchmark", "report", "restore", "export", "demo")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    from wnet_arch import __version__
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser with some of the commands; each brings what it needs, PyTorch for one, so only those are imported."""
+    from wnet_arch.version import __version__
 
     parser = argparse.ArgumentParser(prog="wnet", description="W-Net face super-resolution: data, weights, measurements.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in commands:
         importlib.import_module(f"wnet_arch.cli.{command}").add_parser(subparsers)
     return parser
 
 
 def _main(argv: Sequence[str]) -> int:
-    args = build_parser().parse_args([argument for argument in argv if argument != "--debug"])
+    words = [argument for argument in argv if argument != "--debug"]
+    args = build_parser(_needed(words)).parse_args(words)
     return args.run(args)
+
+
+def _needed(words: Sequence[str]) -> Sequence[str]:
+    """The commands that these words can mean: the one that is named first; none for the version; all for a help or a mistake."""
+    if words[:1] == ["--version"]:
+        return ()
+    return [command for command in COMMANDS if words[:1] == [command]] or COMMANDS
 
 
 def main() -> None:

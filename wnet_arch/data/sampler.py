@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from wnet_arch.errors import UsageError
+from wnet_arch.words import counted
 
 
 class Draw(int):
@@ -59,7 +60,7 @@ class DrawSampler(Sampler):
         self.iterations = self.draws // (batch * world_size)
         if not self.iterations:
             raise UsageError(
-                f"datasets.train: {images} images are fewer than the {batch * world_size} of an iteration: "
+                f"datasets.train: {counted(images, 'image')}, fewer than the {batch * world_size} of an iteration: "
                 "lower batch_size_per_gpu, or raise dataset_enlarge_ratio"
             )
         self.total_iter = total_iter

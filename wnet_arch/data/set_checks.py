@@ -15,6 +15,7 @@ from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, LMDBReader, read_manifest,
 from wnet_arch.data.jitter import IN_PLACE
 from wnet_arch.errors import DataError
 from wnet_arch.faces.landmarks import NUM_POINTS
+from wnet_arch.words import counted
 
 #: Mean difference, in grey levels, between an LR image and its reduced HR image: equal but for other versions of the filter.
 _TOLERANCE = 2.0
@@ -77,11 +78,13 @@ def _whole_store(path: Path, shape: tuple[int, int, int], count: int | None) -> 
     if double:
         raise DataError(f"{path}/meta_info.txt names '{double[0]}' more than once: {_AGAIN}")
     if count is not None and len(reader) != count:
-        raise DataError(f"{path}/meta_info.txt names {len(reader)} images, {path.parent}/manifest.json {count}: {_AGAIN}")
+        raise DataError(
+            f"{path}/meta_info.txt names {counted(len(reader), 'image')}, {path.parent}/manifest.json {count}: {_AGAIN}"
+        )
     stored, named = set(reader.stored_keys()), set(reader.keys)
     if stored != named:
         which, what = (sorted(named - stored), "lacks") if named - stored else (sorted(stored - named), "holds, and does not name,")
-        raise DataError(f"{path} {what} {len(which)} image{'s' * (len(which) > 1)}: {', '.join(which[:3])}; {_AGAIN}")
+        raise DataError(f"{path} {what} {counted(len(which), 'image')}: {', '.join(which[:3])}; {_AGAIN}")
     _check_shapes(path, shape)
     return reader
 

@@ -18,6 +18,7 @@ from wnet_arch.export.storage import PRECISIONS, rounded
 from wnet_arch.export.subject import Outputs, Subject, open_subject
 from wnet_arch.inference.test_sets import TestSet, open_sets
 from wnet_arch.restore.frames import OUTPUT
+from wnet_arch.words import counted
 
 FORMATS = {module.SUFFIX: module for module in (onnx_file, program_file, tensors_file)}
 #: How far short weights may move a pixel of a face.
@@ -186,8 +187,8 @@ def report(done: Exported) -> list[str]:
             if done.set_rounding is None
             else f"; {done.precision} moves them by {done.set_rounding * grey:.2f} grey levels at most"
         )
-        lines.append(f"{done.faces} faces of {done.set_name} equal torch to {done.set_difference:.1e}{moved}")
+        lines.append(f"{counted(done.faces, 'face')} of {done.set_name} equal torch to {done.set_difference:.1e}{moved}")
     for speed in done.speeds:
         times = f"torch {speed.torch * 1e3:.1f} ms, file {speed.file * 1e3:.1f} ms, {speed.ratio:.2f} times as fast"
-        lines.append(f"one face on {speed.threads} thread{'s' * (speed.threads > 1)}: {times} (medians of turns, {speed.clock})")
+        lines.append(f"one face on {counted(speed.threads, 'thread')}: {times} (medians of turns, {speed.clock})")
     return lines

@@ -23,6 +23,7 @@ import numpy as np
 from wnet_arch.errors import DataError
 from wnet_arch.faces.landmarks import NUM_POINTS, Face, five_points
 from wnet_arch.weights.hashing import sha256_file
+from wnet_arch.words import counted
 
 _COUNTS = (NUM_POINTS, 5)
 
@@ -48,7 +49,7 @@ class LandmarkFile:
             if not self._places:
                 self.count = len(points)
             if len(points) != self.count:
-                raise DataError(f"{where}: {len(points)} points, the others have {self.count}")
+                raise DataError(f"{where}: {counted(len(points), 'point')}, the others have {self.count}")
             if not np.isfinite(points).all():
                 raise DataError(f"{where}: a coordinate is not a finite number")
             if name in self._places:
@@ -136,7 +137,7 @@ def _celeba_lines(path: Path, file) -> Iterator[tuple[str, str, np.ndarray]]:
         found += 1
         yield f"{path} line {number}", Path(words[0]).stem, _numbers(words[1:], f"{path} line {number}")
     if found != count:
-        raise DataError(f"{path} has {found} photos, its first line says {count}")
+        raise DataError(f"{path} has {counted(found, 'photo')}, its first line says {count}")
 
 
 def _read_pts(path: Path) -> np.ndarray:
@@ -159,7 +160,7 @@ def _read_pts(path: Path) -> np.ndarray:
         else:
             raise DataError(f"{where}: version, n_points or {{ is wanted, not {words[0][:20]}")
     if str(len(points)) != expected or len(points) not in _COUNTS:
-        raise DataError(f"{path} has {len(points)} points, n_points says {expected}; 68 or 5 are wanted")
+        raise DataError(f"{path} has {counted(len(points), 'point')}, n_points says {expected}; 68 or 5 are wanted")
     return np.stack(points) - 1
 
 

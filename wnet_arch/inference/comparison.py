@@ -20,6 +20,7 @@ from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.faces import labels
 from wnet_arch.weights.checkpoint import load_into
+from wnet_arch.words import counted
 
 
 @dataclass
@@ -108,13 +109,13 @@ def _protocol(metrics: dict) -> str:
 def table(result: Comparison) -> str:
     """The means as text, with the protocol and the set they belong to."""
     metrics = list(result.faces[0].metrics[result.network])
-    lines = [f"{result.dataset}, x{result.scale}, {len(result.faces)} faces ({result.protocol})"]
+    lines = [f"{result.dataset}, x{result.scale}, {counted(len(result.faces), 'face')} ({result.protocol})"]
     lines.append(f"{'':10}" + "".join(f"{metric.upper():>10}" for metric in metrics))
     for method in result.faces[0].sr:
         lines.append(f"{method:10}" + "".join(f"{result.mean(method, metric):10.4f}" for metric in metrics))
     for metric in metrics:
         better = sum(face.metrics[result.network][metric] > face.metrics["Bicubic"][metric] for face in result.faces)
-        lines.append(f"{result.network} has the higher {metric.upper()} on {better} of {len(result.faces)} faces")
+        lines.append(f"{result.network} has the higher {metric.upper()} on {better} of {counted(len(result.faces), 'face')}")
     return "\n".join(lines)
 
 

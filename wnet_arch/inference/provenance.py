@@ -11,6 +11,7 @@ from wnet_arch.data.face_lmdb import read_manifest
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.weights import metadata
 from wnet_arch.weights.metadata import Provenance, Recipe
+from wnet_arch.words import counted
 
 __all__ = ["Provenance", "Recipe", "find_recipe", "training_set"]
 
@@ -74,4 +75,4 @@ def _set_name(root: str) -> str:
         faces = read_manifest(path)["count"]
     except (DataError, KeyError, TypeError):
         return name
-    return f"{name} ({faces:,} faces)"
+    return f"{name} ({counted(faces, 'face')})"

@@ -22,6 +22,7 @@ from wnet_arch.options.schema import loss_blocks
 from wnet_arch.options.signatures import registered
 from wnet_arch.training import freezing, grad_checkpointing, tensorboard_log
 from wnet_arch.training.distributed import is_joined
+from wnet_arch.words import counted
 
 
 def check_building(opt: dict, is_train: bool) -> None:
@@ -145,7 +146,7 @@ def _check_count(block: dict, images: int, parts: int) -> None:
         times = f", times train.accumulation {parts}" if parts > 1 else ""
         times += f", times {processes} processes" if processes > 1 else ""
         raise UsageError(
-            f"datasets.train.batch_size_per_gpu is {batch}{times}, but there are {images} images: "
+            f"datasets.train.batch_size_per_gpu is {batch}{times}, the set has {counted(images, 'image')}: "
             "lower it, or raise dataset_enlarge_ratio"
         )
 

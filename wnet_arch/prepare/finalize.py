@@ -11,6 +11,7 @@ from pathlib import Path
 from wnet_arch.errors import NothingToDoError, UsageError
 from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.prepare.photo_index import PhotoIndex
+from wnet_arch.words import counted
 
 #: What a manifest holds besides the settings.
 FINDINGS = (
@@ -36,11 +37,13 @@ class PrepareSummary:
 
     def lines(self, first: int = 5) -> list[str]:
         """The summary for people: one line a set, one line a reason with the ``first`` few names."""
-        lines = [f"{self.target / split}: {count} faces" for split, count in self.counts.items()]
-        if self.enlarged:
-            lines.append(f"{self.enlarged} of them were enlarged: their crop is smaller than the HR image")
-        if self.without_landmarks:
-            lines.append(f"{self.without_landmarks} of them have no landmarks: no face was found")
+        lines = [f"{self.target / split}: {counted(count, 'face')}" for split, count in self.counts.items()]
+        for count, one, more, why in (
+            (self.enlarged, "was enlarged", "were enlarged", "their crop is smaller than the HR image"),
+            (self.without_landmarks, "has no landmarks", "have no landmarks", "no face was found"),
+        ):
+            if count:
+                lines.append(f"{count} of them {one if count == 1 else more}: {why}")
         for reason, count in sorted(Counter(r["reason"] for r in self.rejected).items()):
             names = [r["file"].encode("utf-8", "backslashreplace").decode() for r in self.rejected if r["reason"] == reason]
             more = ", ..." if count > first else ""

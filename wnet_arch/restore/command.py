@@ -24,6 +24,7 @@ from wnet_arch.restore.networks import AUTO, FaceNetwork
 from wnet_arch.restore.record import Record
 from wnet_arch.restore.restorer import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto
 from wnet_arch.weights.hashing import digest, sha256_file
+from wnet_arch.words import counted
 
 REPORT = "report.json"
 #: What may go wrong with one photo, and does not stop the others. torch and OpenCV report a lack of memory as theirs.
@@ -240,7 +241,7 @@ def _what(faces: Sequence[dict], else_done: str) -> str:
     """What was found and made of it, and by which networks, a few words."""
     if not faces:
         return f"no face was found; {else_done}"
-    found = f"{len(faces)} face{'s' * (len(faces) != 1)}"
+    found = f"{counted(len(faces), 'face')}"
     used = Counter(face["network"] for face in faces if face["restored"])
     if used:
         by = " and ".join(f"{name} ({count})" if len(used) > 1 else name for name, count in sorted(used.items()))

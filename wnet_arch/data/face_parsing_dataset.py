@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Sequence
@@ -131,6 +132,13 @@ class PairedFaceParsingDataset(Dataset):
         if self.decoded is None and DecodedImages.size(len(self), shapes) <= at_most:
             self.decoded = DecodedImages(len(self), shapes)
         return self.decoded is not None
+
+    def identity(self) -> str:
+        """SHA-256 of the names of the images and of the first, middle and last HR file: the same wherever the set lies."""
+        digest = hashlib.sha256("\n".join(self.keys).encode())
+        for key in (self.keys[0], self.keys[len(self) // 2], self.keys[-1]):
+            digest.update(hashlib.sha256(self.gt.get(key)).digest())
+        return digest.hexdigest()
 
     def _open_set(self) -> tuple:
         mixed = [option for option in ("dataroot_gt", "dataroot_lq", "dataroot_parsing") if self.opt.get(option)]

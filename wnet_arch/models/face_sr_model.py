@@ -24,7 +24,16 @@ from tqdm import tqdm
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.float32 import true_float32
 from wnet_arch.losses.building import build_loss
-from wnet_arch.training import accumulation, distributed, grad_checkpointing, progress, run_log, training_state, validation
+from wnet_arch.training import (
+    accumulation,
+    continuation,
+    distributed,
+    grad_checkpointing,
+    progress,
+    run_log,
+    training_state,
+    validation,
+)  # fmt: skip
 from wnet_arch.training.averaging import MovingAverage
 from wnet_arch.training.freezing import freeze
 from wnet_arch.training.loss_values import FiniteCheck, LossValues, stacked
@@ -56,7 +65,8 @@ class FaceSRModel(SRModel):
     * Every optimizer of ``torch.optim`` can be named, and :class:`~wnet_arch.training.optimizers.Muon`. The option dictionaries are
       left as they were.
     * A continued run is the run that was not interrupted: see :mod:`wnet_arch.training.training_state`. Checkpoints are written
-      beside and renamed, with a checksum. The last validation is not run twice.
+      beside and renamed, with a checksum. The last validation is not run twice. Options that have changed are told, and followed
+      or refused: see :mod:`wnet_arch.training.continuation`.
 
     Options that SRModel does not have:
 
@@ -78,7 +88,11 @@ class FaceSRModel(SRModel):
     one that changes gradients, :meth:`before_step`.
     """
 
+    #: Learning rates and optimizers of a continued run may change, see :mod:`wnet_arch.training.continuation`.
+    follows_changes = True
+
     def __init__(self, opt: dict):
+        self.options = continuation.options_of(opt)
         opt = copy.deepcopy(opt)  # SRModel and BaseModel pop entries from it
         if opt.get("val"):
             opt["val"].setdefault("suffix", None)
@@ -359,13 +373,17 @@ class FaceSRModel(SRModel):
         return visuals
 
     def _validation_sets(self) -> int:
-        return sum(phase.split("_")[0] == "val" for phase in self.opt.get("datasets") or {})
+        return len(self._validation_names())
+
+    def _validation_names(self) -> list[str]:
+        blocks = (self.opt.get("datasets") or {}).items()
+        return [block["name"] for phase, block in blocks if phase.split("_")[0] == "val"]
 
     def _count_validated(self, current_iter: int) -> int:
         return sum(iteration == current_iter for iteration in self._validated.values())
 
     def _keep_best(self, name: str, current_iter: int) -> None:
-        metric, first = self.opt["val"].get("keep_best"), next(iter(self._validated))
+        metric, first = self.opt["val"].get("keep_best"), next(iter(self._validation_names()), name)
         best = getattr(self, "best_metric_results", {}).get(name, {}).get(metric, {})
         if name == first and best.get("iter") == current_iter:
             self._save_generator("best")
@@ -419,7 +437,7 @@ class FaceSRModel(SRModel):
             return
         folder, models = self.opt["path"]["training_states"], self.opt["path"]["models"]
         state = {
-            "epoch": epoch, "iter": current_iter, "draws": self.opt.get("draws"), "random": random_states,
+            "epoch": epoch, "iter": current_iter, "draws": self.opt.get("draws"), "random": random_states, "options": self.options,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "scaler": self.precision.scaler.state_dict(), "precision": self.precision.settled,
@@ -431,16 +449,26 @@ class FaceSRModel(SRModel):
             training_state.keep_last(count, folder, models)
 
     def resume_training(self, resume_state: dict) -> None:
-        super().resume_training(resume_state)
+        """Goes on where a state was written; with other options, as far as they may change, from there on."""
+        changed = (self.opt.get("resume") or {}).get("changed") or {}
+        continuation.load_optimizers(self.optimizers, self.schedulers, resume_state, changed)
         if "random" not in resume_state:  # a state that the framework wrote
             return
         if self.opt["rank"] < len(resume_state["random"]):
             training_state.set_random_state(resume_state["random"][self.opt["rank"]])
-        self.precision.scaler.load_state_dict(resume_state["scaler"])
+        if resume_state["scaler"] and self.precision.scaler.is_enabled():
+            self.precision.scaler.load_state_dict(resume_state["scaler"])
         self._keep_precision(resume_state.get("precision"))
-        self._validated = dict(resume_state["validated"])
+        validated = resume_state["validated"]
+        self._validated = {name: validated[name] for name in self._validation_names() if name in validated}
         if resume_state["best"]:
-            self.best_metric_results = resume_state["best"]
+            self.best_metric_results = continuation.still_best(resume_state["best"], changed, self.opt)
+
+    def _initialize_best_metric_results(self, dataset_name: str) -> None:
+        """As the framework's, also for metrics that a continued run did not have before."""
+        known = getattr(self, "best_metric_results", {}).pop(dataset_name, {})
+        super()._initialize_best_metric_results(dataset_name)
+        self.best_metric_results[dataset_name].update(known)
 
     def _keep_precision(self, before: dict | None) -> None:
         """That of the run which is continued, where the trainer has not told it before (scripts of others)."""

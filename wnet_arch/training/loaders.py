@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 
@@ -13,6 +14,7 @@ from wnet_arch.data.decoded import memory_of_machine
 from wnet_arch.data.sampler import DrawSampler, SeededDataset
 from wnet_arch.errors import UsageError
 from wnet_arch.training import accumulation
+from wnet_arch.words import counted
 
 #: Loading processes for a GPU at most, where nobody says how many. Of a machine's memory, what decoded images may take then.
 WORKERS, KEPT = 8, 0.25
@@ -35,13 +37,16 @@ def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
         UsageError: fewer images than a batch needs; or the run to be continued drew its images in another way.
     """
     blocks = opt["datasets"]
+    for line in (opt.get("resume") or {}).get("changed", {}).values():
+        logger.info(line)
     train_loader, sampler = _train_loader(opt, blocks["train"])
     val_loaders = [_val_loader(opt, block) for phase, block in blocks.items() if phase.split("_")[0] == "val"]
     for loader in val_loaders:
-        logger.info(f"Validation on {loader.dataset.opt['name']}: {len(loader.dataset)} images")
+        logger.info(f"Validation on {loader.dataset.opt['name']}: {counted(len(loader.dataset), 'image')}")
     logger.info(
-        f"Training on {sampler.images} images, {sampler.batch} x {sampler.world_size} an iteration: "
-        f"{sampler.iterations} iterations an epoch, {sampler.epochs} epochs, {sampler.total_iter} iterations"
+        f"Training on {counted(sampler.images, 'image')}, {sampler.batch} x {sampler.world_size} an iteration: "
+        f"{counted(sampler.iterations, 'iteration')} an epoch, {counted(sampler.epochs, 'epoch')}, "
+        f"{counted(sampler.total_iter, 'iteration')}"
     )
     return train_loader, sampler, val_loaders, sampler.epochs - 1, sampler.total_iter
 
@@ -58,7 +63,9 @@ def _train_loader(opt: dict, block: dict) -> tuple[DataLoader, DrawSampler]:
     dataset = SeededDataset(images, seed)
     ratio = block.get("dataset_enlarge_ratio") or 1
     sampler = DrawSampler(len(dataset), batch, world_size, opt["rank"], ratio, seed, int(opt["train"]["total_iter"]))
-    opt["draws"] = {"seed": seed, "images": len(dataset), "together": batch * world_size, "draws": sampler.draws}
+    opt["draws"] = {
+        "seed": seed, "images": len(dataset), "together": batch * world_size, "draws": sampler.draws, "set": _identity(dataset),
+    }  # fmt: skip
     if opt.get("resume"):
         _continue(sampler, opt["draws"], opt["resume"])
     loader = build_dataloader(dataset, block, num_gpu=opt["num_gpu"], dist=opt["dist"], sampler=sampler, seed=seed)
@@ -101,6 +108,18 @@ def _apart(loader: DataLoader, seed: int) -> DataLoader:
     return loader
 
 
+def _identity(dataset: SeededDataset) -> str | None:
+    """What tells the images of a data set from those of another; ``None`` where it does not say."""
+    identity = getattr(dataset, "identity", None)
+    if callable(identity):
+        return identity()
+    paths = getattr(dataset, "paths", None)  # the framework's data sets
+    if not isinstance(paths, list):
+        return None
+    names = (os.path.basename(str(path.get("gt_path") if isinstance(path, dict) else path)) for path in paths)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
 def _continue(sampler: DrawSampler, now: dict, resume: dict) -> None:
     before = resume.get("draws")
     if before is None:  # a state that the framework wrote
@@ -113,4 +132,9 @@ def _continue(sampler: DrawSampler, now: dict, resume: dict) -> None:
                 f"path.resume_state: that run had {before[key]} {what}, these options have {now[key]}, so it cannot go on as it "
                 "would have; give the same, or start a new run from its weights (path.pretrain_network_g)"
             )
+    if before.get("set") and before["set"] != now["set"]:
+        raise UsageError(
+            "path.resume_state: that run drew from other images (their names, or what the first of them shows), so it cannot go on "
+            "as it would have; give the same data set, or start a new run from its weights (path.pretrain_network_g)"
+        )
     sampler.start_behind(resume["epoch"], resume["iter"])

@@ -44,15 +44,17 @@ def load_resume_state(opt: dict) -> dict | None:
 
     Returns:
         The state with tensors on the CPU (optimizers move them to their parameters' device), or ``None`` when there is
-        nothing to resume. Sets ``opt["resume"]`` for the loaders, and the seed to that of the run.
+        nothing to resume. Sets ``opt["resume"]`` for loaders and model, with a line for each option that has changed, and the
+        seed to that of the run.
 
     Raises:
-        UsageError: the file named in ``path.resume_state`` does not exist or is damaged, or every state of the run is; or another
-            process trains into this folder.
+        UsageError: the file named in ``path.resume_state`` does not exist or is damaged, or every state of the run is; the run
+            cannot go on with these options (see :mod:`wnet_arch.training.continuation`); or another process trains into this
+            folder.
     """
     from basicsr.utils import check_resume
 
-    from wnet_arch.training import training_state
+    from wnet_arch.training import continuation, training_state
 
     paths = opt["path"]
     _keep_others_out(paths["experiments_root"])  # the pipeline makes the folder next, or archives the one that is there
@@ -67,8 +69,9 @@ def load_resume_state(opt: dict) -> dict | None:
         return None
     else:
         state = _named_state(Path(paths["resume_state"]), models)
+    changed = continuation.settle(state, opt, Path(paths["resume_state"]))
     check_resume(opt, state["iter"])
-    opt["resume"] = {key: state.get(key) for key in ("epoch", "iter", "draws", "precision")}
+    opt["resume"] = {**{key: state.get(key) for key in ("epoch", "iter", "draws", "precision")}, "changed": changed}
     if state.get("draws"):
         opt["manual_seed"] = state["draws"]["seed"]
     return state

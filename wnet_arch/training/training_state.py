@@ -16,6 +16,7 @@ import torch
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.weights import checkpoint, pth
 from wnet_arch.weights.hashing import sha256_file
+from wnet_arch.words import counted
 
 #: States of the first format have their checksum in a file beside them, or lost it on the way.
 FORMAT = "wnet-training-state-2"
@@ -104,7 +105,7 @@ def newest(folder: str, models: str) -> tuple[Path, dict] | None:
             print(f"--auto_resume: {error}; trying the state before it", flush=True)
     if states:
         raise UsageError(
-            f"--auto_resume: none of the {len(states)} states in {folder} is whole; remove that folder to start the run anew"
+            f"--auto_resume: none of {counted(len(states), 'state')} in {folder} is whole; remove that folder to start the run anew"
         )
     return None
 

@@ -411,9 +411,11 @@ def test_aligned_faces(weights, tmp_path):
     assert np.array_equal(face.faces[0].lq, lq)
     large = found.restore_face(drawn_face(0, 128)[0])
     assert large.image.shape == (128, 128, 3)
-    assert large.notes == ["the face is larger than 40 pixels and left alone"]
+    assert large.notes == [
+        "the face is larger than 40 pixels and left alone", "reduce it to 12 to 40 pixels first, to have it restored",
+    ]  # fmt: skip
     celeba = np.random.default_rng(0).integers(0, 256, (218, 178, 3), dtype=np.uint8)
-    assert np.array_equal(found.restore_face(celeba).image, celeba[40:192, 12:164])
+    assert np.array_equal(found.restore_face(celeba).image, celeba)  # not cut, since it stays as it is
     with pytest.raises(DataError, match=r"an aligned face is square, or a photo of CelebA \(178x218\); this is 20x16"):
         found.restore_face(np.zeros((16, 20, 3), np.uint8))
     half = changes(weights, strength=0).restore_face(lq).image
@@ -421,6 +423,21 @@ def test_aligned_faces(weights, tmp_path):
     Image.fromarray(lq).save(tmp_path / "face.png")
     assert wnet_restore(tmp_path / "face.png", "--face-only", "--weights", weights[8], "-o", tmp_path / "out") == 0
     assert np.array_equal(np.array(Image.open(tmp_path / "out" / "face.png")), face.image)
+
+
+@pytest.mark.parametrize("size", [(178, 218), (128, 128), (41, 41), (300, 300)])
+def test_aligned_faces_that_are_too_large_are_written_as_they_are_and_told(weights, tmp_path, capsys, size):
+    face = Image.fromarray(drawn_face(1, 300)[0]).resize(size)
+    face.save(tmp_path / "face.png")
+    out = tmp_path / "out"
+    assert wnet_restore(tmp_path / "face.png", "--face-only", "--weights", weights[8], weights[4], "-o", out) == 3
+    said = capsys.readouterr()
+    assert "larger than 40 pixels and left alone; reduce it to" in said.out
+    assert said.err.splitlines()[-1] == "wnet: no face is small enough; nothing was restored"
+    assert np.array_equal(np.array(Image.open(out / "face.png")), np.array(face))
+    face.resize((32, 32)).save(tmp_path / "small.png")
+    assert wnet_restore(tmp_path, "--face-only", "--weights", weights[8], weights[4], "-o", tmp_path / "more") == 0
+    assert Image.open(tmp_path / "more" / "small.png").size == (128, 128)
 
 
 # The command

@@ -24,7 +24,8 @@ in OUT:
   restored.jsonl        what was made from what; the same command goes on where it was, and skips what is done
   report.json           with --json: the same for this run, and what failed
 
-exit codes: 0 done, 1 a photo failed (the others are done), 2 wrong arguments, 3 no photo had a face
+exit codes: 0 done, 1 a photo failed (the others are done), 2 wrong arguments, 3 no photo had a face, or with --face-only
+none was small enough
 
 examples:
   wnet restore group.jpg -o restored
@@ -54,7 +55,7 @@ def add_parser(subparsers) -> None:
         help="your own: runs, .pth, .safetensors or .onnx files, one for each scale, [LABEL=]WHAT[@OPTIONS.yml]")  # fmt: skip
     add("--scale", type=float, metavar="S", help="enlarge photos by this (default: the scale of the networks that were used)")
     add("--strength", type=float, default=1.0, metavar="X", help="0: plain enlargement ... 1: restored (default: 1)")
-    add("--face-only", action="store_true", help="PATHs are aligned faces, square, or photos of CelebA; no detection")
+    add("--face-only", action="store_true", help="PATHs are aligned faces, square, of up to 40 pixels; no detection")
     add("--detector", default="mtcnn", metavar="NAME", help="mtcnn, retinaface, dlib (default: mtcnn)")
     add("--min-face", type=float, metavar="N", dest="smallest",
         help="smallest face to look for, in pixels (default: 12; more in photos above 2 megapixels, to save time)")  # fmt: skip
@@ -116,4 +117,5 @@ def _summary(totals, args: argparse.Namespace) -> None:
     if totals.failed:
         print(f"wnet: {len(totals.failed)} of {totals.photos + len(totals.failed)} could not be restored", file=sys.stderr)
     elif not totals.with_faces:
-        print("wnet: no face was found; nothing was restored", file=sys.stderr)
+        what = "no face is small enough" if args.face_only else "no face was found"
+        print(f"wnet: {what}; nothing was restored", file=sys.stderr)

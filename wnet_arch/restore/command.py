@@ -61,6 +61,7 @@ class Totals:
     """Counts of a run; faces are counted in photos skipped, too.
 
     ``failed``: photo and reason. ``passed``: file that is no photo, and why.
+    ``with_faces``: photos with a face; where photos are aligned faces, those that a network has worked on.
     """
 
     photos: int = 0
@@ -73,7 +74,7 @@ class Totals:
 
     @property
     def exit_code(self) -> int:
-        """1: a photo failed; 3: no photo had a face; 0."""
+        """1: a photo failed; 3: no photo had a face, or of aligned faces none was small enough; 0."""
         return 1 if self.failed else 0 if self.with_faces else NothingToDoError.exit_code
 
 
@@ -121,7 +122,7 @@ def _restore_all(
         for job in jobs:
             try:
                 entry, skipped = _restore(job, restorer, record, settings, options)
-                _count(totals, entry, skipped)
+                _count(totals, entry, skipped, options.face_only)
                 with bar.external_write_mode(file=sys.stdout):
                     tell(_line(entry, skipped))
             except _TROUBLE as error:
@@ -223,11 +224,11 @@ def _describe_face(face: RestoredFace) -> dict:
     }  # fmt: skip
 
 
-def _count(totals: Totals, entry: dict, skipped: bool) -> None:
+def _count(totals: Totals, entry: dict, skipped: bool, face_only: bool) -> None:
     totals.photos += 1
     totals.skipped += skipped
     totals.faces += len(entry["faces"])
-    totals.with_faces += bool(entry["faces"])
+    totals.with_faces += any(face["network"] or not face_only for face in entry["faces"])
     totals.restored += sum(face["restored"] for face in entry["faces"])
 
 

@@ -222,15 +222,15 @@ class FaceRestorer:
         return RestoredPhoto(enlarged, scale, faces, upright.smallest, notes, turn, hints, self._changes(faces))
 
     def restore_face(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
-        """Restores an aligned face: a square in the frame of ``celeba-aligned``, or a photo of CelebA (178x218), which is cut so.
+        """Restores an aligned face: a square in the frame of ``celeba-aligned``, as small as the networks' inputs.
 
-        The result has the network's output size, and of a grey face is grey.
-        Mask and ``scale`` do not apply; a face too large for the networks stays as it is.
+        The result has the network's output size, and of a grey face is grey. Mask and ``scale`` do not apply. A face too large for
+        the networks stays as it is; so does a photo of CelebA (178x218), which shows one of 152 pixels, uncut.
 
         Raises:
             DataError: the image is not square, or no image.
         """
-        photo = _checked_image(image)
+        photo = given = _checked_image(image)
         if photo.shape[:2] == crop.CELEBA_ALIGNED_SIZE[::-1]:
             photo = crop.cut(photo, crop.CELEBA_ALIGNED)
         height, width = photo.shape[:2]
@@ -242,7 +242,8 @@ class FaceRestorer:
         face = RestoredFace((0.0, 0.0, float(width), float(height)), width, frames.whole(width), scale=scale)
         if scale is None:
             self._explain([face], hints)
-            return RestoredPhoto(photo, 1.0, [face], width, self._notes([face], SMALLEST, hints), hints=hints)
+            reduce = f"reduce it to {SMALLEST:g} to {self.largest_side:g} pixels first, to have it restored"
+            return RestoredPhoto(given, 1.0, [face], width, [*self._notes([face], SMALLEST, hints), reduce], hints=hints)
         network = networks[scale]
         face.network, face.estimated = network.name, network.estimates
         face.lq = crop.resize(photo, network.side, crop.Image.Resampling.BICUBIC)

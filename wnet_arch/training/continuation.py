@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 
 from wnet_arch.errors import UsageError
 from wnet_arch.words import counted
@@ -95,6 +94,8 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[Change]:
 
 def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     """With the arguments that networks have where none is given: giving the same is no change."""
+    from basicsr.utils.registry import ARCH_REGISTRY  # here: BasicSR's import asks for this module, see training/logs.py
+
     found = {}
     for key, name in options.items():
         network, _, rest = key.partition(".")
@@ -135,6 +136,8 @@ def settle(state: dict, opt: dict, path: Path) -> dict[str, str]:
 
 
 def _refuse(found: list[Change], model_type: str) -> None:
+    from basicsr.utils.registry import MODEL_REGISTRY
+
     lost = _LOST
     if not getattr(MODEL_REGISTRY.get(model_type), "follows_changes", False):
         lost += tuple(_Lost(keys, f"{model_type} takes that from the state") for keys in _FOLLOWED)

@@ -68,7 +68,8 @@ def set_title(results: Results, test_set: SetRecord) -> str:
 
 def _legend(results: Results) -> str:
     warnings = "".join(f"\n\n**Note.** {_plain(note)}." for note in outside_notes(results))
-    sets = "; ".join(f"{_plain(s.name)}: {counted(len(s.keys), 'face')}, {s.size[1]}x{s.size[0]}, LR {s.lq_note}" for s in results.sets)
+    each = (f"{_plain(s.name)}: {counted(len(s.keys), 'face')}, {s.size[1]}x{s.size[0]}, LR {s.lq_note}" for s in results.sets)
+    sets = "; ".join(each)
     return (
         f"{sets}.{warnings}\n\nMean ± half of the 95 % interval. **Best** and <u>second best</u> are marked only where the "
         f"difference to the next is significant. `(n ✗)`: n faces could not be measured; they are not in the mean. {stats.METHOD}"

@@ -172,6 +172,7 @@ def test_the_wheel_holds_options_splits_weights_and_cards(archives):
     wanted = [
         *package.rglob("*.py"), *package.rglob("*.yml"), *(package / "weights").glob("*.*"), *package.rglob("celeba_*.txt"),
         package / "options" / "runs" / "schema.json", package / "demo" / "page.css", *(package / "benchmark").glob("report.*"),
+        package / "py.typed",
     ]  # fmt: skip
     assert sorted(str(path.relative_to(ROOT)) for path in wanted if str(path.relative_to(ROOT)) not in names) == []
     assert not any(name.startswith(("tests/", "scripts/", "options/")) for name in names)

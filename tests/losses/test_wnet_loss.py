@@ -79,6 +79,13 @@ def test_perceptual_terms_are_equation_26_on_masked_images(batch, vgg_file):
         assert terms[f"l_{name}_per"].item() == pytest.approx(0.5 * expected.item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_method_half_of_every_module_is_still_there(vgg_file, precision):
+    vgg = VGG19Features(vgg_file, ("conv1_2",), precision)
+    assert vgg.half() is vgg
+    assert {parameter.dtype for parameter in vgg.parameters()} == {torch.float16}
+
+
 def test_vgg_is_torchvisions(vgg_file):
     from torchvision.models import vgg19
 

@@ -62,7 +62,7 @@ class FaceSRNetwork(nn.Module, ABC):
         super().__init_subclass__(**options)
         if "restore" in vars(cls) and "super_resolve" not in vars(cls):  # the older name; networks of other packages have it
             warnings.warn(f"{cls.__name__}.restore is called super_resolve now: rename the method", FutureWarning, stacklevel=2)
-            cls.super_resolve = cls.restore
+            cls.super_resolve = vars(cls)["restore"]  # type: ignore[method-assign]  # the class is being made
 
     @abstractmethod
     def super_resolve(self, lq: torch.Tensor) -> torch.Tensor | tuple:
@@ -84,7 +84,7 @@ class FaceSRNetwork(nn.Module, ABC):
         self.check_input(lq)
         out = self.super_resolve(lq)
         if isinstance(out, tuple):
-            return out if return_aux else out.sr
+            return out if return_aux else out[0]
         return FaceSROutput(out) if return_aux else out
 
     def check_input(self, lq: torch.Tensor) -> None:

@@ -205,7 +205,7 @@ class FaceAttentionUnit(nn.Module):
         stride = 2 if resize == "down" else 1
         double = [nn.Upsample(scale_factor=2, mode="nearest")] if resize == "up" else []
         if resize == "keep" and num_in_ch == num_out_ch:
-            self.shortcut = nn.Identity()
+            self.shortcut: nn.Module = nn.Identity()
         else:
             self.shortcut = nn.Sequential(*double, reflect_conv(num_in_ch, num_out_ch, stride=stride))
         self.main = nn.Sequential(

@@ -179,7 +179,9 @@ class DICTrunk(nn.Module):
     def forward(self, lq: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         base = F.interpolate(lq, scale_factor=self.scale, mode="bilinear", align_corners=False)
         features = self.head(lq)
-        images, heatmaps, hidden, memory = [], [], None, None
+        images: list[torch.Tensor] = []
+        heatmaps: list[torch.Tensor] = []
+        hidden, memory = None, None
         for step in range(self.num_steps):
             if step == 0:
                 hidden = self.first(features)
@@ -225,6 +227,7 @@ class DIC(FaceSRNetwork):
         if num_steps < 2:
             raise NetworkError(f"DIC takes at least 2 for num_steps, not {num_steps!r}")
         self.trunk = DICTrunk(scale, num_feat, num_groups, num_steps, num_fusion_blocks, num_prior_feat)
+        self.mean: torch.Tensor
         self.register_buffer("mean", torch.tensor(CELEBA_MEAN).view(1, 3, 1, 1), persistent=False)
 
     def super_resolve(self, lq: torch.Tensor) -> DICOutput:

@@ -112,14 +112,14 @@ class MRRNetDiscriminator(nn.Module):
     def __init__(self, num_feat: int = 32):
         super().__init__()
         check_counts("MRRNetDiscriminator", num_feat=num_feat)
-        plain = nn.ModuleList()
+        plain: list[nn.Sequential] = []
         channels = 3
         for multiple in (1, 2, 4, 8):
             plain.append(reflect_conv(channels, multiple * num_feat, stride=2))
             channels = multiple * num_feat
         last = reflect_conv(channels, 1, bias=False)
         normal_init(nn.ModuleList([*plain, last]))  # before the norm is estimated from the weights
-        layers = []
+        layers: list[nn.Module] = []
         for pad, convolution in plain:
             layers += [pad, spectral_norm(convolution), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, *last, nn.Tanh())

@@ -129,7 +129,7 @@ class MultiScaleFusion(nn.Module):
         """Nearest when the features are smaller; convolutions of stride 2, ReLU between them, when larger."""
         if doublings >= 0:
             return nn.Upsample(scale_factor=2**doublings, mode="nearest") if doublings else nn.Identity()
-        layers = [conv(num_feat, num_feat, stride=2)]
+        layers: list[nn.Module] = [conv(num_feat, num_feat, stride=2)]
         for _ in range(-doublings - 1):
             layers += [nn.ReLU(), conv(num_feat, num_feat, stride=2)]
         return nn.Sequential(*layers)
@@ -169,7 +169,9 @@ class FishFSRNetTrunk(nn.Module):
         self.tail = conv(n, 3)
 
     def forward(self, lq: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
-        x, ups, downs = self.head(lq), [], []
+        x = self.head(lq)
+        ups: list[torch.Tensor] = []
+        downs: list[torch.Tensor] = []
         for stage in self.up1:
             resized, x = stage(x, parsing)
             ups.append(resized)

@@ -18,6 +18,7 @@ from wnet_arch.archs.baseline_layers import (
     to_signed,
     to_unit,
 )
+from wnet_arch.archs.ops.folding import bias_of
 
 
 class FSRNetOutput(NamedTuple):
@@ -116,7 +117,7 @@ class FSRNetTrunk(nn.Module):
         # The hourglasses' features are large (20 and more): from the usual start, the maps' loss would be some 200, with
         # gradients a hundred times those of the images, and the coarse network would not learn. Maps start near zero.
         nn.init.normal_(self.to_maps.weight, std=1e-3)
-        nn.init.zeros_(self.to_maps.bias)
+        nn.init.zeros_(bias_of(self.to_maps))
         self.decoder = nn.Sequential(
             activated(conv(3 * n, n, bias=False), n),
             activated(nn.ConvTranspose2d(n, n, 3, 2, 1, output_padding=1, bias=False), n),

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.ops.as_built import is_conv, known, untouched
+from wnet_arch.archs.ops.folding import bias_of
 from wnet_arch.archs.ops.pixelwise import gated, global_mean, gram, mean_over_channels
 
 
@@ -34,16 +35,11 @@ class ChannelAttention(nn.Module):
     def __init__(self, num_feat: int, reduction: int = 16):
         super().__init__()
         squeezed = max(num_feat // reduction, 4)
-        self.gate = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            conv1x1(num_feat, squeezed),
-            nn.ReLU(inplace=True),
-            conv1x1(squeezed, num_feat),
-            nn.Sigmoid(),
-        )
+        squeeze, widen = conv1x1(num_feat, squeezed), conv1x1(squeezed, num_feat)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), squeeze, nn.ReLU(inplace=True), widen, nn.Sigmoid())
         # The means are small and nearly the same for all images, so the sign of the bias alone would decide whether one
         # of these few units ever passes a gradient. A positive start lets all of them learn.
-        nn.init.constant_(self.gate[1].bias, 0.2)
+        nn.init.constant_(bias_of(squeeze), 0.2)
 
     def factors(self, x: torch.Tensor) -> torch.Tensor:
         """The gate alone, (B, C, 1, 1)."""
@@ -195,13 +191,16 @@ class ChannelSelfAttention(nn.Module):
         products = gram(both, both)
         with full_precision(x.device):
             matrix = self._weights(products, x.shape[2] * x.shape[3])
-            values, shift = self.value, None
-            if type(values) is nn.Sequential and len(values) == 2 and untouched(values) and is_conv(values[1], 1):
-                # The values are those of the depth-wise convolution; their 1x1 convolution and the attention are one matrix.
-                values, pointwise = values
-                shift = matrix @ pointwise.bias.to(matrix)
-                matrix = matrix @ pointwise.weight.flatten(1).to(matrix)
-        values = values(x)
+            projection: nn.Module = self.value
+            shift = None
+            if type(projection) is nn.Sequential and len(projection) == 2 and untouched(projection):
+                depthwise, pointwise = projection
+                if is_conv(pointwise, 1):
+                    # The values are those of the depth-wise convolution; their 1x1 convolution and the attention are one matrix.
+                    projection = depthwise
+                    shift = matrix @ bias_of(pointwise).to(matrix)
+                    matrix = matrix @ pointwise.weight.flatten(1).to(matrix)
+        values = projection(x)
         attended = torch.matmul(values.permute(0, 2, 3, 1).flatten(1, 2), matrix.transpose(1, 2).to(values.dtype))
         attended = attended if shift is None else attended + shift.to(values.dtype)[:, None]
         return attended.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)

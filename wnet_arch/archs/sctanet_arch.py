@@ -112,6 +112,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.position_table, std=0.02)
         y, x = (c.flatten() for c in torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij"))
         dy, dx = y[:, None] - y[None] + WINDOW - 1, x[:, None] - x[None] + WINDOW - 1
+        self.position_index: torch.Tensor
         self.register_buffer("position_index", dy * (2 * WINDOW - 1) + dx, persistent=False)
 
     def forward(self, x: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
@@ -230,11 +231,12 @@ class SCTANetTrunk(nn.Module):
             *(ResidualGroup([block(g * num_blocks + b) for b in range(num_blocks)], n) for g in range(num_groups)),
             conv(n, n),
         )
-        self.up = nn.Sequential(*(CyclicUp(n) for _ in range(scale.bit_length() - 1)))
+        ups = [CyclicUp(n) for _ in range(scale.bit_length() - 1)]
+        self.up = nn.Sequential(*ups)
         self.tail = reflect_conv(n, 3)
         self.scale = scale
         normal_init(self)
-        for up in self.up:  # as published: not the two cyclic layers
+        for up in ups:  # as published: not the two cyclic layers
             up.along_width.reset_parameters()
             up.along_height.reset_parameters()
 

@@ -81,6 +81,7 @@ class SISNTrunk(nn.Module):
     def __init__(self, scale: int = 8, num_feat: int = 64, num_groups: int = 10, num_blocks: int = 10):
         super().__init__()
         self.scale = scale
+        self.mean: torch.Tensor
         self.register_buffer("mean", 255 * torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
         self.head = conv(3 * scale**2, num_feat)
         groups = [ExternalGroup(num_feat, num_blocks) for _ in range(num_groups)]

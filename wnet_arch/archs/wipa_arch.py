@@ -83,7 +83,9 @@ class WIPATrunk(nn.Module):
 
     def forward(self, x: torch.Tensor):
         size = [side * self.scale for side in x.shape[-2:]]
-        x, total, predictions = self.head(x), 0, []
+        x = self.head(x)
+        total: torch.Tensor | int = 0
+        predictions: list[torch.Tensor] = []
         for stage in self.stages:
             x, prediction = stage(x)
             last = stage is self.stages[-1]

@@ -82,7 +82,7 @@ class WNetTrunk(nn.Module):
         self.to_rgb = conv3x3(num_feat, 3)
         if global_residual:  # training starts from the enlarged input instead of having to unlearn a random image
             nn.init.normal_(self.to_rgb.weight, std=1e-3)
-            nn.init.zeros_(self.to_rgb.bias)
+            nn.init.zeros_(folding.bias_of(self.to_rgb))
 
     @staticmethod
     def _pyramid_steps(num_feat: int, peak: int, norm: str) -> list[nn.Module]:
@@ -140,22 +140,24 @@ class WNetTrunk(nn.Module):
         return self.to_rgb(features), parsing
 
     def _through_pyramid(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
-        if self.training and all(type(step) is nn.Sequential and len(step) == 2 and untouched(step) for step in self.pyramid):
-            return self._pyramid_in_training(features, parsing)
+        if self.training:
+            steps = [step for step in self.pyramid if type(step) is nn.Sequential and len(step) == 2 and untouched(step)]
+            if len(steps) == len(self.pyramid):
+                return self._pyramid_in_training(steps, features, parsing)
         for step, fuse in zip(self.pyramid, self.pyramid_fusions):
             features = step(features)
             features = self._run(fuse, features, self._map_of_size(parsing, features))
         return features
 
-    def _pyramid_in_training(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
+    def _pyramid_in_training(self, steps: list[nn.Sequential], features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
         """The pyramid, cut where its features are smallest: behind the convolution before an enlargement, and behind the one
         that halves. What is between two cuts keeps only its input when checkpointing is on: nothing of the largest grid.
         """
-        features = self._towards(self.pyramid[0], features)
+        features = self._towards(steps[0], features)
         for index, fuse in enumerate(self.pyramid_fusions):
-            following = self.pyramid[index + 1] if index + 1 < len(self.pyramid) else None
-            step = self.pyramid[index]
-            head = step[1][2] if self._halves_at_once(step) else step[1]  # of a Downsample, only the norm is left
+            following = steps[index + 1] if index + 1 < len(steps) else None
+            halving = self._halving(steps[index])
+            head = halving[2] if halving else steps[index][1]  # of a Downsample, only the norm is left
 
             def part(features, parsing, head=head, fuse=fuse, following=following):
                 features = head(features)
@@ -178,21 +180,23 @@ class WNetTrunk(nn.Module):
         """What is done of a step of the pyramid before the next cut."""
         if step is None:
             return features
-        conv, resample = step
-        if not cls._halves_at_once(step):
-            return conv(features)
-        kernel, bias = folding.convolution_and_halving(conv, resample[1])
+        halving = cls._halving(step)
+        if halving is None:
+            return step[0](features)
+        conv, pointwise, _ = halving
+        kernel, bias = folding.convolution_and_halving(conv, pointwise)
         return F.conv2d(features, kernel, bias, stride=2, padding=1)
 
     @staticmethod
-    def _halves_at_once(step: nn.Sequential) -> bool:
-        """Whether a step's convolution and what its Downsample does before the norm may be one layer."""
+    def _halving(step: nn.Sequential) -> tuple[nn.Conv2d, nn.Conv2d, nn.Module] | None:
+        """A step's convolution, the one of its Downsample and the norm, if what comes before the norm may be one layer."""
         conv, down = step
         if type(down) is not Downsample or not untouched(down) or len(down) != 3 or not is_conv(conv, 3):
-            return False
-        shuffle, pointwise, _ = down
-        is_shuffle = type(shuffle) is nn.PixelUnshuffle and untouched(shuffle) and shuffle.downscale_factor == 2
-        return is_shuffle and is_conv(pointwise, 1)
+            return None
+        shuffle, pointwise, norm = down
+        if type(shuffle) is not nn.PixelUnshuffle or not untouched(shuffle) or shuffle.downscale_factor != 2:
+            return None
+        return (conv, pointwise, norm) if is_conv(pointwise, 1) else None
 
     @staticmethod
     def _map_of_size(parsing: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -249,6 +253,7 @@ class WNet(MapGuidedNetwork):
     """
 
     size_multiple = 16
+    trunk: WNetTrunk
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,10 @@ from torch import nn
 from wnet_arch.archs.layers import Downsample
 from wnet_arch.archs.ops import folding
 from wnet_arch.archs.ops.bands import Rows, bands, mean_of_convolution, window_sums, window_sums_of_enlarged
+
+if TYPE_CHECKING:
+    from wnet_arch.archs.wnet_arch import WNetTrunk
+    from wnet_arch.archs.wnet_blocks import LPF
 
 
 def _add_to_rows(rows: Rows, lines: torch.Tensor) -> None:
@@ -48,19 +52,26 @@ def _add_to_rows(rows: Rows, lines: torch.Tensor) -> None:
 LPF_REACH = 6
 
 
-@dataclass
-class Kernel:
+class Kernel(NamedTuple):
     """Weight and bias of a convolution, ready for use."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None = None
 
-    def __iter__(self):
-        return iter((self.weight, self.bias))
-
     def to(self, dtype: torch.dtype) -> Kernel:
         weight = self.weight.to(dtype).contiguous(memory_format=torch.channels_last)
         return Kernel(weight, None if self.bias is None else self.bias.to(dtype).contiguous())
+
+
+class UpsamplingKernel(NamedTuple):
+    """What :func:`folding.upsampling` gives, ready for use: (I, O, 2, 2), and a bias for each of the four pixels, (O, 2, 2)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def to(self, dtype: torch.dtype) -> UpsamplingKernel:
+        weight = self.weight.to(dtype).contiguous(memory_format=torch.channels_last)
+        return UpsamplingKernel(weight, self.bias.to(dtype).contiguous())
 
 
 def kernel_of(conv: nn.Conv2d) -> Kernel:
@@ -72,7 +83,7 @@ class Plain:
 
     def __init__(self, features: torch.Tensor):
         self.features = features
-        self.size = tuple(features.shape[-2:])
+        self.size = features.shape[-2], features.shape[-1]
 
     def sums(self) -> torch.Tensor:
         return window_sums(self.features)
@@ -87,15 +98,14 @@ class Plain:
 class Enlarged:
     """Features (B, C, 2H, 2W) that an Upsample makes of (B, C, H, W), made when they are asked for."""
 
-    def __init__(self, features: torch.Tensor, kernel: Kernel):
+    def __init__(self, features: torch.Tensor, kernel: UpsamplingKernel):
         self.features, self.kernel = features, kernel
-        self.size = tuple(2 * side for side in features.shape[-2:])
+        self.size = 2 * features.shape[-2], 2 * features.shape[-1]
         self.biases: dict[EntryKernels | None, torch.Tensor] = {}
 
     def sums(self) -> torch.Tensor:
-        return window_sums_of_enlarged(
-            window_sums(self.features), tuple(self.features.shape[-2:]), self.kernel.weight, self.kernel.bias
-        )
+        size = self.features.shape[-2], self.features.shape[-1]
+        return window_sums_of_enlarged(window_sums(self.features), size, self.kernel.weight, self.kernel.bias)
 
     def rows(self, image: slice, start: int, end: int) -> Rows:
         height = self.size[0]
@@ -109,7 +119,7 @@ class Enlarged:
         """A convolution of the features, from what they are made of. The bias's share differs at the image's border."""
         height = self.size[0]
         source = Rows(self.features[image], 0, height // 2).crop(start // 2 - 1, (end + 1) // 2 + 1)
-        data = F.conv_transpose2d(source.data, conv.upsampled, stride=2, padding=1)
+        data = F.conv_transpose2d(source.data, cast(torch.Tensor, conv.upsampled), stride=2, padding=1)
         rows = Rows(data, 2 * source.first, height).crop(start, end)
         _add_to_rows(rows, self._bias(conv))
         return rows
@@ -126,7 +136,7 @@ class Enlarged:
 class EntryKernels:
     """A convolution at the entry of a fusion, for features that are there, and for those an Upsample is about to make."""
 
-    def __init__(self, conv: nn.Conv2d, up: Kernel | None, dtype: torch.dtype):
+    def __init__(self, conv: nn.Conv2d, up: UpsamplingKernel | None, dtype: torch.dtype):
         self.plain = kernel_of(conv).to(dtype)
         self.upsampled = None if up is None else Kernel(folding.convolution_of_upsampling(up.weight, conv)).to(dtype).weight
 
@@ -167,7 +177,8 @@ class Guide:
         self._mend_border(fused, convolved)
         fused.data.add_(self._computed(image, kernels.rest, first, last).data)
         rows = self.row_places[start:end] - fused.first
-        return tuple(self._repeated(part.data, rows) for part in (convolved.crop(fused.first, fused.end), fused))
+        convolved = convolved.crop(fused.first, fused.end)
+        return self._repeated(convolved.data, rows), self._repeated(fused.data, rows)
 
     def _computed(self, image: slice, kernel: Kernel, first: int, last: int) -> Rows:
         """Blocks from the rows ``first`` to ``last`` of the map."""
@@ -201,17 +212,18 @@ class GuideKernels:
 
     MOST = 5
 
-    def __init__(self, lpf: nn.Module, factor: int, dtype: torch.dtype):
+    def __init__(self, lpf: LPF, factor: int, dtype: torch.dtype):
         self.factor, self.kept = factor, min(factor, self.MOST)
         channels = lpf.embed.out_channels
-        embed = torch.cat([lpf.embed.weight, lpf.embed.bias[:, None, None, None]], dim=1)
-        convolve, bias = folding.embedded_convolution(lpf.embed, lpf.conv_parsing), lpf.conv_parsing.bias
+        embed = torch.cat([lpf.embed.weight, folding.bias_of(lpf.embed)[:, None, None, None]], dim=1)
+        convolve, bias = folding.embedded_convolution(lpf.embed, lpf.conv_parsing), folding.bias_of(lpf.conv_parsing)
+        fuse1_bias = folding.bias_of(lpf.conv_fuse1)
         fuse1 = lpf.conv_fuse1.weight[:, channels:]
         rest = convolve + F.pad(folding.compose(lpf.conv_fuse2.weight, embed), [1] * 4)
         self.convolved = self._blocks(convolve, bias).to(dtype)
-        self.fuse1 = self._blocks(folding.compose(fuse1, convolve), fuse1.sum((2, 3)) @ bias + lpf.conv_fuse1.bias).to(dtype)
-        self.rest = self._blocks(rest, bias + lpf.conv_fuse2.bias).to(dtype)
-        self.fuse1_plain = Kernel(fuse1, lpf.conv_fuse1.bias).to(dtype)
+        self.fuse1 = self._blocks(folding.compose(fuse1, convolve), fuse1.sum((2, 3)) @ bias + fuse1_bias).to(dtype)
+        self.rest = self._blocks(rest, bias + folding.bias_of(lpf.conv_fuse2)).to(dtype)
+        self.fuse1_plain = Kernel(fuse1, fuse1_bias).to(dtype)
 
     def _blocks(self, weight: torch.Tensor, bias: torch.Tensor) -> Kernel:
         return Kernel(folding.on_small_grid(weight, self.kept), bias.repeat(self.kept**2))
@@ -227,10 +239,10 @@ class Fusion:
         dtype: of the computation; sums over the whole image stay in float32.
     """
 
-    def __init__(self, lpf: nn.Module, factor: int, up: Kernel | None, dtype: torch.dtype):
+    def __init__(self, lpf: LPF, factor: int, up: UpsamplingKernel | None, dtype: torch.dtype):
         channels = lpf.embed.out_channels
         self.up = None if up is None else up.to(dtype)
-        self.lr1_mean = Kernel(lpf.conv_lr1.weight, lpf.conv_lr1.bias)
+        self.lr1_mean = lpf.conv_lr1.weight, folding.bias_of(lpf.conv_lr1)
         self.gate = copy.deepcopy(lpf.channel_attention.gate)
         self.lr1, self.lr2 = (EntryKernels(conv, up, dtype) for conv in (lpf.conv_lr1, lpf.conv_lr2))
         self.att, self.pixel = (kernel_of(conv).to(dtype) for conv in (lpf.conv_att, lpf.pixel_attention.conv))
@@ -262,14 +274,16 @@ class Fusion:
 
     def channel_gate(self, source: Plain | Enlarged) -> torch.Tensor:
         """Channel attention's factors (B, C, 1, 1) for F_LR^(1), which need not be there for that."""
+        weight, bias = self.lr1_mean
         if min(source.size) == 1:
-            wide = source.features.to(self.lr1_mean.weight.dtype)
-            mean = F.conv2d(wide, *self.lr1_mean, padding=1).mean((2, 3))
+            mean = F.conv2d(source.features.to(weight.dtype), weight, bias, padding=1).mean((2, 3))
         else:
-            mean = mean_of_convolution(source.sums(), source.size, *self.lr1_mean)
-        return self.gate(mean[:, :, None, None].to(self.lr1_mean.weight.dtype))
+            mean = mean_of_convolution(source.sums(), source.size, weight, bias)
+        return self.gate(mean[:, :, None, None].to(weight.dtype))
 
-    def _band(self, source, guide, gate, after, image, start: int, end: int) -> torch.Tensor:
+    def _band(
+        self, source: Plain | Enlarged, guide: Guide, gate: torch.Tensor, after: Kernel | None, image: slice, start: int, end: int
+    ) -> torch.Tensor:
         if after is None:
             return self._rows(source, guide, gate, image, start, end).data
         if after.weight.shape[-1] == 3:
@@ -280,7 +294,7 @@ class Fusion:
         above = (start - rows.first) // 2
         return halved[:, :, above : above + (end - start) // 2]
 
-    def _rows(self, source, guide, gate, image, start: int, end: int) -> Rows:
+    def _rows(self, source: Plain | Enlarged, guide: Guide, gate: torch.Tensor, image: slice, start: int, end: int) -> Rows:
         """Rows of F_fused (equation 11) from ``start`` to ``end``, those outside the image left out."""
         height = source.size[0]
         start, end = max(start, 0), min(end, height)
@@ -313,6 +327,27 @@ def largest(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.amax(-1, keepdim=True)
 
 
+class _Step(NamedTuple):
+    """A step of the pyramid: its convolution, and what follows it, if anything does."""
+
+    conv: nn.Conv2d
+    up: nn.Sequential | None = None
+    down: nn.Sequential | None = None
+
+    @classmethod
+    def of(cls, step: nn.Module) -> _Step:
+        if not isinstance(step, nn.Sequential):
+            return cls(cast(nn.Conv2d, step))
+        conv, resample = cast(nn.Conv2d, step[0]), cast(nn.Sequential, step[1])
+        return cls(conv, down=resample) if isinstance(resample, Downsample) else cls(conv, up=resample)
+
+    def after(self, dtype: torch.dtype) -> Kernel:
+        """What the step does in the pass of the fusion before it."""
+        if self.down is not None:
+            return Kernel(*folding.convolution_and_downsampling(self.conv, self.down)).to(dtype)
+        return kernel_of(self.conv).to(dtype)
+
+
 class FastTrunk:
     """Weights of a :class:`~wnet_arch.archs.wnet_arch.WNetTrunk` made ready, and its forward pass with them.
 
@@ -321,39 +356,33 @@ class FastTrunk:
         dtype: of the computation.
     """
 
-    def __init__(self, trunk: nn.Module, dtype: torch.dtype):
+    def __init__(self, trunk: WNetTrunk, dtype: torch.dtype):
+        # The casts say what wnet_prepared.is_as_built has found.
         self.dtype, self.skip = dtype, trunk.skip
-        self.parsing, self.encoder_blocks, self.decoder_blocks = (
-            copy.deepcopy(part).to(dtype=dtype, memory_format=torch.channels_last)
-            for part in (trunk.parsing, trunk.encoder_blocks, trunk.decoder_blocks)
+        self.parsing = copy.deepcopy(trunk.parsing).to(dtype).to(memory_format=torch.channels_last)
+        self.encoder_blocks, self.decoder_blocks = (
+            copy.deepcopy(part).to(dtype).to(memory_format=torch.channels_last)
+            for part in (trunk.encoder_blocks, trunk.decoder_blocks)
         )
-        steps = [step if isinstance(step, nn.Sequential) else [step] for step in trunk.pyramid]
-        self.first = kernel_of(steps[0][0]).to(dtype)
-        self.afters = [self._after(step) for step in steps[1:]] + [None]
-        self.pyramid_fusions = list(self._fusions(steps, trunk.pyramid_fusions))
-        self.encoder_fusions = [Fusion(fusion, 1, None, dtype) for fusion in trunk.encoder_fusions]
-        self.encoder_downs = [Kernel(*folding.downsampling(down)).to(dtype) for down in trunk.encoder_downs]
-        self.decoder_ups = [Kernel(*folding.upsampling(up)).to(dtype) for up in trunk.decoder_ups]
+        steps = [_Step.of(step) for step in trunk.pyramid]
+        self.first = kernel_of(steps[0].conv).to(dtype)
+        self.afters: list[Kernel | None] = [*(step.after(dtype) for step in steps[1:]), None]
+        self.pyramid_fusions = list(self._fusions(steps, cast("list[LPF]", list(trunk.pyramid_fusions))))
+        self.encoder_fusions = [Fusion(fusion, 1, None, dtype) for fusion in cast("list[LPF]", list(trunk.encoder_fusions))]
+        downs, ups = (cast(list[nn.Sequential], list(part)) for part in (trunk.encoder_downs, trunk.decoder_ups))
+        self.encoder_downs = [Kernel(*folding.downsampling(down)).to(dtype) for down in downs]
+        self.decoder_ups = [UpsamplingKernel(*folding.upsampling(up)).to(dtype) for up in ups]
         self.to_rgb = kernel_of(trunk.to_rgb).to(dtype)
 
-    def _fusions(self, steps: list, fusions: nn.ModuleList) -> Iterator[Fusion]:
+    def _fusions(self, steps: list[_Step], fusions: list[LPF]) -> Iterator[Fusion]:
         factor = 1
         for step, fusion in zip(steps, fusions):
             up = None
-            if len(step) == 2:
-                factor = factor // 2 if self._halves(step) else factor * 2
-                up = None if self._halves(step) else Kernel(*folding.upsampling(step[1]))
+            if step.down is not None:
+                factor = factor // 2
+            elif step.up is not None:
+                factor, up = factor * 2, UpsamplingKernel(*folding.upsampling(step.up))
             yield Fusion(fusion, factor, up, self.dtype)
-
-    @staticmethod
-    def _halves(step: nn.Sequential) -> bool:
-        return isinstance(step[1], Downsample)
-
-    def _after(self, step: nn.Sequential) -> Kernel:
-        """What a step of the pyramid does in the pass of the fusion before it."""
-        if self._halves(step):
-            return Kernel(*folding.convolution_and_downsampling(*step)).to(self.dtype)
-        return kernel_of(step[0]).to(self.dtype)
 
     def __call__(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, H, W) -> what ``to_rgb`` gives, and the parsing map, same shape, in the dtype of the computation."""

@@ -33,6 +33,7 @@ from torch import nn
 from wnet_arch.archs.base import enlarge, register_network
 from wnet_arch.archs.guided import MapGuidedNetwork
 from wnet_arch.archs.layers import ChannelAttention, PixelAttention, conv1x1, conv3x3
+from wnet_arch.archs.ops.folding import bias_of
 from wnet_arch.archs.wnet_arch import WNetOutput
 from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
 from wnet_arch.errors import NetworkError
@@ -96,7 +97,7 @@ class LeanFusion(nn.Module):
         self.gate = PixelAttention(num_feat)
         self.fuse = conv1x1(num_feat, num_feat)
         nn.init.zeros_(self.fuse.weight)  # training starts without the map, which says nothing yet
-        nn.init.zeros_(self.fuse.bias)
+        nn.init.zeros_(bias_of(self.fuse))
 
     def forward(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
         parsing = self.embed(F.interpolate(parsing, features.shape[-2:], mode="bilinear", align_corners=False))
@@ -125,7 +126,7 @@ class WNetLiteTrunk(nn.Module):
         self.position = nn.Parameter(torch.zeros(1, widths[0], GRID, GRID)) if position else None
 
         def level(width: int, depth: int, attend: bool) -> nn.Sequential:
-            blocks = []
+            blocks: list[nn.Module] = []
             for _ in range(depth):
                 blocks.append(LeanBlock(width))
                 if attend:
@@ -139,18 +140,18 @@ class WNetLiteTrunk(nn.Module):
         self.fusions = nn.ModuleList(LeanFusion(width) for width in widths[1:]) if parsing else None
         self.to_rgb = conv3x3(widths[-1], 3)
         nn.init.normal_(self.to_rgb.weight, std=1e-3)  # training starts from the enlarged face
-        nn.init.zeros_(self.to_rgb.bias)
+        nn.init.zeros_(bias_of(self.to_rgb))
 
     def forward(self, lq: torch.Tensor, image: torch.Tensor, given: torch.Tensor | None = None) -> WNetOutput:
         """``given``: a map of the image's size, which is averaged to the grid on which the network estimates its own."""
         features = self.shallow(F.pixel_unshuffle(lq - 0.5, self.fold))
         if self.position is not None:
-            features = features + self._position(features)
+            features = features + self._of_size(self.position, features)
         features = self.body(features) + features
         parsing = None
         for number, (up, level) in enumerate(zip(self.ups, self.levels)):
             features = up(features)
-            if self.to_map is not None:
+            if self.to_map is not None and self.fusions is not None:
                 if number == 0:
                     parsing = self.to_map(features) if given is None else F.adaptive_avg_pool2d(given, features.shape[-2:])
                 features = self.fusions[number](features, parsing)
@@ -161,10 +162,11 @@ class WNetLiteTrunk(nn.Module):
             parsing = F.interpolate(parsing, image.shape[-2:], mode="bilinear", align_corners=False)
         return WNetOutput(image + self.to_rgb(features), parsing)
 
-    def _position(self, features: torch.Tensor) -> torch.Tensor:
-        if features.shape[-2:] == self.position.shape[-2:]:
-            return self.position
-        return F.interpolate(self.position, features.shape[-2:], mode="bicubic", align_corners=False)
+    @staticmethod
+    def _of_size(position: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        if features.shape[-2:] == position.shape[-2:]:
+            return position
+        return F.interpolate(position, features.shape[-2:], mode="bicubic", align_corners=False)
 
 
 @register_network

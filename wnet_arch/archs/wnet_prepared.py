@@ -7,7 +7,7 @@ none is watched, and those whose weights are read instead are what
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import torch
 from torch import nn
@@ -16,6 +16,9 @@ from wnet_arch.archs.layers import ChannelAttention, Downsample, PixelAttention,
 from wnet_arch.archs.ops.as_built import Contents, Watch, is_conv, is_norm, is_weight, untouched
 from wnet_arch.archs.wnet_blocks import LPF, PARSING_CHANNELS
 from wnet_arch.archs.wnet_inference import FastTrunk
+
+if TYPE_CHECKING:
+    from wnet_arch.archs.wnet_arch import WNetTrunk
 
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -48,7 +51,7 @@ class Prepared:
         """What stood for the trunk last, if anything did."""
         return self.made.fast if self.made else None
 
-    def run(self, trunk: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def run(self, trunk: WNetTrunk, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The trunk's output and parsing map, both (B, 3, H, W), in the image's dtype; ``None`` where its modules must be called.
 
         That is when gradients are kept, batch statistics are wanted, the modules themselves are watched or traced (hooks, export,
@@ -63,22 +66,23 @@ class Prepared:
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else image.dtype
         with full_precision(device):
             made = self._of(trunk, image, dtype)
-            if made.fast is None:
+            fast, contents = made.fast, made.contents
+            if fast is None or contents is None:
                 return None
-            written = made.contents.comparison()
-            if device.type == "cuda":  # compares while it computes
-                result = made.fast(image)
-                if written():
-                    result = self._make(trunk, image, dtype).fast(image)
-            else:
-                result = (self._make(trunk, image, dtype) if written() else made).fast(image)
-        return tuple(part.to(image.dtype) for part in result)
+            written = contents.comparison()
+            result = fast(image) if device.type == "cuda" else None  # compares while it computes
+            if written():
+                fast, result = self._make(trunk, image, dtype).fast, None
+                if fast is None:
+                    return None
+            output, parsing = result or fast(image)
+        return output.to(image.dtype), parsing.to(image.dtype)
 
-    def _of(self, trunk: nn.Module, image: torch.Tensor, dtype: torch.dtype) -> _Made:
+    def _of(self, trunk: WNetTrunk, image: torch.Tensor, dtype: torch.dtype) -> _Made:
         made = self.made
         return made if made and made.holds(trunk, (image.dtype, image.device, dtype)) else self._make(trunk, image, dtype)
 
-    def _make(self, trunk: nn.Module, image: torch.Tensor, dtype: torch.dtype) -> _Made:
+    def _make(self, trunk: WNetTrunk, image: torch.Tensor, dtype: torch.dtype) -> _Made:
         key, tensors = (image.dtype, image.device, dtype), [*trunk.parameters(), *trunk.buffers()]
         made = _Made(key, Watch(trunk))
         as_built = is_as_built(trunk)
@@ -107,7 +111,7 @@ def _fit(tensors: list[torch.Tensor], image: torch.Tensor) -> bool:
     return image.dtype in _TYPES and kinds == {(image.dtype, image.device)} and not any(tensor.is_inference() for tensor in tensors)
 
 
-def is_as_built(trunk: nn.Module) -> bool:
+def is_as_built(trunk: WNetTrunk) -> bool:
     """Whether :class:`FastTrunk` computes what the trunk's modules do.
 
     The Parsing Block and the SCABs are called, so it is enough that their classes are known. The weights of all else are read.
@@ -133,30 +137,40 @@ def _is_pyramid(steps: nn.ModuleList, channels: int) -> bool:
     """A convolution, or convolutions each with an Upsample, then as many each with a Downsample."""
     if len(steps) == 1:
         return is_conv(steps[0], 3, 6, channels)
-    if not all(type(step) is nn.Sequential and len(step) == 2 for step in steps) or len(steps) % 2:
+    pairs = [step for step in steps if type(step) is nn.Sequential and len(step) == 2]
+    if len(pairs) != len(steps) or len(steps) % 2:
         return False
     middle = len(steps) // 2
     return (
-        is_conv(steps[0][0], 3, 6, channels)
-        and all(is_conv(step[0], 3, channels, channels) for step in steps[1:])
-        and all(is_upsample(step[1], channels) for step in steps[:middle])
-        and all(is_downsample(step[1], channels) for step in steps[middle:])
+        is_conv(pairs[0][0], 3, 6, channels)
+        and all(is_conv(step[0], 3, channels, channels) for step in pairs[1:])
+        and all(is_upsample(step[1], channels) for step in pairs[:middle])
+        and all(is_downsample(step[1], channels) for step in pairs[middle:])
     )
 
 
 def is_upsample(up: nn.Module, channels: int) -> bool:
-    if type(up) is not Upsample or [type(layer) for layer in up] != [nn.Conv2d, nn.PixelShuffle, nn.BatchNorm2d]:
+    """Whether a module is an Upsample of convolution, pixel shuffle and batch normalisation, as built for ``channels``."""
+    if type(up) is not Upsample or len(up) != 3:
         return False
-    return is_conv(up[0], 1, channels, 4 * channels) and up[1].upscale_factor == 2 and is_norm(up[2], channels)
+    conv, shuffle, norm = up
+    if type(shuffle) is not nn.PixelShuffle or shuffle.upscale_factor != 2:
+        return False
+    return is_conv(conv, 1, channels, 4 * channels) and is_norm(norm, channels)
 
 
 def is_downsample(down: nn.Module, channels: int) -> bool:
-    if type(down) is not Downsample or [type(layer) for layer in down] != [nn.PixelUnshuffle, nn.Conv2d, nn.BatchNorm2d]:
+    """Whether a module is a Downsample of pixel unshuffle, convolution and batch normalisation, as built for ``channels``."""
+    if type(down) is not Downsample or len(down) != 3:
         return False
-    return down[0].downscale_factor == 2 and is_conv(down[1], 1, 4 * channels, channels) and is_norm(down[2], channels)
+    shuffle, conv, norm = down
+    if type(shuffle) is not nn.PixelUnshuffle or shuffle.downscale_factor != 2:
+        return False
+    return is_conv(conv, 1, 4 * channels, channels) and is_norm(norm, channels)
 
 
-def is_lpf(fusion: nn.Module, channels: int) -> bool:
+def is_lpf(fusion: nn.Module, channels: int) -> TypeGuard[LPF]:
+    """Whether a module is an LPF whose layers are all as built for ``channels``."""
     if type(fusion) is not LPF:
         return False
     channel, spatial, pixel = fusion.channel_attention, fusion.spatial_attention, fusion.pixel_attention

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,8 +77,9 @@ class Degradation:
     def from_options(cls, block: Mapping) -> Degradation:
         """From a block of an option file; what is not given has its default."""
         known = {field.name for field in fields(cls)}
-        values = {key: value for key, value in block.items() if key in known and value is not None}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        given = {key: value for key, value in block.items() if key in known and value is not None}
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        return cls(**values)
 
     def __call__(self, gt: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws once.

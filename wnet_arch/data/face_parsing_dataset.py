@@ -48,7 +48,7 @@ class FolderReader:
         files = sorted(scan(path, passed))
         if passed:
             say_once(f"note: {path}: {told(passed)}")
-        self.files = {}
+        self.files: dict[str, str] = {}
         for file in files:
             name = stem(file)
             if name in self.files:
@@ -242,7 +242,7 @@ class PairedFaceParsingDataset(Dataset):
 
     def _images(self, index: int) -> Sequence[np.ndarray]:
         """HR, LR and map of a sample, and with ``jitter`` the face with its surroundings; uint8, not to be changed."""
-        kept = self.decoded.get(index) if self.decoded else None
+        kept: Sequence[np.ndarray] | None = self.decoded.get(index) if self.decoded else None
         if kept is None:
             kept = self._decode(self.keys[index])
             if self.decoded:

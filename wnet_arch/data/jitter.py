@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,8 +35,9 @@ class FrameJitter:
     @classmethod
     def from_options(cls, block: Mapping) -> FrameJitter:
         """From a block of an option file; what is not given has its default."""
-        values = {field.name: block[field.name] for field in fields(cls) if block.get(field.name) is not None}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        given = {field.name: block[field.name] for field in fields(cls) if block.get(field.name) is not None}
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        return cls(**values)
 
     def draw(self) -> Square | None:
         """Draws once; ``None``: the frame stays where it is."""

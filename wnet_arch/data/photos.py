@@ -226,6 +226,8 @@ def _join_parts(files: list[Path], height: int, width: int) -> np.ndarray:
         if mask.shape != joined.shape:
             raise Rejected("label map", f"masks of {joined.shape[1]}x{joined.shape[0]} and {mask.shape[1]}x{mask.shape[0]}")
         joined[mask] = labels.NAMES.index(path.stem.partition("_")[2])
+    if joined is None:
+        raise Rejected("label map", "has no mask of any part")
     factor = height // joined.shape[0]
     if not factor or (joined.shape[0] * factor, joined.shape[1] * factor) != (height, width):
         raise Rejected("label map", f"masks of {joined.shape[1]}x{joined.shape[0]}, the photo {width}x{height}")

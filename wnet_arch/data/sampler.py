@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,12 +30,15 @@ class Draw(int):
         place: its place in that epoch, over all processes.
     """
 
+    epoch: int
+    place: int
+
     def __new__(cls, index: int, epoch: int, place: int) -> Draw:
         draw = super().__new__(cls, index)
         draw.epoch, draw.place = epoch, place
         return draw
 
-    def __getnewargs__(self) -> tuple[int, int, int]:
+    def __getnewargs__(self) -> tuple[int, int, int]:  # type: ignore[override]  # __new__ takes more than that of int
         return int(self), self.epoch, self.place
 
 
@@ -104,7 +108,7 @@ class SeededDataset(Dataset):
         self.dataset, self.seed = dataset, seed
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(cast(Sized, self.dataset))
 
     def __getitem__(self, index: int):
         if not isinstance(index, Draw):

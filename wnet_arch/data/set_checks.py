@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -39,14 +40,15 @@ def check_set(root: str | os.PathLike, scales: Sequence[int], more: Iterable[str
         DataError: what is wrong, where, and what to do.
     """
     manifest = read_manifest(root)
-    known, size = manifest.get("scales"), manifest.get("size")
-    if not _are_numbers(known) or not _are_numbers([size]):
+    known, sizes = manifest.get("scales"), [manifest.get("size")]
+    if not _are_numbers(known) or not _are_numbers(sizes):
         raise DataError(f"{root} is not a whole face set: its manifest.json names no scales or no size; prepare it again")
+    size = sizes[0]
     lacking = [scale for scale in scales if scale not in known]
     if lacking:
         have = " and ".join(f"x{scale}" for scale in known)
         raise DataError(f"the set {root} was prepared for {have}, not x{lacking[0]}: prepare it again with --scales")
-    shapes = {"gt": (size, size, 3), "parsing": (size, size, 1), LANDMARKS: (NUM_POINTS, 2, 1)}
+    shapes: dict[str, tuple[int, int, int]] = {"gt": (size, size, 3), "parsing": (size, size, 1), LANDMARKS: (NUM_POINTS, 2, 1)}
     shapes |= {f"lq_x{scale}": (size // scale, size // scale, 3) for scale in scales}
     surround = manifest.get("surround")
     if WIDE in more:
@@ -60,11 +62,11 @@ def check_set(root: str | os.PathLike, scales: Sequence[int], more: Iterable[str
     keys = readers["gt"].keys
     for key in {keys[0]: 0, keys[len(keys) // 2]: 0, keys[-1]: 0}:
         _check_face(readers, scales, key)
-        if WIDE in readers:
+        if WIDE in readers and surround is not None:
             _check_wide(readers, surround, key)
 
 
-def _are_numbers(values: object) -> bool:
+def _are_numbers(values: object) -> TypeGuard[list[int]]:
     return isinstance(values, list) and bool(values) and all(type(value) is int and value > 0 for value in values)
 
 

@@ -144,10 +144,13 @@ def _distance(box: tuple, height: int, width: int) -> float:
 
 
 def _moved(one: Detection, by: float) -> Detection:
-    return Detection(tuple(side + by for side in one.box), one.score, None if one.five is None else one.five + np.float32(by))
+    left, top, right, bottom = one.box
+    five = None if one.five is None else one.five + np.float32(by)
+    return Detection((left + by, top + by, right + by, bottom + by), one.score, five)
 
 
 def _scaled(one: Detection, factor: float) -> Detection:
     """The face in a photo that was enlarged by ``factor`` to find it."""
     five = None if one.five is None else ((one.five + 0.5) / factor - 0.5).astype(np.float32)
-    return Detection(tuple(float(side / factor) for side in one.box), float(one.score), five)
+    left, top, right, bottom = (float(side / factor) for side in one.box)
+    return Detection((left, top, right, bottom), float(one.score), five)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from wnet_arch.errors import WeightsError
 from wnet_arch.weights import pth
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
@@ -25,7 +28,7 @@ def one_thread(device: str) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def load_into(network: nn.Module, path: str, what: str) -> nn.Module:
+def load_into(network: Network, path: str, what: str) -> Network:
     """Loads a ``.pth`` file without running any code in it. Returns the network in evaluation mode.
 
     Args:

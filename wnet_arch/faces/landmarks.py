@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -66,8 +67,18 @@ class Face:
         return (right - left) * (bottom - top)
 
 
-def create_landmarker(name: str, device: str = "cpu", offline: str | None = None, download: bool = True):
-    """The landmarker called ``name``: an object with ``.name`` and ``.landmarks(rgb, detection)``.
+class Landmarker(Protocol):
+    """Finds the 68 points of a face that a detector has found."""
+
+    name: str
+
+    def landmarks(self, rgb: np.ndarray, detection: Detection) -> np.ndarray:
+        """Points of one face of a photo, uint8 (H, W, 3): float32 (68, 2), x and y in pixels of the photo."""
+        ...
+
+
+def create_landmarker(name: str, device: str = "cpu", offline: str | None = None, download: bool = True) -> Landmarker:
+    """The landmarker called ``name``.
 
     Args:
         name: one of :data:`LANDMARKERS`.
@@ -136,8 +147,8 @@ def _cut_around(rgb: np.ndarray, box: tuple, side: int) -> tuple[np.ndarray, np.
     left, top = np.floor(centre - reach).astype(int)
     right, bottom = np.ceil(centre + reach).astype(int)
     inside = rgb[min(max(top, 0), height - 1) : max(bottom, 1), min(max(left, 0), width - 1) : max(right, 1)]
-    pads = np.maximum((-top, bottom - height, -left, right - width), 0).tolist()
-    whole = cv2.copyMakeBorder(inside, *pads, cv2.BORDER_REPLICATE)
+    above, below, before, behind = np.maximum((-top, bottom - height, -left, right - width), 0).tolist()
+    whole = cv2.copyMakeBorder(inside, above, below, before, behind, cv2.BORDER_REPLICATE)
     size = np.array(whole.shape[1::-1])
     wanted = np.maximum(np.round(size * side / reach), 1).astype(int)
     kernel = cv2.INTER_AREA if wanted[0] < size[0] else cv2.INTER_LINEAR
@@ -233,12 +244,12 @@ class LandmarkDetector:
     def largest(self, rgb: np.ndarray) -> Face | None:
         """The largest face of a photo, uint8 (H, W, 3), of those that are not doubtful; or ``None``."""
         detection = choose(self.detector.detect(rgb), "largest", *rgb.shape[:2])
-        return detection and self._face(rgb, detection)
+        return None if detection is None else self._face(rgb, detection)
 
     def find(self, rgb: np.ndarray, name: str = "") -> Face | None:
         """The face that is meant, by ``choice``, or ``None``. ``name`` of the photo is not used; landmark files need it."""
         detection = choose(self.detector.detect(rgb), self.choice, *rgb.shape[:2])
-        return detection and self._face(rgb, detection)
+        return None if detection is None else self._face(rgb, detection)
 
     def _face(self, rgb: np.ndarray, detection: Detection) -> Face:
         points = self.landmarker.landmarks(rgb, detection) if self.landmarker else None

@@ -111,13 +111,18 @@ class MTCNNDetector(Detector):
             boxes, _, _ = _sorted_out(refine, rgb, boxes, 24, _THRESHOLDS[1], self.device)
             boxes, scores, points = _sorted_out(output, rgb, boxes, 48, _THRESHOLDS[2], self.device)
         keep = _without_nested(boxes, scores)
-        return [Detection(tuple(map(float, boxes[i])), float(scores[i]), points[i]) for i in keep]
+        found = []
+        for i in keep:
+            left, top, right, bottom = map(float, boxes[i])
+            found.append(Detection((left, top, right, bottom), float(scores[i]), points[i]))
+        return found
 
 
 @lru_cache(maxsize=2)
-def _networks(folder: str, device: str) -> list[nn.Module]:
-    files = ((ProposalNet(), "pnet.pt"), (RefineNet(), "rnet.pt"), (OutputNet(), "onet.pt"))
-    return [load_into(network, str(Path(folder, name)), "MTCNN").to(device) for network, name in files]
+def _networks(folder: str, device: str) -> tuple[ProposalNet, RefineNet, OutputNet]:
+    propose = load_into(ProposalNet(), str(Path(folder, "pnet.pt")), "MTCNN").to(device)
+    refine = load_into(RefineNet(), str(Path(folder, "rnet.pt")), "MTCNN").to(device)
+    return propose, refine, load_into(OutputNet(), str(Path(folder, "onet.pt")), "MTCNN").to(device)
 
 
 def _proposals(network: ProposalNet, rgb: np.ndarray, device: str) -> np.ndarray:

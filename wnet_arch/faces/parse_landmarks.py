@@ -64,7 +64,7 @@ def _polygons(p: np.ndarray) -> list[tuple[np.ndarray, int]]:
 def _cap(p: np.ndarray, unit: np.ndarray, down: np.ndarray) -> np.ndarray:
     """Upper half of an ellipse which stands on the line between the jaw's ends."""
     centre = (p[0] + p[16]) / 2
-    half_width = _CAP_WIDTH * np.linalg.norm(p[16] - p[0]) / 2 / max(np.linalg.norm(unit), 1e-6)
+    half_width = _CAP_WIDTH * np.linalg.norm(p[16] - p[0]) / 2 / max(float(np.linalg.norm(unit)), 1e-6)
     angles = np.linspace(np.pi, 2 * np.pi, 33)
     return centre + np.cos(angles)[:, None] * half_width * unit + np.sin(angles)[:, None] * _CAP_HEIGHT * down
 

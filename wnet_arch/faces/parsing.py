@@ -15,8 +15,9 @@ from __future__ import annotations
 import itertools
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -96,7 +97,9 @@ def create_parser(
         return LandmarkParser()
     own = path is not None
     path = path or str(weights.resolve(WEIGHTS[name], offline=offline, download=download))
-    return {"compact": CompactParser, "bisenet": BiSeNetParser, "parsenet": ParseNetParser}[name](path, device, own)
+    classes: dict[str, Callable[[str, str, bool], Parser]]
+    classes = {"compact": CompactParser, "bisenet": BiSeNetParser, "parsenet": ParseNetParser}
+    return classes[name](path, device, own)
 
 
 class LandmarkParser(Parser):
@@ -131,7 +134,7 @@ class NetworkParser(Parser):
 
     def describe(self) -> dict:
         """As of :class:`Parser`; of weights of the user's, their own hash."""
-        return {"parser": self.name, "sha256": sha256_file(self.path)} if self.own else super().describe()
+        return {"parser": self.name, "sha256": sha256_file(Path(self.path))} if self.own else super().describe()
 
     @abstractmethod
     def _scores(self, images):
@@ -247,4 +250,5 @@ def _facexlib_network(name: str, path: str, device: str):
         from facexlib.parsing.bisenet import BiSeNet
         from facexlib.parsing.parsenet import ParseNet
     network = BiSeNet(num_class=19) if name == "bisenet" else ParseNet(in_size=512, out_size=512, parsing_ch=19)
-    return load_into(network, path, f"facexlib's {type(network).__name__}").to(device, memory_format=torch.channels_last)
+    loaded = load_into(network, path, f"facexlib's {type(network).__name__}")
+    return loaded.to(device).to(memory_format=torch.channels_last)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from numbers import Real
+from operator import add
 
 import torch
 
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.landmarks import NUM_POINTS
+
+
+def total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Sum of tensors of one shape, of which there is at least one: what ``sum`` gives, but never the number 0."""
+    return reduce(add, terms)
 
 
 def weights(owner: str, **values: float) -> None:

@@ -70,7 +70,7 @@ class RelativisticHingeGANLoss(nn.Module):
 
     def generator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """Scalar; super-resolved images are to look more real than real ones."""
-        return self.loss_weight * sum(self._halves(fake.float(), real.float()))
+        return self.loss_weight * checks.total(self._halves(fake.float(), real.float()))
 
     @staticmethod
     def _halves(high: torch.Tensor, low: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from wnet_arch.losses.checks import total
+
 #: Pixels after which the pattern repeats: two or three pixel shuffles give every pixel one of 4x4 or 8x8 places.
 PERIODS = 4, 8
 #: Cells along the side of the squares in which it is looked for.
@@ -35,4 +37,4 @@ def lattice(image: torch.Tensor, period: int) -> torch.Tensor:
 
 def grid_artifact_loss(sr: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference between the lattices of two batches, scalar, the sum of those of both periods."""
-    return sum((lattice(sr, period) - lattice(gt, period)).abs().mean() for period in PERIODS)
+    return total((lattice(sr, period) - lattice(gt, period)).abs().mean() for period in PERIODS)

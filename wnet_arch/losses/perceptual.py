@@ -65,7 +65,7 @@ class VGGPerceptualLoss(nn.Module):
             with torch.no_grad():
                 wanted = self.features(gt)
             terms = [weight * self.distance(features[name], wanted[name]) for name, weight in self.layer_weights.items()]
-            return self.loss_weight * sum(terms), None
+            return self.loss_weight * checks.total(terms), None
 
     def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Layer names to features of (B, 3, H, W), enlarged first if ``resize`` says so."""

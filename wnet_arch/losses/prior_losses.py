@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,7 @@ class PriorLoss(nn.Module, ABC):
         if landmarks is not None:
             checks.landmarks(owner, landmarks, gt)
         with full_precision(gt.device):
-            return self.terms(type(out)(*map(_full, out)), _full(gt), label, landmarks)
+            return self.terms(out._make(map(_full, out)), _full(gt), label, landmarks)
 
     def need(self, value: torch.Tensor | None, key: str, how: str) -> torch.Tensor:
         """Returns what the batch must have, or says how it gets it."""
@@ -106,6 +106,10 @@ class PriorLoss(nn.Module, ABC):
         return self.need(landmarks, "landmarks", "type: PairedFaceParsingDataset with landmarks: true")
 
 
+@overload
+def _full(value: torch.Tensor) -> torch.Tensor: ...
+@overload
+def _full(value: tuple) -> tuple: ...
 def _full(value: torch.Tensor | tuple) -> torch.Tensor | tuple:
     """float32 (float64 stays) of a tensor, or of all tensors of a tuple."""
     if isinstance(value, tuple):
@@ -115,7 +119,8 @@ def _full(value: torch.Tensor | tuple) -> torch.Tensor | tuple:
 
 def heatmap_error(heatmaps: torch.Tensor, landmarks: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
     """Squared error of heatmaps (B, 68, h, w) of faces (B, 3, H, W) with landmarks (B, 68, 2); scalar."""
-    target, known = landmark_heatmaps(landmarks, *heatmaps.shape[-2:], stride=gt.shape[-1] / heatmaps.shape[-1])
+    height, width = heatmaps.shape[-2:]
+    target, known = landmark_heatmaps(landmarks, height, width, stride=gt.shape[-1] / width)
     return masked_mean((heatmaps - target).square(), known)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from wnet_arch.archs.ops.folding import bias_of
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.weights import pth, resolve
 
@@ -49,20 +51,20 @@ class VGG19Features(nn.Module):
         super().__init__()
         if precision not in ("fp32", "bf16"):
             raise UsageError(f"the precision of VGG-19 is 'fp32' or 'bf16', not {precision!r}")
-        self.half = precision == "bf16"
+        self.in_bfloat16 = precision == "bf16"
         self.layers = {name: _layer_position(name) for name in layers}
         depth = max(index for index, _ in self.layers.values()) + 1
-        self.convolutions = nn.ModuleList()
+        convolutions: list[nn.Conv2d] = []
         self.pool_before = set()
         in_channels = 3
         for stage, count in enumerate(CONVOLUTIONS_PER_STAGE):
             if stage:
-                self.pool_before.add(len(self.convolutions))
+                self.pool_before.add(len(convolutions))
             for _ in range(count):
                 out_channels = min(64 * 2**stage, 512)
-                self.convolutions.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+                convolutions.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
                 in_channels = out_channels
-        self.convolutions = self.convolutions[:depth]
+        self.convolutions = nn.ModuleList(convolutions[:depth])
         self.normalise = nn.Conv2d(3, 3, 1)
         self._load(weights)
         self.requires_grad_(False)
@@ -81,24 +83,25 @@ class VGG19Features(nn.Module):
         except AttributeError as error:
             raise WeightsError(f"{path} is not a readable VGG-19: it holds something else than named tensors") from error
         three_by_three = [key for key in kernels if state[key].shape[-1] == 3]
-        shapes = [tuple(conv.weight.shape) for conv in self.convolutions]
+        convolutions = cast(list[nn.Conv2d], list(self.convolutions))
+        shapes = [tuple(conv.weight.shape) for conv in convolutions]
         if [tuple(state[key].shape) for key in three_by_three[: len(shapes)]] != shapes:
             raise WeightsError(f"{path} does not hold the 16 convolutions of VGG-19")
         with torch.no_grad():
-            for conv, key in zip(self.convolutions, three_by_three):
+            for conv, key in zip(convolutions, three_by_three):
                 conv.weight.copy_(state[key])
-                conv.bias.copy_(state[key[: -len("weight")] + "bias"])
+                bias_of(conv).copy_(state[key[: -len("weight")] + "bias"])
             one_by_one = [key for key in kernels if state[key].shape == (3, 3, 1, 1)]
             if one_by_one:  # the normalised network carries its own colour transform
                 self.normalise.weight.copy_(state[one_by_one[0]])
-                self.normalise.bias.copy_(state[one_by_one[0][: -len("weight")] + "bias"])
+                bias_of(self.normalise).copy_(state[one_by_one[0][: -len("weight")] + "bias"])
             else:
                 mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
                 self.normalise.weight.copy_(torch.diag(1 / std)[..., None, None])
-                self.normalise.bias.copy_(-mean / std)
+                bias_of(self.normalise).copy_(-mean / std)
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             return {name: features.float() for name, features in self._features(image).items()}
 
     def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:

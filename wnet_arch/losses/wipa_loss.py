@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,7 @@ class WIPAWaveletLoss(nn.Module):
                     shapes = f"{tuple(found.shape)}, not {tuple(wanted.shape)}"
                     raise UsageError(f"WIPAWaveletLoss: the coefficients of level {level} are {shapes}")
             pairs = zip(self.level_weights, wavelets, targets)
-            return self.loss_weight * sum(weight * F.l1_loss(x.float(), y) for weight, x, y in pairs) / len(wavelets)
+            return self.loss_weight * checks.total(weight * F.l1_loss(x.float(), y) for weight, x, y in pairs) / len(wavelets)
 
 
 class SphereFace20(nn.Module):
@@ -106,9 +107,10 @@ class SphereFace20(nn.Module):
         self.stages = nn.ModuleList()
         channels = 3
         for wider, count in ((64, 1), (128, 2), (256, 4), (512, 1)):
-            self.stages.append(nn.ModuleList([self._layer(channels, wider, 2)]))
+            stage = nn.ModuleList([self._layer(channels, wider, 2)])
             for _ in range(count):
-                self.stages[-1].append(nn.Sequential(self._layer(wider, wider), self._layer(wider, wider)))
+                stage.append(nn.Sequential(self._layer(wider, wider), self._layer(wider, wider)))
+            self.stages.append(stage)
             channels = wider
         self.embed = nn.Linear(512 * 7 * 6, 512)
         self._load(weights)
@@ -127,7 +129,7 @@ class SphereFace20(nn.Module):
         self.load_state_dict(dict(zip(own, state.values())))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for down, *blocks in self.stages:
+        for down, *blocks in cast(Iterable[nn.ModuleList], self.stages):
             x = down(x)
             for block in blocks:
                 x = x + block(x)

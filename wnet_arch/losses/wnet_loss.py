@@ -157,8 +157,8 @@ class WNetLoss(nn.Module):
                 if name not in COMPONENTS:
                     known = ", ".join(COMPONENTS)
                     raise UsageError(f"WNetLoss: component_weights has {name!r}; the components are {known}")
-        needed = vgg and (key_weight or image_weight)
-        self.vgg = VGG19Features(vgg, tuple(self.layer_weights), vgg_precision) if needed else None
+        needed = key_weight or image_weight
+        self.vgg = VGG19Features(vgg, tuple(self.layer_weights), vgg_precision) if vgg and needed else None
 
     def forward(self, sr: torch.Tensor, parsing: torch.Tensor, gt: torch.Tensor, label: torch.Tensor):
         """Computes the weighted terms.
@@ -178,9 +178,10 @@ class WNetLoss(nn.Module):
         """
         checks.images("WNetLoss", sr=sr, parsing=parsing, gt=gt)
         checks.label("WNetLoss", label, gt)
-        if self.parsing_target == "lr" and any(side % self.scale for side in gt.shape[-2:]):
+        scale = self._parsing_scale
+        if any(side % scale for side in gt.shape[-2:]):
             height, width = gt.shape[-2:]
-            raise UsageError(f"WNetLoss: parsing_target 'lr' takes sides that are multiples of {self.scale}, not {width}x{height}")
+            raise UsageError(f"WNetLoss: parsing_target 'lr' takes sides that are multiples of {scale}, not {width}x{height}")
         with full_precision(sr.device):
             sr, parsing, gt = sr.float(), parsing.float(), gt.float()
             terms = OrderedDict(
@@ -203,15 +204,21 @@ class WNetLoss(nn.Module):
             return F.mse_loss(sr * mask, gt * mask)
         return masked_mse(sr, gt, mask).mean()
 
+    @property
+    def _parsing_scale(self) -> int:
+        """How much smaller than the face the map is on which the parsing loss is computed: 1, or the scale of the LR face."""
+        return self.scale if self.parsing_target == "lr" and self.scale else 1
+
     def parsing_loss(self, parsing: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Equation 25; scalar."""
         target, known = skin_target(label)
-        if self.parsing_target == "lr":
-            size = (label.shape[-2] // self.scale, label.shape[-1] // self.scale)
+        scale = self._parsing_scale
+        if scale > 1:
+            size = (label.shape[-2] // scale, label.shape[-1] // scale)
             parsing = F.adaptive_avg_pool2d(parsing, size)
             target = F.interpolate(target, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
             # The reduced map is known where nothing under the bicubic kernel, 4 * scale wide, is unknown.
-            known = 1 - F.max_pool2d(1 - known, 4 * self.scale, self.scale, padding=3 * self.scale // 2)
+            known = 1 - F.max_pool2d(1 - known, 4 * scale, scale, padding=3 * scale // 2)
         return masked_mse(parsing, target, known).mean()
 
     def perceptual_losses(self, sr: torch.Tensor, gt: torch.Tensor, masks: dict[str, torch.Tensor]) -> OrderedDict:
@@ -226,15 +233,22 @@ class WNetLoss(nn.Module):
         distances = measure(*random_crop(self.shift, sr, gt, torch.stack(regions)))
         return OrderedDict((name, weight * distance) for (name, weight), distance in zip(weights.items(), distances))
 
+    def features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Layer names to VGG-19 features of (B, 3, H, W); raises :class:`UsageError` from a loss that was made without."""
+        if self.vgg is None:
+            raise UsageError("WNetLoss: perceptual terms need vgg, and key_weight or image_weight")
+        return self.vgg(image)
+
     def distances_of_masked_features(self, sr: torch.Tensor, gt: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """Squared distances of the features of whole images, each averaged over a region. Shapes as below."""
-        sr_features = self.vgg(sr)
+        sr_features = self.features(sr)
         with torch.no_grad():
-            gt_features = self.vgg(gt)
+            gt_features = self.features(gt)
         distances = sr.new_zeros(len(masks))
         for layer, weight in self.layer_weights.items():
             error = (sr_features[layer] - gt_features[layer]).square().mean(dim=1)
-            share = F.adaptive_avg_pool2d(masks.flatten(0, 1), error.shape[-2:]).view(*masks.shape[:2], *error.shape[-2:])
+            height, width = error.shape[-2:]
+            share = F.adaptive_avg_pool2d(masks.flatten(0, 1), (height, width)).view(*masks.shape[:2], height, width)
             over_region = (share * error).sum(dim=(-2, -1)) / share.sum(dim=(-2, -1)).clamp(min=1e-6)
             distances = distances + weight * over_region.mean(dim=1)
         return distances
@@ -253,10 +267,10 @@ class WNetLoss(nn.Module):
         distances = sr.new_zeros(masks.shape[:2])
         if len(region):
             mask = masks[region, image]
-            sr_features = self.vgg(sr[image] * mask)
+            sr_features = self.features(sr[image] * mask)
             with torch.no_grad():
-                gt_features = self.vgg(gt[image] * mask)
-            each = sum(
+                gt_features = self.features(gt[image] * mask)
+            each = checks.total(
                 weight * (sr_features[layer] - gt_features[layer]).square().mean(dim=(1, 2, 3))
                 for layer, weight in self.layer_weights.items()
             )

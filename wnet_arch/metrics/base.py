@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -39,8 +40,14 @@ class Pictures(Description):
     images: list
 
 
-class Metric(ABC):
+#: What a metric makes of images, between its two steps.
+Described = TypeVar("Described", bound=Description)
+
+
+class Metric(ABC, Generic[Described]):
     """A measure of how well super-resolved faces (SR) agree with the true ones (GT).
+
+    One that compares the images themselves is a ``Metric[Pictures]`` and has no :meth:`describe` of its own.
 
     Attributes:
         name: as in tables.
@@ -76,12 +83,12 @@ class Metric(ABC):
         described = self.describe(gt)
         return self.compare(self.describe(sr, reference=described), described)
 
-    def describe(self, images: Images, reference: Description | None = None) -> Description:
+    def describe(self, images: Images, reference: Described | None = None) -> Described:
         """First step: what of each image is compared. ``reference`` is the description of its GT, where it is an SR image."""
-        return Pictures(check_images(images))
+        return cast(Described, Pictures(check_images(images)))
 
     @abstractmethod
-    def compare(self, sr: Description, gt: Description) -> dict[str, np.ndarray]:
+    def compare(self, sr: Described, gt: Described) -> dict[str, np.ndarray]:
         """Second step: the values as :meth:`measure` returns them."""
 
 

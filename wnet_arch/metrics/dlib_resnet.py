@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wnet_arch.archs.ops.folding import bias_of
 from wnet_arch.errors import WeightsError
 
 #: Filters of each residual block, and whether it halves the image.
@@ -75,6 +76,7 @@ class DlibResNet(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.mean: torch.Tensor
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
         self.stem = nn.Conv2d(3, 32, 7, stride=2)
         self.stem_affine = _Affine(32)
@@ -96,11 +98,9 @@ class DlibResNet(nn.Module):
         """
         try:
             reader = _TensorReader(Path(path).read_bytes())
-            layers = [self.stem, self.stem_affine]
-            for block in self.blocks:
-                layers += [block.first, block.first_affine, block.second, block.second_affine]
-            for layer in layers:
-                reader.fill(layer)
+            for layer in self.modules():  # in the order in which they are applied
+                if isinstance(layer, (nn.Conv2d, _Affine)):
+                    reader.fill(layer)
             self.head.weight.copy_(reader.tensor(b"\x04fc_2", skip=2).reshape(256, 128).T)
         except OSError as error:
             raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
@@ -115,13 +115,14 @@ class _TensorReader:
     def __init__(self, data: bytes):
         self.data, self.position = data, 0
 
-    def fill(self, layer: nn.Module) -> None:
+    def fill(self, layer: nn.Conv2d | _Affine) -> None:
         """Gives a convolution or an affine layer the values of the next layer of its kind."""
         if isinstance(layer, nn.Conv2d):
             values = self.tensor(b"\x05con_4")
-            kernel, bias = values.split([layer.weight.numel(), layer.bias.numel()])  # a ValueError unless they fit
+            own = bias_of(layer)
+            kernel, bias = values.split([layer.weight.numel(), own.numel()])  # a ValueError unless they fit
             layer.weight.copy_(kernel.view_as(layer.weight))
-            layer.bias.copy_(bias)
+            own.copy_(bias)
         else:
             values = self.tensor(b"\x07affine_")
             layer.factor.copy_(values[: layer.factor.numel()].view_as(layer.factor))

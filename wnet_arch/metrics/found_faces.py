@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import numpy as np
 
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.faces.detection import Detection
-from wnet_arch.faces.landmarks import NUM_POINTS, Face, LandmarkDetector
+from wnet_arch.faces.landmarks import NUM_POINTS, Face, LandmarkDetector, Landmarker
 from wnet_arch.metrics.base import Description
 
 #: Where a face is looked for in an SR image: by a detector in that image, or where it was found in the GT.
@@ -29,6 +30,13 @@ class Points(Description):
 
     points: np.ndarray
     boxes: np.ndarray
+
+
+class HasBoxes(Protocol):
+    """A description that says where the faces are: float64 (N, 4), see :class:`Points`."""
+
+    @property
+    def boxes(self) -> np.ndarray: ...
 
 
 class FaceFinder:
@@ -54,7 +62,11 @@ class FaceFinder:
         self.box = box
         self.detector = LandmarkDetector(landmarker=landmarker, device=device)
 
-    def find(self, images: list[np.ndarray], reference: Points | None = None) -> Points:
+    @property
+    def _landmarker(self) -> Landmarker:
+        return cast(Landmarker, self.detector.landmarker)  # one was asked for
+
+    def find(self, images: list[np.ndarray], reference: HasBoxes | None = None) -> Points:
         """Landmarks of images, uint8 (H, W, 3) each; ``reference`` are those of the GT, if these are SR images."""
         points = np.full((len(images), NUM_POINTS, 2), np.nan, np.float32)
         boxes = np.full((len(images), 4), np.nan)
@@ -68,8 +80,8 @@ class FaceFinder:
         return Points(points, boxes)
 
     def _largest(self, image: np.ndarray) -> Face | None:
-        content = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
-        key = (self.detector.landmarker.name, image.shape, content)
+        content = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+        key = (self._landmarker.name, image.shape, content)
         if key not in self._memory:
             self._memory[key] = self.detector.largest(image)
             if len(self._memory) > _REMEMBERED:
@@ -79,5 +91,6 @@ class FaceFinder:
     def _within(self, image: np.ndarray, box: np.ndarray) -> Face | None:
         if np.isnan(box).any():
             return None
-        detection = Detection(tuple(box.tolist()), 0.0)
-        return Face(detection.box, self.detector.landmarker.landmarks(image, detection))
+        left, top, right, bottom = box.tolist()
+        detection = Detection((left, top, right, bottom), 0.0)
+        return Face(detection.box, self._landmarker.landmarks(image, detection))

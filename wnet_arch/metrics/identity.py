@@ -48,7 +48,7 @@ class Vectors(Description):
     boxes: np.ndarray
 
 
-class IdentitySimilarity(Metric):
+class IdentitySimilarity(Metric[Vectors]):
     """Cosine of the angle between the identity vectors of SR and GT: 1 for the same, NaN where no face is found.
 
     Faces are found by dlib and aligned by their landmarks, as each network was trained. Cosines of different backends cannot
@@ -83,7 +83,7 @@ class IdentitySimilarity(Metric):
         self.backend = backend
         self.device, self.batch = choose_device(device), check_batch(batch)
         self.finder = FaceFinder(box)
-        if backend == "dlib":
+        if weights is None:
             self.net, what = _dlib_network(self.device), "dlib ResNet-29"
         else:
             path = Path(weights).expanduser()

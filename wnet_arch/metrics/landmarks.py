@@ -11,7 +11,7 @@ from wnet_arch.metrics.found_faces import FaceFinder, Points
 _OUTER_CORNERS = (36, 45)
 
 
-class LandmarkDistance(Metric):
+class LandmarkDistance(Metric[Points]):
     """Mean Euclidean distance of the 68 landmarks, in pixels, and divided by the distance of the GT's outer eye corners.
 
     The paper measures the former with OpenFace's landmarks. A face that is not found in one of the images gives NaN.

@@ -8,7 +8,8 @@ while it builds, without a hash and from one server only; here it comes from :mo
 from __future__ import annotations
 
 import importlib.util
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from wnet_arch import weights
 from wnet_arch.errors import DataError, UsageError, WeightsError, did_you_mean
-from wnet_arch.metrics.base import BATCH, Description, Metric, as_tensor, batches, check_batch, check_pairs, choose_device, exact
+from wnet_arch.metrics.base import BATCH, Metric, Pictures, as_tensor, batches, check_batch, check_pairs, choose_device, exact
 from wnet_arch.weights import pth
 from wnet_arch.weights.numpy_pickle import read_numpy_pickle
 
@@ -38,16 +39,17 @@ class AlexNetLPIPS(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            [
-                nn.Conv2d(3, 64, 11, stride=4, padding=2),
-                nn.Conv2d(64, 192, 5, padding=2),
-                nn.Conv2d(192, 384, 3, padding=1),
-                nn.Conv2d(384, 256, 3, padding=1),
-                nn.Conv2d(256, 256, 3, padding=1),
-            ]
-        )
-        self.heads = nn.ParameterList(torch.rand(conv.out_channels) for conv in self.convolutions)
+        convolutions = [
+            nn.Conv2d(3, 64, 11, stride=4, padding=2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.Conv2d(256, 256, 3, padding=1),
+        ]
+        self.convolutions = nn.ModuleList(convolutions)
+        self.heads = nn.ParameterList(torch.rand(conv.out_channels) for conv in convolutions)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor((-0.030, -0.088, -0.188)).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor((0.458, 0.448, 0.450)).view(1, 3, 1, 1))
         self.requires_grad_(False)
@@ -64,10 +66,8 @@ class AlexNetLPIPS(nn.Module):
         return layers
 
     def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        distance = 0
-        for head, a, b in zip(self.heads, self.features(one), self.features(other)):
-            distance = distance + torch.einsum("bchw,c->bhw", (a - b) ** 2, head).mean((1, 2))
-        return distance
+        layers = zip(self.heads, self.features(one), self.features(other))
+        return reduce(add, (torch.einsum("bchw,c->bhw", (a - b) ** 2, head).mean((1, 2)) for head, a, b in layers))
 
 
 def read_trunk(path: Path) -> dict[str, torch.Tensor]:
@@ -86,8 +86,8 @@ def read_trunk(path: Path) -> dict[str, torch.Tensor]:
     try:
         if Path(path).suffix == ".ckpt":
             layers = read_numpy_pickle(path)["AlexNet_0"]
-            pairs = [(np.transpose(layers[f"Conv_{i}"]["kernel"], (3, 2, 0, 1)), layers[f"Conv_{i}"]["bias"]) for i in range(5)]
-            pairs = [(torch.tensor(kernel.copy()), torch.tensor(bias)) for kernel, bias in pairs]
+            arrays = [(np.transpose(layers[f"Conv_{i}"]["kernel"], (3, 2, 0, 1)), layers[f"Conv_{i}"]["bias"]) for i in range(5)]
+            pairs = [(torch.tensor(kernel.copy()), torch.tensor(bias)) for kernel, bias in arrays]
         else:
             state = pth.load(path, "does not hold AlexNet's convolutions")
             pairs = [(state[f"features.{i}.weight"], state[f"features.{i}.bias"]) for i in (0, 3, 6, 8, 10)]
@@ -103,7 +103,7 @@ def read_trunk(path: Path) -> dict[str, torch.Tensor]:
 def read_heads(net: str = "alex") -> list[torch.Tensor]:
     """The judged weights of the five layers, (C,) each, from the installed ``lpips`` package."""
     package = importlib.util.find_spec("lpips")
-    if package is None:
+    if package is None or package.origin is None:
         raise WeightsError("LPIPS needs the heads of the lpips package: run `pip install lpips`")
     path = Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth"
     state = pth.load(path, "does not hold the heads of LPIPS, install the lpips package again")
@@ -138,7 +138,7 @@ def _network(device: torch.device) -> tuple[AlexNetLPIPS, str]:
     return net.eval().to(device), name
 
 
-class LPIPS(Metric):
+class LPIPS(Metric[Pictures]):
     """LPIPS 0.1 of whole RGB images, mapped from 0..255 to [-1, 1].
 
     Args:
@@ -158,7 +158,7 @@ class LPIPS(Metric):
         self.net, trunk = _network(self.device)
         self.backbone = f"AlexNet ({trunk}), LPIPS 0.1"
 
-    def compare(self, sr: Description, gt: Description) -> dict[str, np.ndarray]:
+    def compare(self, sr: Pictures, gt: Pictures) -> dict[str, np.ndarray]:
         check_pairs(sr.images, gt.images)
         values = np.full(len(sr), np.nan)
         for (chosen, one), (_, other) in zip(batches(sr.images, self.batch), batches(gt.images, self.batch)):

@@ -23,7 +23,7 @@ class Maps(Description):
     maps: list
 
 
-class ParsingIoU(Metric):
+class ParsingIoU(Metric[Maps]):
     """Intersection over union of the parts of SR and GT, as a parser sees them: skin, eyes, brows, nose, mouth.
 
     The first value is the mean over the parts that are in either map. A part in neither is NaN. Pixels that are unknown (255)

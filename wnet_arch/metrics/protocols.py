@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from wnet_arch.errors import DataError, UsageError, did_you_mean
-from wnet_arch.metrics.base import Description, Metric
+from wnet_arch.metrics.base import Metric, Pictures
 
 _WINDOW = 11
 _SIGMA = 1.5
@@ -83,7 +83,8 @@ class Protocol:
         """Both images as float64 (H, W, C) of whole numbers, without the border."""
         _check(self.name, sr, gt, scale, smallest + 2 * self.border)
         inner = slice(self.border, -self.border or None)
-        return tuple(self.channels(image)[inner, inner].astype(np.float64) for image in (sr, gt))
+        ours, true = (self.channels(image)[inner, inner].astype(np.float64) for image in (sr, gt))
+        return ours, true
 
 
 def _check(name: str, sr: np.ndarray, gt: np.ndarray, scale: int, smallest: int) -> None:
@@ -155,7 +156,7 @@ def get(name: str) -> Protocol:
     return _PROTOCOLS[name]
 
 
-class ProtocolMetric(Metric):
+class ProtocolMetric(Metric[Pictures]):
     """PSNR and SSIM of one protocol.
 
     Args:
@@ -172,6 +173,6 @@ class ProtocolMetric(Metric):
         self.name = f"psnr/ssim {protocol}"
         self.backbone = self.protocol.description
 
-    def compare(self, sr: Description, gt: Description) -> dict[str, np.ndarray]:
+    def compare(self, sr: Pictures, gt: Pictures) -> dict[str, np.ndarray]:
         pairs = list(zip(sr.images, gt.images))
         return {key: np.array([getattr(self.protocol, key)(one, other, self.scale) for one, other in pairs]) for key in self.units}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from typing import cast
 
 import torch
 from basicsr.archs import build_network
 from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
 
 from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.losses import checks
 from wnet_arch.losses.gan_loss import RelativisticHingeGANLoss
 from wnet_arch.models.face_sr_model import FaceSRModel
 from wnet_arch.training import accumulation
@@ -38,6 +41,8 @@ class FaceGANModel(FaceSRModel):
     Terms logged: ``l_g_pix``, ``l_g_percep``, ``l_g_style``, ``l_g_wavelet``, ``l_g_identity``, ``l_g_gan``, as far as they
     are used, ``l_d_real``, ``l_d_fake``, and the discriminator's mean answers ``out_d_real``, ``out_d_fake``.
     """
+
+    optimizers: list[torch.optim.Optimizer]
 
     @staticmethod
     def check_options(opt: dict) -> None:
@@ -85,7 +90,7 @@ class FaceGANModel(FaceSRModel):
     def init_adversarial_loss(self) -> None:
         """Builds ``cri_gan``, and reads when it acts."""
         train_opt = self.opt["train"]
-        self.cri_gan = self._build_loss(train_opt["gan_opt"])
+        self.cri_gan: nn.Module = self._build_loss(train_opt["gan_opt"])
         self.net_d_iters = train_opt.get("net_d_iters", 1)
         self.net_d_init_iters = train_opt.get("net_d_init_iters", 0)
         self.start_iters = {**dict.fromkeys(STAGES, 1), **(train_opt.get("start_iters") or {})}
@@ -196,10 +201,11 @@ class FaceGANModel(FaceSRModel):
 
     def relativistic_gradients(self, real: torch.Tensor, fake: torch.Tensor, last: bool) -> OrderedDict:
         """Adds the discriminator's gradients for true and predicted images judged together. Returns terms and mean answers."""
+        criterion = cast(RelativisticHingeGANLoss, self.cri_gan)
         with self.exchange(self.net_d, last):
             answers = {side: self.run(self.net_d, image) for side, image in (("real", real), ("fake", fake))}
-            losses = OrderedDict(zip(("l_d_real", "l_d_fake"), self.cri_gan.discriminator(**answers)))
-            self.precision.backward(sum(losses.values()) / self.parts)
+            losses = OrderedDict(zip(("l_d_real", "l_d_fake"), criterion.discriminator(**answers)))
+            self.precision.backward(checks.total(losses.values()) / self.parts)
         losses.update({f"out_d_{side}": answer.mean() for side, answer in answers.items()})
         return losses
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import overload
 
 import torch
 from basicsr.archs import build_network
@@ -149,6 +150,10 @@ class FaceSRModel(SRModel):
         self.optimizer_g = self.get_optimizer(options.pop("type"), trained, **options)
         self.optimizers.append(self.optimizer_g)
 
+    @overload
+    def _build_loss(self, options: dict) -> nn.Module: ...
+    @overload
+    def _build_loss(self, options: None) -> None: ...
     def _build_loss(self, options: dict | None) -> nn.Module | None:
         return build_loss(options, self.opt.get("scale")).to(self.device) if options else None
 
@@ -238,8 +243,7 @@ class FaceSRModel(SRModel):
 
     def exchange(self, net: nn.Module, now: bool):
         """Context of a forward and backward pass whose gradients the processes exchange ``now``, or with a later one."""
-        is_wrapped = isinstance(net, nn.parallel.DistributedDataParallel)
-        return net.no_sync() if is_wrapped and not now else nullcontext()
+        return net.no_sync() if isinstance(net, nn.parallel.DistributedDataParallel) and not now else nullcontext()
 
     def all_finite(self, losses: dict[str, torch.Tensor], current_iter: int) -> bool:
         """Whether all terms, on all processes, are finite numbers, as far as is known: see :class:`FiniteCheck`.

@@ -38,7 +38,7 @@ class PriorFaceSRModel(FaceSRModel):
 
     def init_losses(self) -> None:
         self.check_options(self.opt)
-        self.cri_prior = self._build_loss(self.opt["train"]["prior_opt"])
+        self.cri_prior: nn.Module = self._build_loss(self.opt["train"]["prior_opt"])
         self.freeze_iters = self.opt["train"].get("freeze_landmark_iters", 0)
         self.check_network(self.opt, self.get_bare_model(self.net_g))
 
@@ -58,9 +58,10 @@ class PriorFaceSRModel(FaceSRModel):
         return self.cri_prior(out, self.gt, self.label, self.landmarks)
 
     def before_step(self, current_iter: int) -> None:
-        if current_iter <= self.freeze_iters:
+        frozen = _landmark_net(self.get_bare_model(self.net_g)) if current_iter <= self.freeze_iters else None
+        if frozen is not None:
             # Without a gradient the optimizer passes a parameter by. Turning requires_grad off would stop a distributed run.
-            for parameter in _landmark_net(self.get_bare_model(self.net_g)).parameters():
+            for parameter in frozen.parameters():
                 parameter.grad = None
 
 

@@ -42,7 +42,7 @@ class WNetModel(FaceSRModel):
     def init_losses(self) -> None:
         self.check_options(self.opt)
         self.check_network(self.opt, self.get_bare_model(self.net_g))
-        self.cri_wnet = self._build_loss(self.opt["train"]["wnet_opt"])
+        self.cri_wnet: nn.Module = self._build_loss(self.opt["train"]["wnet_opt"])
 
     def feed_data(self, data: dict) -> None:
         super().feed_data(data)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
 import torch
 
@@ -38,5 +40,5 @@ def mean(terms: Sequence[dict[str, torch.Tensor]]) -> OrderedDict:
     if not terms:
         return OrderedDict()
     names = list(terms[0])
-    means = sum(stacked([each[name] for name in names]) for each in terms) / len(terms)
+    means = reduce(add, (stacked([each[name] for name in names]) for each in terms)) / len(terms)
     return OrderedDict(zip(names, means))

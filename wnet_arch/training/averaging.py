@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+#: Averages and what they move towards, by type and device.
+_Groups = dict[tuple[torch.dtype, torch.device], tuple[list[torch.Tensor], list[torch.Tensor]]]
+
 
 class MovingAverage:
     """Moves a network's parameters and statistics (BatchNorm) towards those of another; counters and frozen parts are copied.
@@ -29,7 +32,8 @@ class MovingAverage:
     @torch.no_grad()
     def move(self, decay: float) -> None:
         """One step; with ``decay`` 0 the average becomes the current network."""
-        moved, copied = {}, {}
+        moved: _Groups = {}
+        copied: _Groups = {}
         for mine, theirs, name in self.parameters:
             kind = moved if theirs[name].requires_grad else copied  # frozen: the same to the last bit
             _add(kind, mine[name], theirs[name])
@@ -48,7 +52,7 @@ def _places(average: nn.Module, current: nn.Module, named: str, kept: str) -> It
         yield getattr(average.get_submodule(owner), kept), getattr(current.get_submodule(owner), kept), name
 
 
-def _add(groups: dict, average: torch.Tensor, current: torch.Tensor) -> None:
+def _add(groups: _Groups, average: torch.Tensor, current: torch.Tensor) -> None:
     """Tensors of one type go together: mixed ones a GPU would take one by one."""
     averages, currents = groups.setdefault((average.dtype, average.device), ([], []))
     averages.append(average)

@@ -57,8 +57,9 @@ def checkpoint_blocks(net: nn.Module) -> int:
     Blocks whose weights are normalised anew in every forward pass (spectral norm) stay as they are: a second pass would
     change them.
     """
-    if hasattr(net, "set_grad_checkpointing"):
-        count = net.set_grad_checkpointing(True)
+    own = getattr(net, "set_grad_checkpointing", None)
+    if own is not None:
+        count = own(True)
         return 1 if count is None else count
     counts = Counter(type(module) for module in _outermost_of_their_class(net))
     return _wrap(net, {cls for cls, count in counts.items() if count > 1})
@@ -72,7 +73,7 @@ def _wrap(module: nn.Module, repeated: set[type]) -> int:
         return 1
     if _is_long_chain(module) and not _changes_in_forward(module):
         module.__class__ = _CheckpointedChain
-        return len(list(module.segments()))
+        return len(list(_segments(list(module.children()))))
     return sum(_wrap(child, repeated) for child in module.children())
 
 
@@ -105,7 +106,7 @@ def _changes_in_forward(block: nn.Module) -> bool:
     return any(is_parametrized(module) or module._forward_pre_hooks for module in block.modules())
 
 
-class _Checkpointed:
+class _Checkpointed(nn.Module):
     """Mixed into the class of a block, so that it stays what it is, copies included."""
 
     def forward(self, *inputs, **options):
@@ -115,15 +116,15 @@ class _Checkpointed:
 class _CheckpointedChain(nn.Sequential):
     """A Sequential that is computed again in segments of about the square root of its length."""
 
-    def segments(self) -> Iterator[list[nn.Module]]:
-        layers = list(self)
-        size = math.isqrt(len(layers))
-        return (layers[start : start + size] for start in range(0, len(layers), size))
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for segment in self.segments():
+        for segment in _segments(list(self)):
             x = _run(self, lambda x, layers=segment: _through(layers, x), x)
         return x
+
+
+def _segments(layers: list[nn.Module]) -> Iterator[list[nn.Module]]:
+    size = math.isqrt(len(layers))
+    return (layers[start : start + size] for start in range(0, len(layers), size))
 
 
 def _through(layers: list[nn.Module], x: torch.Tensor) -> torch.Tensor:

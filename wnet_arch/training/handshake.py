@@ -50,7 +50,7 @@ def agree_on_name(store: Store, rank: int, world_size: int, timeout: timedelta) 
 
 
 def _welcome(store: Store, name: str, missing: set[int], deadline: float) -> None:
-    answered = {}
+    answered: dict[int, str] = {}
     while missing:
         for rank in sorted(missing):
             greeting = _read(store, f"greeting/{rank}")

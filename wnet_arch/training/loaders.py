@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from typing import Any, cast
 
 import torch
 from basicsr.data import build_dataloader, build_dataset
@@ -42,7 +43,8 @@ def create_train_val_dataloader(opt: dict, logger: logging.Logger) -> tuple:
     train_loader, sampler = _train_loader(opt, blocks["train"])
     val_loaders = [_val_loader(opt, block) for phase, block in blocks.items() if phase.split("_")[0] == "val"]
     for loader in val_loaders:
-        logger.info(f"Validation on {loader.dataset.opt['name']}: {counted(len(loader.dataset), 'image')}")
+        dataset = cast(Any, loader.dataset)  # one of BasicSR's registry: it has its options and a length
+        logger.info(f"Validation on {dataset.opt['name']}: {counted(len(dataset), 'image')}")
     logger.info(
         f"Training on {counted(sampler.images, 'image')}, {sampler.batch} x {sampler.world_size} an iteration: "
         f"{counted(sampler.iterations, 'iteration')} an epoch, {counted(sampler.epochs, 'epoch')}, "

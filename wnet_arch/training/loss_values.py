@@ -30,7 +30,8 @@ class LossValues(Mapping):
     """
 
     def __init__(self, names: Sequence[str], values: torch.Tensor):
-        self.names, self.values_on_device, self._read = tuple(names), values, None
+        self.names, self.values_on_device = tuple(names), values
+        self._read: dict[str, float] | None = None
 
     def read(self) -> dict[str, float]:
         if self._read is None:

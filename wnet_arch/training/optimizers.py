@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytorch_optimizer
 import torch
@@ -49,12 +49,11 @@ def is_matrix(parameter: torch.Tensor) -> bool:
     return parameter.ndim in (2, 4) and min(parameter.shape[:2]) > 1
 
 
-def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+def optimizers() -> dict[str, Callable[..., torch.optim.Optimizer]]:
     """The optimizers that a training can step, by name."""
     found = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
     found.pop("Optimizer", None)
-    closure = {n: inspect.signature(c.step).parameters.get("closure") for n, c in found.items()}
-    steps = {n: c for n, c in found.items() if closure[n] is None or closure[n].default is not inspect.Parameter.empty}
+    steps = {name: optimizer for name, optimizer in found.items() if _steps_alone(optimizer)}
     return {**steps, "Muon": Muon}
 
 
@@ -70,3 +69,9 @@ def fused_where_there_is(kind: type[torch.optim.Optimizer], device: torch.device
     if device.type != "cuda" or other or kind not in (torch.optim.Adam, torch.optim.AdamW):
         return {}
     return {"fused": True}
+
+
+def _steps_alone(optimizer: type[torch.optim.Optimizer]) -> bool:
+    """Whether it steps without a function that computes the loss again, as LBFGS needs one."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is None or closure.default is not inspect.Parameter.empty

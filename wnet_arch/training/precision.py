@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -70,7 +71,7 @@ class Precision:
         self.asked = (name, last)
         self._use(*self.asked)
         self.scaler = torch.amp.GradScaler(device, enabled=name == "fp16")
-        self._compiled: dict[nn.Module, nn.Module] = {}
+        self._compiled: dict[nn.Module, Callable] = {}
 
     def _use(self, name: str, last: bool | str) -> None:
         self.name, self.dtype, self.last = name, _TYPES[name], last is True
@@ -117,13 +118,14 @@ class Precision:
 
     def run(self, net: nn.Module, *inputs: torch.Tensor, **options):
         """What a network makes of tensors (B, C, H, W); a tensor, or a named tuple of tensors, in float32."""
+        call: Callable = net
         if self.compile:
             if net not in self._compiled:
                 self._compiled[net] = torch.compile(net)
-            net = self._compiled[net]
-        inputs = [tensor.contiguous(memory_format=self.layout) if tensor.ndim == 4 else tensor for tensor in inputs]
+            call = self._compiled[net]
+        arranged = [tensor.contiguous(memory_format=self.layout) if tensor.ndim == 4 else tensor for tensor in inputs]
         with torch.autocast(self.device, self.dtype, enabled=self.dtype is not None):
-            return _float(net(*inputs, **options))
+            return _float(call(*arranged, **options))
 
     def backward(self, loss: torch.Tensor) -> None:
         """Adds the gradients of a loss."""

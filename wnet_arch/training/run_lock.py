@@ -11,7 +11,7 @@ from wnet_arch.errors import UsageError, WNetError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module otherwise
 
 _held: dict[Path, TextIOWrapper] = {}
 

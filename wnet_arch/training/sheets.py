@@ -50,7 +50,7 @@ class ValidationSheet:
         faces = [{key: image.numpy() for key, image in self.rows[index][1].items()} for index in sorted(self.rows)]
         high, wide = (max((face["result"].shape[side] for face in faces), default=1) for side in (0, 1))
         for face in faces:
-            face["bicubic"] = np.asarray(Image.fromarray(face["lq"]).resize((wide, high), Image.BICUBIC))
+            face["bicubic"] = np.asarray(Image.fromarray(face["lq"]).resize((wide, high), Image.Resampling.BICUBIC))
         columns = {title: key for title, key in COLUMNS.items() if any(key in face for face in faces)}
         rows = [[face.get(key) for key in columns.values()] for face in faces]
         notes = [name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 2]}.." for name in map(_ascii, names)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import cast
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ def own_share(loader: DataLoader, rank: int, world_size: int, size: int = 1) -> 
     Yields:
         Numbers of the images in the set, in order; and a batch of them.
     """
-    dataset, count = loader.dataset, len(loader.dataset)
+    dataset, count = loader.dataset, len(cast(Sized, loader.dataset))
     for first in range(rank * size, count, world_size * size):
         alike: dict[tuple, list[tuple[int, dict]]] = {}
         for index in range(first, min(first + size, count)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,8 +54,8 @@ def verify(path: str | os.PathLike) -> str | None:
     path = Path(path)
     expected = None
     try:
-        found = re.match(rb"[0-9a-f]{64}(?= )", _sum_file(path).read_bytes())
-        expected = found and found[0].decode()
+        noted = re.match(rb"[0-9a-f]{64}(?= )", _sum_file(path).read_bytes())
+        expected = noted and noted[0].decode()
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -101,7 +102,7 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file
 
-            state = {}
+            state: Any = {}
             for other in metadata.continuations(Path(path)):
                 state.update(load_file(other))
             state.update(load_file(path))  # last: a variant holds what differs from the network that it is continued in

@@ -22,7 +22,7 @@ from wnet_arch.weights.hashing import HashMemory, sha256_file, sha256_tree
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module otherwise
 
 
 def cache_dir() -> Path:

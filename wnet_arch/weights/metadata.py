@@ -77,8 +77,8 @@ def read(path: Path) -> Recipe | None:
 
 def origin(found: Mapping[str, str]) -> Provenance:
     """Where weights come from, by the metadata of their file. Raises ``ValueError`` where that is damaged."""
-    numbers = [int(found[key]) if key in found else None for key in ("iterations", "seed")]
-    return Provenance(found.get("training_set"), *numbers, degraded=DEGRADATION in found)
+    iterations, seed = (int(found[key]) if key in found else None for key in ("iterations", "seed"))
+    return Provenance(found.get("training_set"), iterations, seed, degraded=DEGRADATION in found)
 
 
 def continuations(path: Path) -> list[Path]:

@@ -139,6 +139,8 @@ def _announced(path: tuple[str, ...]) -> tuple[Found, ...]:
 
 
 def _named(distribution: metadata.Distribution) -> tuple[str, str]:
+    name: str | None
+    version: str | None
     try:
         name, version = distribution.metadata["Name"], distribution.metadata["Version"]
     except Exception:  # there is no METADATA, and what Python makes of that depends on its version

@@ -99,17 +99,19 @@ def _code(path: Path, error: Exception) -> str | None:
 
 def _names(data: bytes) -> list[str]:
     """Everything that a pickle, or several behind each other, refers to."""
-    found, texts, at = [], [], 0
+    found: list[str] = []
+    texts: list[str] = []
+    at = 0
     try:
         while data[at : at + 1] == b"\x80":
             for code, value, place in pickletools.genops(data[at:]):
-                if code.name in ("GLOBAL", "INST"):
+                if code.name in ("GLOBAL", "INST") and isinstance(value, str):
                     found.append(value.replace(" ", "."))
                 elif code.name == "STACK_GLOBAL":
                     found.append(".".join(texts[-2:]))
                 elif isinstance(value, str):
                     texts.append(value)
-                if code.name == "STOP":
+                if code.name == "STOP" and place is not None:
                     at += place + 1
     except Exception:  # behind its pickles an old file has bytes of tensors; a damaged one may hold anything
         return found

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 from tqdm import tqdm
 
@@ -135,7 +135,7 @@ def _wanted(path: PurePosixPath, source: Origin) -> bool:
     return inside and path.name.endswith(source.suffix) and path.name not in source.drop
 
 
-def _zip_members(artefact: Path) -> Iterator[tuple[str, BinaryIO]]:
+def _zip_members(artefact: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(artefact) as archive:
         for info in archive.infolist():
             if not info.is_dir():
@@ -143,13 +143,15 @@ def _zip_members(artefact: Path) -> Iterator[tuple[str, BinaryIO]]:
                     yield info.filename, stream
 
 
-def _tar_members(artefact: Path) -> Iterator[tuple[str, BinaryIO]]:
+def _tar_members(artefact: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(artefact) as archive:
         for info in archive:
             if info.isfile():
-                yield info.name, archive.extractfile(info)
+                stream = archive.extractfile(info)
+                if stream is not None:
+                    yield info.name, stream
 
 
-def _copy(stream: BinaryIO, target: Path) -> None:
+def _copy(stream: IO[bytes], target: Path) -> None:
     with open(target, "wb") as file:
         shutil.copyfileobj(stream, file, _BLOCK)

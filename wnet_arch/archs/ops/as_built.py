@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 from operator import is_
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -56,7 +57,9 @@ def _as_defined(cls: type) -> bool:
     return all(getattr(cls, name) is method for name, method in _KNOWN[cls].items())
 
 
-def is_conv(module: nn.Module, size: int, num_in: int | None = None, num_out: int | None = None, bias: bool = True) -> bool:
+def is_conv(
+    module: nn.Module, size: int, num_in: int | None = None, num_out: int | None = None, bias: bool = True
+) -> TypeGuard[nn.Conv2d]:
     """Whether a module is ``nn.Conv2d``, ``size`` x ``size``, stride 1, padded with zeros to keep the size; channels if given."""
     if type(module) is not nn.Conv2d or not untouched(module):
         return False
@@ -75,8 +78,10 @@ def is_norm(module: nn.Module, channels: int) -> bool:
     if type(module) is not nn.BatchNorm2d or not untouched(module):
         return False
     own = (module.weight, module.bias)
-    statistics = (module.running_mean, module.running_var)
-    return all(map(is_weight, own)) and None not in statistics and all(len(value) == channels for value in (*own, *statistics))
+    mean, variance = module.running_mean, module.running_var
+    if mean is None or variance is None or not all(map(is_weight, own)):
+        return False
+    return all(len(value) == channels for value in (*own, mean, variance))
 
 
 def is_weight(value: torch.Tensor | None) -> bool:
@@ -155,4 +160,4 @@ class Contents:
     @staticmethod
     def _in_memory_order(tensor: torch.Tensor) -> torch.Tensor:
         """A view with the dimensions in the order of memory: it is compared fastest, and flattened without a copy."""
-        return tensor.permute(sorted(range(tensor.ndim), key=lambda dim: -tensor.stride(dim)))
+        return tensor.permute(sorted(range(tensor.ndim), key=tensor.stride().__getitem__, reverse=True))

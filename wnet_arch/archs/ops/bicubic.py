@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 #: Pillow keeps the weights of its filters as whole numbers, in units of 2 ** -22.
@@ -38,7 +40,7 @@ def enlarge(lq: torch.Tensor, scale: int) -> torch.Tensor:
 def _enlarge_along(image: torch.Tensor, scale: int, dim: int) -> torch.Tensor:
     """Enlarges 8-bit values (whole numbers as floats) along one side, and rounds."""
     shape = (-1, 1) if dim == -2 else (-1,)
-    high, low = 0, 0
+    high = low = cast(torch.Tensor, 0)  # of no shape yet
     for places, coarse, fine in _tensors(image, int(image.shape[dim]), scale):
         pixels = image.index_select(dim, places)
         high = high + pixels * coarse.view(shape)

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 
+def bias_of(conv: nn.Conv2d) -> torch.Tensor:
+    """The bias (O,) of a convolution that was made with one.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if conv.bias is None:
+        raise ValueError("a convolution without bias stands where one with bias is needed")
+    return conv.bias
+
+
 def affine_of(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factor and shift of every channel (C,), (C,) that batch normalisation applies in evaluation."""
+    """Factor and shift of every channel (C,), (C,) that batch normalisation applies in evaluation.
+
+    Raises:
+        ValueError: the layer has no running statistics.
+    """
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("batch normalisation without running statistics cannot become part of a convolution")
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return factor, norm.bias - norm.running_mean * factor
 
@@ -29,27 +48,27 @@ def upsampling(up: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
     Returns:
         Kernel (I, O, 2, 2), and the bias of each of the four pixels, (O, 2, 2).
     """
-    pointwise, _, norm = up
+    pointwise, norm = cast(nn.Conv2d, up[0]), cast(nn.BatchNorm2d, up[2])
     factor, shift = affine_of(norm)
     channels = len(factor)
     kernel = pointwise.weight.reshape(channels, 2, 2, -1) * factor[:, None, None, None]
-    bias = pointwise.bias.reshape(channels, 2, 2) * factor[:, None, None] + shift[:, None, None]
+    bias = bias_of(pointwise).reshape(channels, 2, 2) * factor[:, None, None] + shift[:, None, None]
     return kernel.permute(3, 0, 1, 2), bias
 
 
 def downsampling(down: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
     """:class:`~wnet_arch.archs.layers.Downsample` in evaluation, as a convolution with stride 2: (O, I, 2, 2), (O,)."""
-    _, pointwise, norm = down
+    pointwise, norm = cast(nn.Conv2d, down[1]), cast(nn.BatchNorm2d, down[2])
     factor, shift = affine_of(norm)
     channels = len(factor)
     kernel = pointwise.weight.reshape(channels, -1, 2, 2) * factor[:, None, None, None]
-    return kernel, pointwise.bias * factor + shift
+    return kernel, bias_of(pointwise) * factor + shift
 
 
 def convolution_and_downsampling(conv: nn.Conv2d, down: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
     """A padded 3x3 convolution and a Downsample: one 4x4 convolution with stride 2 and padding 1, (O, I, 4, 4), (O,)."""
     kernel, bias = downsampling(down)
-    return compose(kernel, conv.weight), bias + kernel.sum((2, 3)) @ conv.bias
+    return compose(kernel, conv.weight), bias + kernel.sum((2, 3)) @ bias_of(conv)
 
 
 def convolution_and_halving(conv: nn.Conv2d, pointwise: nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +78,7 @@ def convolution_and_halving(conv: nn.Conv2d, pointwise: nn.Conv2d) -> tuple[torc
     Downsample does not pad, so this holds at the borders, too.
     """
     kernel = pointwise.weight.flatten(1).unflatten(1, (-1, 2, 2))
-    return compose(kernel, conv.weight), pointwise.bias + kernel.sum((2, 3)) @ conv.bias
+    return compose(kernel, conv.weight), bias_of(pointwise) + kernel.sum((2, 3)) @ bias_of(conv)
 
 
 def embedded_convolution(embed: nn.Conv2d, conv: nn.Conv2d) -> torch.Tensor:
@@ -67,7 +86,7 @@ def embedded_convolution(embed: nn.Conv2d, conv: nn.Conv2d) -> torch.Tensor:
 
     Its last input is a channel of ones, so that the first one's bias ends at the border, as it does there.
     """
-    first = torch.cat([embed.weight, embed.bias[:, None, None, None]], dim=1)
+    first = torch.cat([embed.weight, bias_of(embed)[:, None, None, None]], dim=1)
     return compose(conv.weight, first)
 
 

@@ -16,6 +16,7 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -52,7 +53,7 @@ def supply_functional_tensor() -> bool:
         return False
     from torchvision.transforms.functional import rgb_to_grayscale
 
-    module = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
+    module: Any = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
     module.rgb_to_grayscale = rgb_to_grayscale
     sys.modules[name] = module
     return True
@@ -75,7 +76,7 @@ def supply_scipy_filters() -> bool:
         return False
     from scipy.ndimage import convolve
 
-    module = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
+    module: Any = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
     module.convolve = convolve
     sys.modules[name] = module
     return True

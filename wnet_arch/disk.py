@@ -81,7 +81,7 @@ def no_space(path: str | os.PathLike | None, then: str = "run the same command a
     return f"no space left on {_folder(Path(path)) if path else 'a disk that was written to'}: free some, then {then}"
 
 
-def is_full(error: BaseException) -> bool:
+def is_full(error: BaseException | None) -> bool:
     """Whether an error says that a disk is full."""
     return _code(error) in _FULL
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ def true_float32() -> Iterator[None]:
     try:
         before = cudnn.allow_tf32, torch.get_float32_matmul_precision()
     except RuntimeError:  # set by torch's newer names (2.9), which do not mix with these
-        places = matmul, cudnn.conv, cudnn.rnn
+        places: tuple[Any, ...] = (matmul, getattr(cudnn, "conv"), cudnn.rnn)  # noqa: B009 - torch's types do not know conv
         newer = [place.fp32_precision for place in places]
         try:
             for place in places:

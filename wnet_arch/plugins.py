@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar, cast
 
 from wnet_arch.errors import UsageError
 
@@ -20,7 +21,10 @@ METRICS = "wnet_arch.metrics"
 PHOTO_SOURCES = "wnet_arch.photo_sources"
 
 
-class Classes(Mapping[str, type]):
+Base = TypeVar("Base")
+
+
+class Classes(Mapping[str, type[Base]]):
     """Our own classes by name, and after them those of other packages, which cannot take the place of ours.
 
     Args:
@@ -29,10 +33,10 @@ class Classes(Mapping[str, type]):
         base: what every class must derive from.
     """
 
-    def __init__(self, group: str, own: Mapping[str, type], base: type):
+    def __init__(self, group: str, own: Mapping[str, type[Base]], base: type):
         self.group, self.own, self.base = group, dict(own), base
 
-    def __getitem__(self, name: str) -> type:
+    def __getitem__(self, name: str) -> type[Base]:
         """The class called ``name``.
 
         Raises:
@@ -49,7 +53,7 @@ class Classes(Mapping[str, type]):
             raise UsageError(f"'{name}' of {_package(point)} cannot be imported ({reason}): mend or remove that package") from error
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise UsageError(f"'{name}' of {_package(point)} is no {self.base.__name__} ({point.value})")
-        return found
+        return cast(type[Base], found)
 
     def __iter__(self):
         return iter([*self.own, *self._announced()])

@@ -33,7 +33,7 @@ class _JoinOnImport(importlib.abc.MetaPathFinder):
                 run(module)
                 join()
 
-            spec.loader.exec_module = exec_module
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this loader alone
         return spec
 
 

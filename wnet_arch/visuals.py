@@ -45,7 +45,7 @@ def sheet(
             if image is None:
                 continue
             picture = Image.fromarray(image).convert("RGB")
-            resample = Image.NEAREST if picture.width < wide else Image.LANCZOS
+            resample = Image.Resampling.NEAREST if picture.width < wide else Image.Resampling.LANCZOS
             page.paste(picture.resize((wide, high), resample), (note_width + GAP + index * (wide + GAP), top))
     return page
 

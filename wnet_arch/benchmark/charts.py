@@ -115,18 +115,18 @@ def cost_quality(results: Results, set_name: str, scale: int) -> dict | None:
 
     The signal ``metric`` (a column id) selects the metric. ``None`` if the cost of fewer than two networks is known.
     """
-    networks = [network for network in results.at(scale) if network.macs]
+    networks = [(network, network.macs) for network in results.at(scale) if network.macs]
     if len(networks) < 2:
         return None
     rows = []
-    for network in networks:
+    for network, macs in networks:
         for column in results.columns:
             score = results.score(set_name, scale, network.name, column.id)
-            if score.measured and math.isfinite(score.mean):
+            if score is not None and score.measured and math.isfinite(score.mean):
                 rows.append(
                     {
                         "network": network.name,
-                        "GMACs": round(network.macs / 1e9, 3),
+                        "GMACs": round(macs / 1e9, 3),
                         "parameters": network.parameters,
                         "metric": column.id,
                         "value": round(score.mean, column.decimals + 1),
@@ -179,7 +179,7 @@ def differences(results: Results, set_name: str, scale: int) -> dict | None:
     for network in results.at(scale):
         for column in results.columns:
             score = results.score(set_name, scale, network.name, column.id)
-            found = score.difference
+            found = None if score is None else score.difference
             if found and all(math.isfinite(found[key]) for key in ("mean", "low", "high")):
                 rows.append({"network": network.name, "metric": column.id, **found})
     if not rows:

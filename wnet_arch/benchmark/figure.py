@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def write(results: Results, folder: str | os.PathLike, out: str | os.PathLike, o
 def _chosen(sets: list[SetRecord], name: str | None) -> SetRecord:
     found = next((s for s in sets if name in (None, s.name)), None)
     if found is None:
-        raise UsageError(f"--set: the benchmark has no set '{name}'{did_you_mean(name, [s.name for s in sets])}")
+        raise UsageError(f"--set: the benchmark has no set '{name}'{did_you_mean(str(name), [s.name for s in sets])}")
     return found
 
 
@@ -103,7 +104,7 @@ def _draw(results, test_set: SetRecord, scale: int, drawn: list[DrawnFace], netw
     columns = ["LR", *networks, TRUE]
     row = 2 * _COLUMN + _NOTE
     width, height = len(columns) * _COLUMN, len(drawn) * row + 0.25
-    settings = {"font.size": 7, "pdf.fonttype": 42, "svg.fonttype": "none", "font.family": "sans-serif"}
+    settings: dict[Any, Any] = {"font.size": 7, "pdf.fonttype": 42, "svg.fonttype": "none", "font.family": "sans-serif"}
     with plt.rc_context(settings):
         page = plt.figure(figsize=(width, height))
         for line, face in enumerate(drawn):

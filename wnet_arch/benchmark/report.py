@@ -100,7 +100,7 @@ def _library():
     import vl_convert
     from markupsafe import Markup
 
-    code = vl_convert.javascript_bundle()
+    code = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its argument has a default, which its types do not say
     return Markup(code.replace("</script", "<\\/script"))
 
 

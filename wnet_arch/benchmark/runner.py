@@ -8,6 +8,7 @@ import os
 import pickle
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,8 +93,8 @@ def _at(sources: list[Source], scale: int) -> list[int]:
 
 def _need(index: Index, number: int, source: int, keys: tuple[str, ...]) -> Need | None:
     found = index.job.sources[source]
-    srs = [index.sr(number, source, key) for key in keys]
-    if None in srs:
+    srs = [sr for sr in (index.sr(number, source, key) for key in keys) if sr is not None]
+    if len(srs) < len(keys):
         return Need(source, (), tuple((i, measure.fingerprint(found.scale)) for i, measure in enumerate(index.job.measures)))
     missing = []
     for i, measure in enumerate(index.job.measures):
@@ -103,9 +104,11 @@ def _need(index: Index, number: int, source: int, keys: tuple[str, ...]) -> Need
             missing.append((i, name))
     if not missing:
         return None
-    lqs = (index.lq[number, found.scale, key] for key in keys)
-    pngs = () if isinstance(found, Folder) else tuple(index.cache.sr_png(found.fingerprint, lq) for lq in lqs)
-    return Need(source, pngs, tuple(missing))
+    if isinstance(found, Folder):
+        return Need(source, (), tuple(missing))
+    kept = (index.cache.sr_png(found.fingerprint, index.lq[number, found.scale, key]) for key in keys)
+    pngs = tuple(png for png in kept if png is not None)
+    return Need(source, pngs if len(pngs) == len(keys) else (), tuple(missing))
 
 
 def run(job: BenchmarkJob, scales: list[int], out: str | os.PathLike, workers: int = 1) -> Run:
@@ -164,7 +167,8 @@ def _performed(missing: list[Task], job: BenchmarkJob, workers: int) -> Iterator
 
 def _as_done(pool, missing: list[Task], workers: int) -> Iterator[work.Done]:
     """Keeps two tasks a process in flight: tasks may hold images, so not all of them are sent at once."""
-    waiting, todo = set(), iter(missing)
+    waiting: set[Future] = set()
+    todo = iter(missing)
     while True:
         while len(waiting) < 2 * workers and (task := next(todo, None)) is not None:
             waiting.add(pool.submit(work.perform, task))
@@ -190,6 +194,9 @@ def _collect(index: Index) -> dict[tuple[str, int, str], np.ndarray]:
 
 def _values(index: Index, number: int, source: int, key: str) -> list[dict[str, float]]:
     sr, gt = index.sr(number, source, key), index.gt[number, key]
+    if sr is None:
+        name = index.job.sources[source].name
+        raise WNetError(f"{Path(index.cache.path)} has no image of {key} by {name} any more: run the benchmark again")
     scale = index.job.sources[source].scale
     return [index.cache.values(sr, gt, measure.fingerprint(scale)) for measure in index.job.measures]
 

@@ -58,7 +58,8 @@ def intervals(values: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) 
     low, high = np.quantile(_resampled_means(values, known, resamples, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     infinite = np.isinf(mean)
     low, high = np.where(infinite, mean, low), np.where(infinite, mean, high)
-    return [Interval(*map(float, ends), int(n)) for *ends, n in zip(mean, low, high, count)]
+    rows = zip(mean, low, high, count)
+    return [Interval(float(centre), float(first), float(last), int(n)) for centre, first, last, n in rows]
 
 
 def _resampled_means(values: np.ndarray, known: np.ndarray, resamples: int, seed: int) -> np.ndarray:

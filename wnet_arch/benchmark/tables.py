@@ -157,7 +157,8 @@ def _paper_rows_1(places: list[tuple[str, int]], columns: list[Column]) -> list[
     for (name, mode), triples in paper.TABLE_1.items():
         row = [f"*{name}, paper{', mode ' + mode if mode else ''}*"]
         for place in places:
-            found = dict(zip(paper.TABLE_1_PLACES, triples)).get((paper_set(place[0]), place[1]))
+            where = paper_set(place[0])
+            found = dict(zip(paper.TABLE_1_PLACES, triples)).get((where, place[1])) if where else None
             values = dict(zip(keys, found or ()))
             row += [f"*{number(values[c.key], c.decimals)}*" if c.key in values else "–" for c in columns]
         if set(row[1:]) != {"–"}:
@@ -197,20 +198,21 @@ def _modules(network: NetworkRecord) -> tuple[bool, bool, bool] | None:
     """Parsing block, LPF, SCAB of a W-Net; ``None`` for others."""
     if network.block.get("type") != "WNet":
         return None
-    return tuple(bool(network.block.get(key, True)) for key in ("parsing_block", "lpf", "scab"))
+    block, lpf, scab = (bool(network.block.get(key, True)) for key in ("parsing_block", "lpf", "scab"))
+    return block, lpf, scab
 
 
 def _table_3(results: Results, with_paper: bool) -> str:
     """Only where W-Nets with different modules were compared."""
-    nets = [network for network in results.networks if _modules(network)]
-    if len({_modules(network) for network in nets}) < 2:
+    nets = [(network, found) for network in results.networks if (found := _modules(network))]
+    if len({found for _, found in nets}) < 2:
         return ""
     columns = [c for c in results.columns if c.protocol]
     header = ["set", "scale", "network", "Parsing Block", "LPF", "SCAB"]
     rows = []
     for test_set in results.sets:
-        for n in nets:
-            ticks = ["✓" if on else "" for on in _modules(n)]
+        for n, found in nets:
+            ticks = ["✓" if on else "" for on in found]
             cells = [cell(results.score(test_set.name, n.scale, n.name, c.id), c) for c in columns]
             rows.append([set_title(results, test_set), f"x{n.scale}", _plain(n.name), *ticks, *cells])
     text = table([*header, *(f"{c.protocol} {_heading(c)}" for c in columns)], rows, left=6)

@@ -79,6 +79,12 @@ def start(job: BenchmarkJob) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def _running() -> BenchmarkJob:
+    if _job is None:
+        raise RuntimeError("start() prepares a process before it performs tasks")
+    return _job
+
+
 def end() -> None:
     """Lets go of the job, and with it of the LMDBs, which a process can open only once."""
     global _job
@@ -103,12 +109,13 @@ def perform(task: Task) -> Done:
     Raises:
         DataError: an image cannot be read, or a network makes numbers that are none.
     """
-    test_set = _job.sets[task.test_set]
+    job = _running()
+    test_set = job.sets[task.test_set]
     hr = [test_set.hr(key) for key in task.keys]
     done = Done([], [], {}, task.size)
     described: dict[int, object] = {}
     for need in task.needs:
-        source = _job.sources[need.source]
+        source = job.sources[need.source]
         begin = time.process_time()
         sr = _faces(task, need, source, test_set, hr)
         digests = [digest(image) for image in sr]
@@ -118,7 +125,7 @@ def perform(task: Task) -> Done:
         _spent(done, source.name, begin)
         for index, fingerprint in need.measures:
             begin = time.process_time()
-            measure = _job.measures[index]
+            measure = job.measures[index]
             done.values += _measure(measure.create(task.scale), (index, fingerprint), task, sr, hr, digests, described)
             _spent(done, measure.protocol or measure.metric, begin)
     return done
@@ -132,7 +139,7 @@ def _faces(task: Task, need: Need, source: Source, test_set: TestSet, hr: list[n
     if need.pngs:
         return [decode_rgb(png, key) for png, key in zip(need.pngs, task.keys)]
     lqs = [test_set.lr(key, task.scale, image) for key, image in zip(task.keys, hr)]
-    return source.load(test_set, _job.device, _job.batch)(lqs, task.keys)
+    return source.load(test_set, _running().device, _running().batch)(lqs, task.keys)
 
 
 def _measure(metric, measure: tuple[int, str], task: Task, sr, hr, digests, described: dict) -> list[tuple]:

@@ -56,8 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def load_plugins() -> list[str]:
     """Imports every plugin installed under the entry-point group; returns their names."""
-    found = entry_points()
-    group = found.select(group=PLUGIN_GROUP) if hasattr(found, "select") else found.get(PLUGIN_GROUP, [])
+    group = entry_points(group=PLUGIN_GROUP)
     for plugin in group:
         plugin.load()
     return sorted(plugin.name for plugin in group)

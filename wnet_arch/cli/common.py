@@ -33,7 +33,9 @@ def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:
             print(f"note: {old} is called {new} now", file=sys.stderr)
             setattr(namespace, self.dest, value)
 
-    parser.add_argument(old, action=Renamed, dest=action.dest, type=action.type, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        old, action=Renamed, dest=action.dest, type=action.type or str, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
 
 
 #: Exit code of a program whose output is no longer read, as shells know it: 128 and the number of SIGPIPE.
@@ -43,7 +45,8 @@ NOBODY_READS = 141
 @contextmanager
 def _full_disks_in_one_line(program: str) -> Iterator[None]:
     """A log that cannot be written does not end a run, and a thread that cannot write tells the main one, without a traceback."""
-    before, log_before, said = threading.excepthook, logging.Handler.handleError, []
+    before, log_before = threading.excepthook, logging.Handler.handleError
+    said: list[str] = []
 
     def in_thread(args) -> None:
         if not disk.is_full(args.exc_value):
@@ -56,11 +59,13 @@ def _full_disks_in_one_line(program: str) -> Iterator[None]:
             said.append(disk.no_space(getattr(handler, "baseFilename", None), "the log goes on"))
             print(f"{program}: {said[0]}", file=sys.stderr, flush=True)
 
-    threading.excepthook, logging.Handler.handleError = in_thread, in_log
+    threading.excepthook = in_thread
+    logging.Handler.handleError = in_log  # type: ignore[assignment, method-assign]  # for all handlers, and only inside
     try:
         yield
     finally:
-        threading.excepthook, logging.Handler.handleError = before, log_before
+        threading.excepthook = before
+        logging.Handler.handleError = log_before  # type: ignore[method-assign]  # what it was
 
 
 def _nobody_reads() -> bool:

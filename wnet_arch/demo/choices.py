@@ -138,7 +138,7 @@ class Remembering(Detector):
         return self.find(rgb)
 
     def _remembered(self, kind: str, search: Callable[[np.ndarray], list[Detection]], image: np.ndarray) -> list[Detection]:
-        key = kind, image.shape, hashlib.sha256(np.ascontiguousarray(image)).digest()
+        key = kind, image.shape, hashlib.sha256(np.ascontiguousarray(image).data).digest()
         with self._lock:
             if key not in self._known:
                 self._known[key] = search(image)

@@ -61,20 +61,21 @@ def parsing_overlay(photo: RestoredPhoto, photo_size: tuple[int, int], canvas: n
         photo_size: height and width of the photo before enlargement.
         canvas: uint8 (H, W, 3), the photo at any size.
     """
-    known = [face for face in photo.faces if face.skin is not None]
+    known = [(face.frame, face.skin) for face in photo.faces if face.skin is not None]
     if not known:
         return None
     share = np.zeros_like(canvas)
-    for face in known:
-        skin = np.repeat(face.skin.clip(0, 1)[..., None] * 255, 3, 2).astype(np.float32)
-        paste.paste(share, photo_size, face.frame, skin, np.ones_like(face.skin, np.float32))
+    for frame, skin in known:
+        colour = np.repeat(skin.clip(0, 1)[..., None] * 255, 3, 2).astype(np.float32)
+        paste.paste(share, photo_size, frame, colour, np.ones_like(skin, np.float32))
     share = share[..., :1].astype(np.float32) * (_OPACITY / 255)
     return np.rint(canvas * (1 - share) + np.array(OVERLAY, np.float32) * share).astype(np.uint8)
 
 
 def before_and_after(face: RestoredFace) -> np.ndarray:
     """What the network got, enlarged by bicubic interpolation, and what it made, side by side: uint8 (N, 2 N + gap, 3)."""
-    sides = [fitted(image, FACE_SIDE) for image in (enlarge_face(face.lq), face.sr)]
+    lq, sr = face.enlarged()
+    sides = [fitted(image, FACE_SIDE) for image in (enlarge_face(lq), sr)]
     return np.concatenate((sides[0], np.full((FACE_SIDE, FACE_GAP, 3), 255, np.uint8), sides[1]), 1)
 
 

@@ -141,7 +141,8 @@ class Gate:
         return found
 
     def _claimed(self, owner: str | None, session: object) -> str:
-        if not self._store.claim(_known(owner), session):
+        known = _known(owner)
+        if not isinstance(session, str) or not self._store.claim(known, session):
             raise Refused(403, "This is another page's session.")
         return session
 
@@ -150,7 +151,8 @@ class _Again:
     """Gives a body that was read already, and then whatever else comes."""
 
     def __init__(self, body: bytes, receive: Callable):
-        self._body, self._receive = body, receive
+        self._body: bytes | None = body
+        self._receive = receive
 
     async def __call__(self):
         if self._body is None:

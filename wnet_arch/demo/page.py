@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import cv2
 import gradio as gr
@@ -15,7 +16,7 @@ from wnet_arch.demo.limits import ENDINGS, Limits
 from wnet_arch.demo.store import Store
 from wnet_arch.demo.visitors import Visitors
 from wnet_arch.demo.work import Shown, restore_upload
-from wnet_arch.errors import WNetError
+from wnet_arch.errors import UsageError, WNetError
 from wnet_arch.restore import STATEMENT
 
 TITLE = "Sharper small faces"
@@ -157,9 +158,11 @@ class _Handlers:
             return _nothing("<p>Drop a photo, or choose an example.</p>")
         try:
             restorer = self.choices.restorer(network, float(strength), float(scale) or None)
-            owner = self.visitors.owner(request.headers.get("cookie"))
+            owner, session = self.visitors.owner(request.headers.get("cookie")), request.session_hash
             path = self.store.photo(owner, photo)  # the gate has looked at paths in requests; this looks at all
-            with self.store.results(owner, request.session_hash) as folder:
+            if owner is None or session is None:
+                raise UsageError("open the page anew: this browser is not known, or the program was started again")
+            with self.store.results(owner, session) as folder:
                 shown = restore_upload(str(path), restorer, self.limits, folder)
         except _TROUBLE as error:
             text = " ".join(str(error).split())[:300]
@@ -214,19 +217,20 @@ def _first(path: str) -> tuple[str, None]:
 
 def _connect(inputs: _Inputs, outputs: _Outputs, do: _Handlers) -> None:
     """Which event does what. None of them is offered as an API."""
-    private = {"api_visibility": "private", "trigger_mode": "always_last"}  # what is asked for while one waits is not dropped
-    slow = {"outputs": outputs.list_of_all, "show_progress_on": [outputs.status], **private}
+    # What is asked for while one waits is not dropped.
+    private: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
+    slow: dict[str, Any] = {"outputs": outputs.list_of_all, "show_progress_on": [outputs.status], **private}
 
     def from_gallery(pairs: list, event: gr.SelectData):
         return do.look(pairs, event.index)
 
-    keep = {"outputs": inputs.photo, "show_progress": "hidden", **private}
+    keep: dict[str, Any] = {"outputs": inputs.photo, "show_progress": "hidden", **private}
     inputs.file.upload(lambda path: path, inputs.file, **keep).then(do.show, inputs.settings, **slow)
     inputs.file.clear(lambda: None, **keep).then(do.show, inputs.settings, **slow)
     for button, path in inputs.examples:
         chosen = button.click(partial(_first, path), outputs=[inputs.photo, inputs.file], show_progress="hidden", **private)
         chosen.then(do.show, inputs.settings, **slow)
     gr.on([inputs.network.input, inputs.strength.release, inputs.scale.input], do.show, inputs.settings, **slow)
-    look = {"outputs": outputs.view, "show_progress": "hidden", **private}
+    look: dict[str, Any] = {"outputs": outputs.view, "show_progress": "hidden", **private}
     outputs.faces.select(from_gallery, outputs.pairs, **look)
     outputs.whole.click(lambda pairs: do.look(pairs, None), outputs.pairs, **look)

@@ -81,7 +81,8 @@ class _Sender:
     """Passes an answer on; pages of HTML are held back until they are complete."""
 
     def __init__(self, send):
-        self.send, self.start, self.body = send, None, b""
+        self.send, self.body = send, b""
+        self.start: dict | None = None
 
     async def __call__(self, message):
         if message["type"] == "http.response.start":
@@ -94,15 +95,15 @@ class _Sender:
             self.body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            message = {**message, "body": await self._finish()}
+            message = {**message, "body": await self._finish(self.start)}
         await self.send(message)
 
-    async def _finish(self) -> bytes:
-        headers = [(name, value) for name, value in self.start["headers"] if name.lower() != b"content-length"]
+    async def _finish(self, start: dict) -> bytes:
+        headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
         if not any(name.lower() == b"content-encoding" for name, _ in headers):
             self.body = without_foreign(self.body.decode("utf-8")).encode()
         headers.append((b"content-length", str(len(self.body)).encode()))
-        await self.send({**self.start, "headers": headers})
+        await self.send({**start, "headers": headers})
         return self.body
 
 

@@ -14,6 +14,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from wnet_arch.demo.choices import Choices
 from wnet_arch.demo.examples import write_examples
@@ -135,7 +136,7 @@ def make_server(choices: Choices, limits: Limits, place: Path, door: socket.sock
 
     examples, missing = write_examples(place / "examples")
     store, visitors = Store(place, limits, [path for path, _ in examples]), Visitors()
-    no_docs = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+    no_docs: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     app = gr.mount_gradio_app(
         FastAPI(**no_docs),
         page.build_page(choices, limits, store, visitors, examples, missing),
@@ -150,7 +151,7 @@ def make_server(choices: Choices, limits: Limits, place: Path, door: socket.sock
         theme=page.theme(),
         css=page.STYLE.read_text(encoding="utf-8"),
     )
-    quiet = {"log_level": "warning", "access_log": False, "server_header": False, "proxy_headers": False}
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "proxy_headers": False}
     guarded = OwnMachineOnly(Gate(app, store, visitors, limits))
     return Server(uvicorn.Config(guarded, timeout_graceful_shutdown=1, **quiet))
 

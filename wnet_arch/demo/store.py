@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from wnet_arch.demo.limits import Limits
 from wnet_arch.errors import DataError
@@ -100,7 +100,7 @@ class Store:
         try:
             with tempfile.NamedTemporaryFile(dir=self._arriving, delete=False) as file:
                 try:
-                    yield file
+                    yield cast(BinaryIO, file)
                 finally:
                     file.close()
                     Path(file.name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs
 
 from wnet_arch.data.formats import why_unknown
@@ -96,8 +96,9 @@ class _OneFile:
         self._file, self._most, self._progress, self._options = file, most, progress, parse_options_header
         self._parts, self._ended, self._field, self._value, self._where = 0, False, b"", b"", b""
         names = ("part_begin", "part_data", "header_field", "header_value", "header_end", "headers_finished", "end")
+        calls: Any = {f"on_{name}": getattr(self, f"_{name}") for name in names}
         try:
-            self._parser = MultipartParser(options[b"boundary"], {f"on_{name}": getattr(self, f"_{name}") for name in names})
+            self._parser = MultipartParser(options[b"boundary"], calls)
         except ValueError as error:  # python-multipart's own errors are of this kind
             raise Refused(400, "The form's boundary is no good.") from error
 

@@ -76,8 +76,8 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
     for number, face in enumerate(photo.faces, 1):
         if face.cut_out and len(shown.faces) < GALLERY:
             shown.faces.append((keep(f"face{number}", drawing.before_and_after(face)), f"{number} · {face.side:.0f} pixels"))
-            pair = (drawing.close_up(image, face, photo.scale) for image in (plain, photo.image))
-            shown.close_ups.append(tuple(keep(f"{name}{number}", image) for name, image in zip(("before", "after"), pair)))
+            then, now = (drawing.close_up(image, face, photo.scale) for image in (plain, photo.image))
+            shown.close_ups.append((keep(f"before{number}", then), keep(f"after{number}", now)))
     return shown
 
 

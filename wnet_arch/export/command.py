@@ -105,7 +105,7 @@ def _write_and_check(kind, part: Path, done: Exported, test_set: TestSet | None,
     trial, what = checks.trial_faces(full.side), str(done.path)
     done.difference = checks.check_batches(kind.reopen(part), short, trial, kind.LIMIT, what)
     done.rounding = _rounding(full, checks.results(short, trial), trial, done.precision, what)
-    if test_set is None:
+    if test_set is None or lqs is None:
         return
     wanted, what = checks.results(short, lqs), f"{what}, faces of {test_set.name}"
     found = checks.results(kind.reopen(part), lqs)

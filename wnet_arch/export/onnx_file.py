@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -74,7 +75,7 @@ def _trace(outputs: Outputs) -> bytes:
     """The graph with every weight as it is and under its own name: folding is left to the runtime."""
     file = io.BytesIO()
     lq = torch.zeros(2, 3, outputs.side, outputs.side)
-    options = {
+    options: dict[str, Any] = {
         "input_names": ["lq"], "output_names": list(outputs.names), "opset_version": OPSET, "do_constant_folding": False,
         "dynamic_axes": {name: {0: "batch"} for name in ("lq", *outputs.names)}, "training": torch.onnx.TrainingMode.PRESERVE,
     }  # fmt: skip
@@ -83,7 +84,7 @@ def _trace(outputs: Outputs) -> bytes:
     try:
         with warnings.catch_warnings(), _silence(), torch.no_grad():
             warnings.simplefilter("ignore")  # sizes, which are constant here, look as if they were data
-            torch.onnx.export(outputs, (lq,), file, **options)
+            torch.onnx.export(outputs, (lq,), file, **options)  # type: ignore[arg-type]  # this exporter takes a file, too
     except torch.onnx.errors.UnsupportedOperatorError as error:
         name = re.search(r"'(\S+?::\S+?)'", str(error))
         network = type(outputs.net).__name__

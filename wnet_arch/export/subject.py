@@ -13,7 +13,7 @@ from wnet_arch.archs.base import FaceSRNetwork
 from wnet_arch.errors import UsageError
 from wnet_arch.inference import entries
 from wnet_arch.inference.provenance import Provenance
-from wnet_arch.inference.sources import MADE_BY
+from wnet_arch.inference.sources import MADE_BY, Network
 from wnet_arch.restore.frames import OUTPUT
 from wnet_arch.version import __version__
 from wnet_arch.weights import metadata, shipped
@@ -35,7 +35,8 @@ class Outputs(nn.Module):
 
     def __init__(self, net: nn.Module, side: int):
         super().__init__()
-        self.net, self.side, self.names = net.eval(), side, ("sr", "parsing")
+        self.net, self.side = net.eval(), side
+        self.names: tuple[str, ...] = ("sr", "parsing")
         with torch.no_grad():
             sr, parsing = self._both(torch.zeros(1, 3, side, side))
         if tuple(sr.shape) != (1, 3, OUTPUT, OUTPUT):
@@ -50,7 +51,8 @@ class Outputs(nn.Module):
         return (out[0], getattr(out, "parsing", None)) if isinstance(out, tuple) else (out, None)
 
     def forward(self, lq: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self._both(lq)[: len(self.names)]
+        sr, parsing = self._both(lq)
+        return (sr,) if parsing is None or len(self.names) == 1 else (sr, parsing)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def open_subject(network: str) -> Subject:
     if len(named) > 1:
         raise UsageError(f"{network} ships at several scales; say {' or '.join(named)}")
     source = entries.open_one(named[0] if named else network, None)
-    if source.kind != "network":
+    if not isinstance(source, Network):
         what = "an ONNX file" if source.kind == "onnx" else "no weights file"
         raise UsageError(f"{network} is {what}; name a run, .pth or .safetensors")
     outputs = Outputs(source.build(), OUTPUT // source.scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from safetensors import __version__
 
@@ -10,6 +11,7 @@ from wnet_arch.export.checks import Run
 from wnet_arch.export.storage import stored
 from wnet_arch.export.subject import Outputs
 from wnet_arch.inference import entries
+from wnet_arch.inference.sources import Network
 from wnet_arch.weights import seals
 
 #: The weights themselves are equal; batches of other sizes are summed in another order.
@@ -33,5 +35,5 @@ def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -
 
 def reopen(path: Path, threads: int = 1) -> Run:
     """The network that the loader of all commands makes of the file. The number of threads is torch's."""
-    source = entries.open_one(str(path), None)
+    source = cast(Network, entries.open_one(str(path), None))  # as this module wrote one
     return Outputs(source.build(), 128 // source.scale)

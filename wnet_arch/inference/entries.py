@@ -18,7 +18,7 @@ from wnet_arch.archs.base import TWINS
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.inference import sources
 from wnet_arch.inference.provenance import Provenance, find_recipe
-from wnet_arch.inference.sources import Source
+from wnet_arch.inference.sources import Computed, Network, Source
 from wnet_arch.weights import metadata, shipped
 
 _WEIGHTS = (".pth", ".pt", ".safetensors")
@@ -58,7 +58,7 @@ def read(entries: list[str], scales: list[int] | None, device: str = "cpu") -> t
     return found, scales
 
 
-def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Source:
+def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Computed:
     """The source behind one entry that is a network: weights, a run, or an ONNX file.
 
     Raises:
@@ -74,6 +74,7 @@ def _expand(label: str, what: str, option_file: str | None, scales: list[int] | 
     """A shipped network named without its scale: one entry for each that is asked for, or that there is."""
     found = [] if shipped.is_name(what) else shipped.matching(what)
     asked = [name for name in found if not scales or int(name.rpartition("_x")[2]) in scales]
+    entries: list[tuple[str, str, str | None]]
     entries = [(label if label != what else _default_label(name), name, None) for name in asked or found]
     return entries or [(label, what, option_file)]
 
@@ -119,7 +120,7 @@ def _kind(what: str) -> str:
     return "folder" if os.path.isdir(what) or "{" in what else "unknown"
 
 
-def _open(label: str, what: str, option_file: str | None, scales: list[int] | None, device: str) -> Source:
+def _open(label: str, what: str, option_file: str | None, scales: list[int] | None, device: str) -> Computed:
     kind = _kind(what)
     if kind == "shipped":
         return _open_weights(label, str(shipped.path(what)), option_file, scales, device)
@@ -146,7 +147,7 @@ def _weights_file(what: str) -> str:
     return latest
 
 
-def _open_weights(label: str, weights: str, option_file: str | None, scales: list[int] | None, device: str) -> Source:
+def _open_weights(label: str, weights: str, option_file: str | None, scales: list[int] | None, device: str) -> Network:
     if not os.path.isfile(weights):
         raise WeightsError(f"{label}: there is no weights file {weights}")
     recipe = find_recipe(Path(weights), option_file)

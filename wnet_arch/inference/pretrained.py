@@ -41,7 +41,7 @@ def load_pretrained(name: str, device: str = "cpu") -> nn.Module:
         raise WeightsError(f"{path} does not say which network it is of: install {manager.entry(name).distribution} again")
     net = build_network(recipe.network)
     load_into(net, str(path))
-    net.provenance = recipe.provenance
+    net.provenance = recipe.provenance  # type: ignore[assignment]  # neither weights nor a module: for whoever asks
     try:
         return net.eval().to(device)
     except (RuntimeError, AssertionError) as error:

@@ -258,7 +258,8 @@ def onnx(name: str, path: str, device: str) -> Onnx:
         UsageError, WeightsError: as :class:`wnet_arch.inference.onnx.OnnxNetwork`; or its metadata are damaged.
     """
     network = OnnxNetwork(path, device)
-    fixed = None if None in network.size else tuple(network.size)
+    height, width = network.size
+    fixed = None if height is None or width is None else (height, width)
     fingerprint = digest(onnx_files(path), network.runs_on, machine(device), libraries())
     return Onnx(name, network.find_scale(), fingerprint, _onnx_provenance(network), path, fixed)
 

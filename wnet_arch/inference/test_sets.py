@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -14,6 +16,17 @@ from wnet_arch.data.face_parsing_dataset import FolderReader, decode_labels, dec
 from wnet_arch.data.set_checks import check_set
 from wnet_arch.data.set_paths import SPLITS, find_set
 from wnet_arch.errors import DataError, UsageError, named
+
+
+class Reader(Protocol):
+    """Encoded images by name, from a folder or an LMDB."""
+
+    @property
+    def path(self) -> str | Path: ...
+
+    def get(self, key: str) -> bytes:
+        """The file of one image."""
+        ...
 
 
 @dataclass
@@ -37,9 +50,9 @@ class TestSet:
     keys: list[str]
     size: tuple[int, int]
     lq_note: str
-    gt: object = field(repr=False)
-    lq: dict[int, object] = field(default_factory=dict, repr=False)
-    parsing: object | None = field(default=None, repr=False)
+    gt: Reader = field(repr=False)
+    lq: Mapping[int, Reader] = field(default_factory=dict, repr=False)
+    parsing: Reader | None = field(default=None, repr=False)
     stored: tuple[int, int] | None = None
 
     def hr(self, key: str) -> np.ndarray:

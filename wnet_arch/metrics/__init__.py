@@ -23,14 +23,14 @@ from wnet_arch.plugins import METRICS, Classes
 
 __all__ = ["Metric", "create", "list_metrics", "protocols", "registered"]
 
-_OWN = {
+_OWN: dict[str, type[Metric]] = {
     "identity": IdentitySimilarity,
     "landmarks": LandmarkDistance,
     "lpips": LPIPS,
     "parsing": ParsingIoU,
     "protocol": ProtocolMetric,
 }
-_METRICS = Classes(METRICS, _OWN, Metric)
+_METRICS: Classes[Metric] = Classes(METRICS, _OWN, Metric)
 
 
 def list_metrics() -> list[str]:

@@ -5,7 +5,7 @@
 by Python 3.9 too, and written for it.
 """
 
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,7 +73,9 @@ class Dataset(Block):
         "processors, 8 at most",
     )
     dataset_enlarge_ratio: Optional[Positive] = Field(1, description="an epoch is so many times as long as the data set")
-    prefetch_mode: Optional[choice("cpu", "cuda")] = Field(None, description="fetch batches ahead; `cuda` needs `pin_memory`")
+    prefetch_mode: Optional[Annotated[str, choice("cpu", "cuda")]] = Field(
+        None, description="fetch batches ahead; `cuda` needs `pin_memory`"
+    )
     num_prefetch_queue: Count = Field(1, description="batches ahead with `prefetch_mode: cpu`")
     pin_memory: Optional[Flag] = Field(
         None, description="batches in memory that a GPU copies faster, and without waiting; where not given, on GPUs"
@@ -90,28 +92,38 @@ class DegradationBlock(Block):
     owner: ClassVar[str] = "PairedFaceParsingDataset"
     clean: Portion = Field(DEGRADED.clean, description="share that is only reduced, by the bicubic filter")
     same_size: Portion = Field(DEGRADED.same_size, description="share of faces that are as large in the photo as the LR image")
-    photo_side: interval(0.25, 4) = Field(
+    photo_side: Annotated[list, interval(0.25, 4)] = Field(
         list(DEGRADED.photo_side),
         description="side of the other faces in the photo by that of the LR image, which is resampled from it",
     )
-    kernels: choices(*KERNELS) = Field(list(DEGRADED.kernels), description="filters of the reduction, drawn from")
+    kernels: Annotated[list, choices(*KERNELS)] = Field(list(DEGRADED.kernels), description="filters of the reduction, drawn from")
     blur: Portion = Field(DEGRADED.blur, description="share that is blurred before it is reduced")
-    blur_sigma: interval(0.01, 10) = Field(list(DEGRADED.blur_sigma), description="of a Gaussian, in pixels of the photo")
+    blur_sigma: Annotated[list, interval(0.01, 10)] = Field(
+        list(DEGRADED.blur_sigma), description="of a Gaussian, in pixels of the photo"
+    )
     blur_motion: Portion = Field(DEGRADED.blur_motion, description="share of the blurs that are a line, not a Gaussian")
     blur_isotropic: Portion = Field(DEGRADED.blur_isotropic, description="share of the others that are round, not ellipses")
-    motion_length: interval(0.1, 32) = Field(list(DEGRADED.motion_length), description="of that line, in pixels of the photo")
+    motion_length: Annotated[list, interval(0.1, 32)] = Field(
+        list(DEGRADED.motion_length), description="of that line, in pixels of the photo"
+    )
     noise: Portion = Field(DEGRADED.noise, description="share with noise")
-    noise_sigma: interval(0, 100) = Field(list(DEGRADED.noise_sigma), description="of Gaussian noise, in grey levels of 255")
+    noise_sigma: Annotated[list, interval(0, 100)] = Field(
+        list(DEGRADED.noise_sigma), description="of Gaussian noise, in grey levels of 255"
+    )
     noise_poisson: Portion = Field(DEGRADED.noise_poisson, description="share of the noises that grow with light")
-    poisson_scale: interval(0, 10) = Field(list(DEGRADED.poisson_scale), description="times the noise of 255 photons")
+    poisson_scale: Annotated[list, interval(0, 10)] = Field(
+        list(DEGRADED.poisson_scale), description="times the noise of 255 photons"
+    )
     noise_grey: Portion = Field(DEGRADED.noise_grey, description="share of the noises that are equal in all channels")
     jpeg: Portion = Field(DEGRADED.jpeg, description="share that is compressed with the photo around it")
-    jpeg_quality: interval(1, 100, whole=True) = Field(list(DEGRADED.jpeg_quality), description="of Pillow's encoder")
+    jpeg_quality: Annotated[list, interval(1, 100, whole=True)] = Field(
+        list(DEGRADED.jpeg_quality), description="of Pillow's encoder"
+    )
     jpeg_twice: Portion = Field(DEGRADED.jpeg_twice, description="share of those that are compressed a second time")
     jpeg_half_colour: Portion = Field(DEGRADED.jpeg_half_colour, description="share of those with 4:2:0, else 4:4:4")
     grey: Portion = Field(DEGRADED.grey, description="share of photos in black and white, HR and LR alike")
     tint: Portion = Field(DEGRADED.tint, description="share of photos with another gamma and cast, HR and LR alike")
-    gamma: interval(0.2, 5) = Field(list(DEGRADED.gamma), description="exponent of brightness")
+    gamma: Annotated[list, interval(0.2, 5)] = Field(list(DEGRADED.gamma), description="exponent of brightness")
     cast: Portion = Field(DEGRADED.cast, description="channels are stronger or weaker by up to this")
 
 
@@ -120,7 +132,7 @@ class JitterBlock(Block):
 
     owner: ClassVar[str] = "PairedFaceParsingDataset"
     share: Portion = Field(JITTERED.share, description="of the images whose frame is moved")
-    scale: interval(0.5, 2) = Field(list(JITTERED.scale), description="side of the moved frame by the set's")
+    scale: Annotated[list, interval(0.5, 2)] = Field(list(JITTERED.scale), description="side of the moved frame by the set's")
     shift: Portion = Field(JITTERED.shift, description="of the centre along each axis, up to this share of the side")
     rotation: Angle = Field(JITTERED.rotation, description="up to so many degrees either way")
 
@@ -148,7 +160,7 @@ class FaceDataset(Dataset):
 class ImageStore(Block):
     """Where the framework's data sets read images from."""
 
-    type: choice("disk", "lmdb", "memcached") = Field(description="kind of store")
+    type: Annotated[str, choice("disk", "lmdb", "memcached")] = Field(description="kind of store")
     readonly: Flag = Field(True, description="lmdb: open for reading only")
     lock: Flag = Field(False, description="lmdb: lock while reading")
     readahead: Flag = Field(False, description="lmdb: let the system read ahead")
@@ -165,7 +177,7 @@ class LQDataset(Dataset):
     meta_info_file: Optional[Text] = Field(None, description="text file that lists the images to use")
     mean: Optional[Numbers] = Field(None, description="subtracted from R, G, B in [0, 1]")
     std: Optional[Numbers] = Field(None, description="R, G, B are divided by")
-    color: Optional[choice("y", "rgb")] = Field(None, description="`y`: luminance alone")
+    color: Optional[Annotated[str, choice("y", "rgb")]] = Field(None, description="`y`: luminance alone")
 
 
 class PairedDataset(LQDataset):
@@ -185,10 +197,12 @@ class MetricBlock(Named):
     """A metric under a name of your own; its other keys are arguments of its function."""
 
     type: Text = Field(description="a registered metric, such as `calculate_psnr`")
-    better: choice("higher", "lower") = Field("higher", description="which values are better")
+    better: Annotated[str, choice("higher", "lower")] = Field("higher", description="which values are better")
     crop_border: CountOrZero = Field(0, description="the framework's metrics need it: pixels left out at each border")
     test_y_channel: Flag = Field(False, description="the framework's metrics: compare luminance alone")
-    input_order: choice("HWC", "CHW") = Field("HWC", description="the framework's metrics: how images lie in memory")
+    input_order: Annotated[str, choice("HWC", "CHW")] = Field(
+        "HWC", description="the framework's metrics: how images lie in memory"
+    )
 
 
 class Val(Block):
@@ -259,8 +273,10 @@ class Paths(Block):
 class Distributed(Block):
     """Several processes."""
 
-    backend: choice("auto", "nccl", "gloo") = Field("auto", description="`auto`: nccl on GPUs, gloo on CPUs")
-    port: whole(1, 65535) = Field(29500, description="where the processes meet, under Slurm; for torchrun, see its `--master-port`")
+    backend: Annotated[str, choice("auto", "nccl", "gloo")] = Field("auto", description="`auto`: nccl on GPUs, gloo on CPUs")
+    port: Annotated[int, whole(1, 65535)] = Field(
+        29500, description="where the processes meet, under Slurm; for torchrun, see its `--master-port`"
+    )
     timeout: Positive = Field(10, description="minutes a process waits for the others")
 
 
@@ -274,16 +290,18 @@ class Options(Block):
     model_type: Text = Field(description="a registered model: what is trained, with which losses")
     scale: Count = Field(description="factor of enlargement; networks of this package: 4 or 8")
     num_gpu: Devices = Field("auto", description="GPUs of a process; `auto`: all there are, `0`: CPU")
-    manual_seed: Optional[whole(0, 2**32 - 1001)] = Field(None, description="of all random numbers; drawn where not given")
+    manual_seed: Optional[Annotated[int, whole(0, 2**32 - 1001)]] = Field(
+        None, description="of all random numbers; drawn where not given"
+    )
     datasets: dict[str, Any] = Field(
         description="blocks `train`, `val`, `val_1`, ...; for `basicsr test`: `test`, `test_1`, ... or `val`"
     )
     network_g: Named = Field(description="the network: `type`, and arguments of its class")
-    path: Paths = Field(Paths(), description="files to start from")
+    path: Paths = Field(Paths.model_validate({}), description="files to start from")
     train: Optional[Any] = Field(None, description="the training; needed by `basicsr train`")
     val: Optional[Val] = Field(None, description="the validation; `~`: none in training")
     logger: Optional[Logger] = Field(None, description="reports and checkpoints; needed by `basicsr train`")
-    dist_params: Distributed = Field(Distributed(), description="several processes")
+    dist_params: Distributed = Field(Distributed.model_validate({}), description="several processes")
     find_unused_parameters: Flag = Field(
         False, description="let DistributedDataParallel look for weights without a gradient; costs time"
     )

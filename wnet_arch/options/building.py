@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import lmdb
 import torch
@@ -44,7 +44,7 @@ def find_faults(opt: dict, is_train: bool) -> Iterator[WNetError]:
         opt: options in which no problem was found.
         is_train: losses and the discriminator, too.
     """
-    steps = [lambda: _build_generator(opt, is_train)]
+    steps: list[Callable[[], object]] = [lambda: _build_generator(opt, is_train)]
     steps += [functools.partial(_build_dataset, opt, phase, is_train) for phase in opt["datasets"]]
     if is_train:
         steps.insert(0, lambda: tensorboard_log.check(opt))

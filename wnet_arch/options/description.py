@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 from wnet_arch.options import blocks, kinds, training
@@ -60,7 +61,7 @@ def markdown() -> str:
 
 
 def _sentence(block: type[Block]) -> str:
-    text = " ".join(inspect.getdoc(block).split())
+    text = " ".join((inspect.getdoc(block) or block.__name__).split())
     return text[0].upper() + text[1:] + ("" if text.endswith(".") else ":")
 
 
@@ -150,7 +151,7 @@ def _ref(block: type[Block]) -> dict:
     return {"$ref": f"#/$defs/{block.__name__}"}
 
 
-def _choose(key: str, table: dict[str, type[Block]], place: str = "") -> list[dict]:
+def _choose(key: str, table: Mapping[str, type[Block]], place: str = "") -> list[dict]:
     """Conditions: where ``key`` has a value of the table, the block (or what is at ``place`` in it) is the table's."""
     rules = []
     for block in dict.fromkeys(table.values()):

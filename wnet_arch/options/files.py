@@ -142,8 +142,8 @@ def _reason(error: yaml.YAMLError, text: str) -> str:
     if mark is None:
         return " ".join(str(error).split())[:200]
     lines = text.splitlines()
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    if "\t" in line[: mark.column + 1]:
+    before = lines[mark.line][: mark.column + 1] if mark.line < len(lines) else ""
+    if "\t" in before:
         return f"line {mark.line + 1} has a tab before a key or value: use spaces"
     problem = getattr(error, "problem", None) or getattr(error, "context", None) or "cannot be read"
     hint = ""

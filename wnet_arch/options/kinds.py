@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Optional, Union, get_args
+from typing import Annotated, Any, Optional, Union, get_args
 
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -46,8 +46,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
 
 
-def whole(low: int | None = None, high: int | None = None) -> Any:
-    """Type of whole numbers, from ``low`` (0 or 1) where given, as far as ``high``."""
+def whole(low: int | None = None, high: int | None = None) -> Kind:
+    """Whole numbers, from ``low`` (0 or 1) where given, as far as ``high``."""
 
     def accept(value: Any) -> int:
         if not _is_number(value) or value != int(value) or (low is not None and value < low) or (high is not None and value > high):
@@ -58,23 +58,22 @@ def whole(low: int | None = None, high: int | None = None) -> Any:
     phrase = {None: "a whole number", 0: "a whole number, 0 or more", 1: "a whole number above 0"}.get(low, "")
     if high is not None:
         phrase = f"a whole number from {low} to {high:,}"
-    return Annotated[int, Kind(phrase, accept, {"type": "integer", **limits})]
+    return Kind(phrase, accept, {"type": "integer", **limits})
 
 
-def number(phrase: str = "a number", fits: Callable[[float], bool] = lambda value: True, **limits: float) -> Any:
-    """Type of finite numbers for which ``fits``; ``limits`` tell the same in the words of JSON schema."""
+def number(phrase: str = "a number", fits: Callable[[float], bool] = lambda value: True, **limits: float) -> Kind:
+    """Finite numbers for which ``fits``; ``limits`` tell the same in the words of JSON schema."""
 
     def accept(value: Any) -> float:
         if not _is_number(value) or not math.isfinite(value) or not fits(value):
             raise ValueError
         return value
 
-    # Union: a whole number stays one, so that options are given on as they were written.
-    return Annotated[Union[int, float], Kind(phrase, accept, {"type": "number", **limits})]
+    return Kind(phrase, accept, {"type": "number", **limits})
 
 
-def interval(low: float, high: float, whole: bool = False) -> Any:
-    """Type of two numbers between ``low`` and ``high``, the smaller one first."""
+def interval(low: float, high: float, whole: bool = False) -> Kind:
+    """Two numbers between ``low`` and ``high``, the smaller one first."""
 
     def accept(value: Any) -> list:
         fits = isinstance(value, list) and len(value) == 2 and all(_is_number(end) and math.isfinite(end) for end in value)
@@ -84,11 +83,11 @@ def interval(low: float, high: float, whole: bool = False) -> Any:
 
     kind = "integer" if whole else "number"
     json = {"type": "array", "items": {"type": kind, "minimum": low, "maximum": high}, "minItems": 2, "maxItems": 2}
-    return Annotated[list, Kind(f"two {'whole ' * whole}numbers from {low:g} to {high:g}, the smaller one first", accept, json)]
+    return Kind(f"two {'whole ' * whole}numbers from {low:g} to {high:g}, the smaller one first", accept, json)
 
 
-def choices(*values: str) -> Any:
-    """Type of lists of one or more of several words."""
+def choices(*values: str) -> Kind:
+    """Lists of one or more of several words."""
 
     def accept(value: Any) -> list[str]:
         if not isinstance(value, list) or not value or not all(isinstance(word, str) and word in values for word in value):
@@ -96,11 +95,11 @@ def choices(*values: str) -> Any:
         return value
 
     phrase = f"a list of one or more of {', '.join(values)}"
-    return Annotated[list, Kind(phrase, accept, {"type": "array", "items": {"enum": list(values)}, "minItems": 1})]
+    return Kind(phrase, accept, {"type": "array", "items": {"enum": list(values)}, "minItems": 1})
 
 
-def choice(*values: str) -> Any:
-    """Type of one of several words."""
+def choice(*values: str) -> Kind:
+    """One of several words."""
 
     def accept(value: Any) -> str:
         if not isinstance(value, str) or value not in values:
@@ -108,7 +107,7 @@ def choice(*values: str) -> Any:
         return value
 
     phrase = " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
-    return Annotated[Literal[values], Kind(phrase, accept, {"enum": list(values)}, values)]
+    return Kind(phrase, accept, {"enum": list(values)}, values)
 
 
 def _instance(cls: type) -> Callable[[Any], Any]:
@@ -149,15 +148,22 @@ Flag = Annotated[bool, Kind("true or false", _instance(bool), {"type": "boolean"
 FlagOrAuto = Annotated[
     Union[bool, str], Kind("true, false or auto", _accept_flag_or_auto, {"anyOf": [{"enum": ["auto"]}, {"type": "boolean"}]})
 ]
-Count = whole(1)
-CountOrZero = whole(0)
-Integer = whole()
-Number = number()
-Positive = number("a number above 0", lambda value: value > 0, exclusiveMinimum=0)
-NotNegative = number("a number, 0 or more", lambda value: value >= 0, minimum=0)
-Share = number("a number from 0 to 1, without 1", lambda value: 0 <= value < 1, minimum=0, exclusiveMaximum=1)
-Portion = number("a number from 0 to 1", lambda value: 0 <= value <= 1, minimum=0, maximum=1)
-Angle = number("a number of degrees from 0 to 180", lambda value: 0 <= value <= 180, minimum=0, maximum=180)
+Count = Annotated[int, whole(1)]
+CountOrZero = Annotated[int, whole(0)]
+Integer = Annotated[int, whole()]
+# Union: a whole number stays one, so that options are given on as they were written.
+Number = Annotated[Union[int, float], number()]
+Positive = Annotated[Union[int, float], number("a number above 0", lambda value: value > 0, exclusiveMinimum=0)]
+NotNegative = Annotated[Union[int, float], number("a number, 0 or more", lambda value: value >= 0, minimum=0)]
+Share = Annotated[
+    Union[int, float],
+    number("a number from 0 to 1, without 1", lambda value: 0 <= value < 1, minimum=0, exclusiveMaximum=1),
+]
+Portion = Annotated[Union[int, float], number("a number from 0 to 1", lambda value: 0 <= value <= 1, minimum=0, maximum=1)]
+Angle = Annotated[
+    Union[int, float],
+    number("a number of degrees from 0 to 180", lambda value: 0 <= value <= 180, minimum=0, maximum=180),
+]
 #: A number of GPUs.
 Devices = Annotated[
     Union[int, str],

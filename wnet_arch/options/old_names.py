@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 #: Keys by their path; the last part is what was renamed.
-KEYS = {("train", "wnet_opt", "lattice_weight"): "grid_artifact_weight"}
+KEYS: dict[tuple[str, ...], str] = {("train", "wnet_opt", "lattice_weight"): "grid_artifact_weight"}
 #: Beginnings of the names of packaged option files, and of the runs that they name.
 FILES = {"wnetlite_": "wnet_lite_"}
 
@@ -23,7 +24,7 @@ def key(keys: Sequence[str]) -> tuple[str, ...]:
 def rename(opt: dict) -> dict:
     """Options with today's keys; a key that stands there in both forms stays, for the checks to find."""
     for keys in KEYS:
-        block = opt
+        block: Any = opt
         for part in keys[:-1]:
             block = block.get(part) if isinstance(block, dict) else None
         if isinstance(block, dict) and keys[-1] in block and KEYS[keys] not in block:

@@ -8,6 +8,7 @@ from typing import Any
 
 from basicsr.utils import registry
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from wnet_arch.errors import did_you_mean
 from wnet_arch.options import kinds, training
@@ -108,12 +109,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _line(error: dict, schema: type[Block]) -> str:
+def _line(error: ErrorDetails, schema: type[Block]) -> str:
     """One line for an error of pydantic."""
-    place, kind, value = error["loc"], error["type"], error.get("input")
+    place, kind = error["loc"], error["type"]
+    value: Any = error.get("input")
     key = ".".join(shown_key(part) for part in place)
     block, info = _at(schema, place)
-    if kind == "extra_forbidden" or (kind == "invalid_key" and block):
+    if kind in ("extra_forbidden", "invalid_key") and block is not None:
         return _unknown(key, place[-1], block)
     if kind == "missing" or (value is None and info is not None and info.is_required()):
         wanted = _wanted(info)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from basicsr.models.base_model import BaseModel
@@ -51,8 +52,8 @@ def _devices(opt: dict) -> Iterator[str]:
 
 def _networks(opt: dict) -> Iterator[str]:
     for key in ("network_g", "network_d"):
-        block = opt.get(key)
-        cls = registered(registry.ARCH_REGISTRY, block["type"]) if block else None
+        block: Any = opt.get(key)
+        cls: Any = registered(registry.ARCH_REGISTRY, block["type"]) if block else None
         ours = inspect.isclass(cls) and issubclass(cls, FaceSRNetwork)
         if key == "network_d":
             if ours:
@@ -215,7 +216,7 @@ def _outputs(opt: dict, cls: type) -> Iterator[str]:
     """Whether the network gives what a loss reads of it, as far as networks say it in the annotation of ``super_resolve``."""
     train, block = opt["train"], opt["network_g"]
     network = registered(registry.ARCH_REGISTRY, block["type"])
-    wanted = {"wavelet_opt": ("wavelets",)} if train.get("wavelet_opt") else {}
+    wanted: dict[str, tuple[str, ...]] = {"wavelet_opt": ("wavelets",)} if train.get("wavelet_opt") else {}
     if issubclass(cls, WNetModel):
         wanted["wnet_opt"] = ("parsing",)
     if train.get("prior_opt"):
@@ -239,7 +240,7 @@ def _output_fields(network: type) -> set[str] | None:
     if not isinstance(annotation, str):
         return None
     known = vars(sys.modules[method.__module__])
-    kinds = [known.get(name.strip()) for name in annotation.split("|") if name.strip() != "torch.Tensor"]
+    kinds: list[Any] = [known.get(name.strip()) for name in annotation.split("|") if name.strip() != "torch.Tensor"]
     if not all(hasattr(kind, "_fields") for kind in kinds):
         return None
     return {"sr"}.union(*(kind._fields for kind in kinds))

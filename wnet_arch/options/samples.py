@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
@@ -101,7 +102,7 @@ def _reader_of_maps(opt: dict) -> tuple[str | None, bool]:
         return "train.true_parsing", True
     for key in ("wnet_opt", "prior_opt"):
         block = train.get(key)
-        loss = registered(registry.LOSS_REGISTRY, block["type"]) if block else None
+        loss: Any = registered(registry.LOSS_REGISTRY, block["type"]) if block else None
         if getattr(loss, "terms_with_maps", ()):
             weights = {name: parameter.default for name, parameter in inspect.signature(loss).parameters.items()} | block
             return f"train.{key}", any(weights[name] for name in loss.terms_with_maps)

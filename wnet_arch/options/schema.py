@@ -8,7 +8,8 @@ has no such attribute, keys that are not known pass, and only those that are kno
 from __future__ import annotations
 
 import re
-from typing import Any, Optional, get_args, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Optional, TypeVar, get_args, get_type_hints
 
 from basicsr.utils import registry
 from pydantic import Field, create_model
@@ -20,11 +21,12 @@ from wnet_arch.options.signatures import block_of_optimizer, block_of_scheduler,
 PHASE = re.compile(r"train|(val|test)(_\w+)?")
 _PATH_OF_NETWORK = re.compile(r"(pretrain_network|strict_load|param_key)_(\w+)")
 _PACKAGES = ("basicsr", "wnet_arch")
-DATASETS = {
+DATASETS: dict[str, type[Block]] = {
     "PairedFaceParsingDataset": blocks.FaceDataset,
     "PairedImageDataset": blocks.PairedDataset,
     "SingleImageDataset": blocks.LQDataset,
 }
+Described = TypeVar("Described", bound=Block)
 _TRAINING_NEEDS = ("batch_size_per_gpu", "gt_size", "use_hflip", "use_rot")
 
 
@@ -74,7 +76,7 @@ def schema_of(opt: dict, training_run: bool) -> type[Block]:
 def refine(cls: type[Block], annotations: dict[str, Any], required: tuple[str, ...] = (), owner: str = "") -> type[Block]:
     """The same block with other types for some fields, some of them required."""
     hints = get_type_hints(cls, include_extras=True)
-    new = {}
+    new: dict[str, Any] = {}
     for name in {**annotations, **dict.fromkeys(required)}:
         info, annotation = cls.model_fields[name], annotations.get(name, hints[name])
         needed = name in required or info.is_required()
@@ -113,7 +115,8 @@ def _with_own(cls: type[Block], prefix: str, own: tuple[str, ...]) -> type[Block
     names = [name for name in names if "." not in name and name not in fields(cls)]
     if not names:
         return cls
-    made = create_model(cls.__name__, __base__=cls, **{f"own_{i}": (Any, Field(None, alias=name)) for i, name in enumerate(names)})
+    new: dict[str, Any] = {f"own_{i}": (Any, Field(None, alias=name)) for i, name in enumerate(names)}
+    made = create_model(cls.__name__, __base__=cls, **new)
     made.owner = cls.owner
     return made
 
@@ -122,7 +125,7 @@ def _own_options(cls: Any) -> tuple[str, ...]:
     return tuple(name for base in getattr(cls, "__mro__", ()) for name in vars(base).get("OWN_OPTIONS", ()))
 
 
-def _described(cls: Any, table: dict[str, type[Block]]) -> tuple[type[Block] | None, bool]:
+def _described(cls: Any, table: Mapping[str, type[Described]]) -> tuple[type[Described] | None, bool]:
     """The block of a class or of its nearest ancestor that has one, and whether that, with ``OWN_OPTIONS``, is all it reads."""
     for index, base in enumerate(getattr(cls, "__mro__", ())):
         if base.__name__ in table and base.__module__.split(".")[0] in _PACKAGES:
@@ -142,9 +145,9 @@ def has_own(model: Any, method: str) -> bool:
     return getattr(getattr(model, method, None), "__module__", "basicsr").split(".")[0] not in _PACKAGES
 
 
-def _train(cls: type[training.AnyTrain], value: dict, model: Any, open_: bool) -> type[Block]:
-    cls = _with_own(cls, "train.", _own_options(model))
-    found = {}
+def _train(described: type[training.AnyTrain], value: dict, model: Any, open_: bool) -> type[Block]:
+    cls = _with_own(described, "train.", _own_options(model))
+    found: dict[str, type[Block]] = {}
     for name, annotation in get_type_hints(cls, include_extras=True).items():
         block, entry = inner_block(annotation), value.get(name)
         if block is training.Loss:
@@ -155,7 +158,7 @@ def _train(cls: type[training.AnyTrain], value: dict, model: Any, open_: bool) -
             found[name] = blocks.Named if has_own(model, "setup_schedulers") else block_of_scheduler(entry)
     cls = refine(_open(cls, open_), found, owner=getattr(model, "__name__", ""))
     more = [name for name in loss_blocks(value) if name not in cls.model_fields and (open_ or name in fields(cls))]
-    losses = {
+    losses: dict[str, Any] = {
         f"loss_{i}": (block_of_type(training.Loss, registry.LOSS_REGISTRY, value[name]), Field(None, alias=name))
         for i, name in enumerate(more)
     }
@@ -168,7 +171,7 @@ def loss_blocks(train: dict) -> dict[str, dict]:
 
 
 def _datasets(value: dict, training_run: bool) -> type[Block]:
-    new = {}
+    new: dict[str, Any] = {}
     for index, (phase, block) in enumerate(value.items()):
         if isinstance(phase, str) and PHASE.fullmatch(phase):
             new[f"phase_{index}"] = (_dataset(phase, block), Field(alias=phase))
@@ -181,8 +184,8 @@ def _datasets(value: dict, training_run: bool) -> type[Block]:
 
 def _dataset(phase: str, value: Any) -> type[Block]:
     cls = registered(registry.DATASET_REGISTRY, value.get("type")) if isinstance(value, dict) else None
-    block, complete = _described(cls, DATASETS)
-    block = _open(_with_own(block or blocks.Dataset, "", _own_options(cls)), not complete)
+    described, complete = _described(cls, DATASETS)
+    block = _open(_with_own(described or blocks.Dataset, "", _own_options(cls)), not complete)
     needed = tuple(name for name in _TRAINING_NEEDS if name in block.model_fields) if phase == "train" else ()
     if issubclass(block, blocks.FaceDataset):
         needed = needed[:2]
@@ -190,7 +193,7 @@ def _dataset(phase: str, value: Any) -> type[Block]:
 
 
 def _val(cls: type[blocks.Val], value: dict, own: tuple[str, ...], open_: bool, training_run: bool) -> type[Block]:
-    metrics = {
+    metrics: dict[str, Any] = {
         f"metric_{index}": (block_of_type(blocks.MetricBlock, registry.METRIC_REGISTRY, block, ("img", "img2")), Field(alias=name))
         for index, (name, block) in enumerate(_block(value, "metrics").items())
         if isinstance(name, str)
@@ -201,7 +204,8 @@ def _val(cls: type[blocks.Val], value: dict, own: tuple[str, ...], open_: bool, 
 
 def _paths(opt: dict) -> type[Block]:
     """With the entries of networks other than ``network_g`` and ``network_d``."""
-    hints, new = get_type_hints(blocks.Paths, include_extras=True), {}
+    hints = get_type_hints(blocks.Paths, include_extras=True)
+    new: dict[str, Any] = {}
     for name in _block(opt, "path"):
         match = _PATH_OF_NETWORK.fullmatch(name) if isinstance(name, str) else None
         if match and name not in hints and f"network_{match[2]}" in opt:

@@ -34,7 +34,7 @@ def signature_block(target: Any, base: type[Block], given: tuple[str, ...] = ())
     parameters = inspect.signature(target).parameters
     swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     infer = target.__module__.startswith("basicsr.losses")
-    new = {"type": (hints["type"], base.model_fields["type"])}
+    new: dict[str, Any] = {"type": (hints["type"], base.model_fields["type"])}
     if "better" in hints and (swallows or hasattr(target, "check_options")):
         new["better"] = (hints["better"], base.model_fields["better"])
     for index, (name, parameter) in enumerate(parameters.items()):

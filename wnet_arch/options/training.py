@@ -50,7 +50,7 @@ class Optimizer(OpenBlock):
 class MultiStepLR(Block):
     """The rate falls at given iterations."""
 
-    type: choice("MultiStepLR", "MultiStepRestartLR") = Field(description="both are the same")
+    type: Annotated[str, choice("MultiStepLR", "MultiStepRestartLR")] = Field(description="both are the same")
     milestones: Counts = Field(description="iterations at which the rate is multiplied by `gamma`")
     gamma: Positive = Field(0.1, description="factor")
     restarts: CountsOrZero = Field([0], description="iterations at which it starts anew")
@@ -60,19 +60,23 @@ class MultiStepLR(Block):
 class CosineAnnealingRestartLR(Block):
     """The rate falls along a cosine, once or several times."""
 
-    type: choice("CosineAnnealingRestartLR") = Field(description="this one")
+    type: Annotated[str, choice("CosineAnnealingRestartLR")] = Field(description="this one")
     periods: Annotated[Counts, Field(min_length=1)] = Field(description="iterations of each cosine; together at least `total_iter`")
     restart_weights: PositiveNumbers = Field([1], description="multiples of the rate in each, as many as `periods`")
     eta_min: NotNegative = Field(0, description="lowest rate")
 
 
-SCHEDULERS = {"MultiStepLR": MultiStepLR, "MultiStepRestartLR": MultiStepLR, "CosineAnnealingRestartLR": CosineAnnealingRestartLR}
+SCHEDULERS: dict[str, type[Block]] = {
+    "MultiStepLR": MultiStepLR,
+    "MultiStepRestartLR": MultiStepLR,
+    "CosineAnnealingRestartLR": CosineAnnealingRestartLR,
+}
 
 
 class Scheduler(OpenBlock):
     """A course of the learning rate."""
 
-    type: choice(*SCHEDULERS) = Field(description="what the other keys belong to")
+    type: Annotated[str, choice(*SCHEDULERS)] = Field(description="what the other keys belong to")
 
 
 class AnyTrain(Block):
@@ -118,7 +122,7 @@ class EngineTrain(AnyTrain):
     engine = True
 
     ema_decay: Share = Field(0, description="moving average of the weights, which validation then uses; 0: none")
-    precision: Optional[choice("fp32", "bf16", "fp16", "auto")] = Field(
+    precision: Optional[Annotated[str, choice("fp32", "bf16", "fp16", "auto")]] = Field(
         "fp32",
         description="of convolutions and matrix products; weights, losses and validation stay in float32; `auto`: fp32 or bf16, "
         "what is faster for the network's largest layer",
@@ -132,7 +136,9 @@ class EngineTrain(AnyTrain):
     frozen: Optional[Names] = Field(None, description="parts of the network, as `trunk.body`, whose parameters stay as they are")
     grad_clip: Optional[Positive] = Field(None, description="largest norm of all gradients of an optimizer; `~`: any")
     accumulation: Count = Field(1, description="batches of `batch_size_per_gpu` whose mean gradient makes a step")
-    nonfinite: choice("stop", "skip") = Field("stop", description="at a loss that is no finite number: stop, or skip the step")
+    nonfinite: Annotated[str, choice("stop", "skip")] = Field(
+        "stop", description="at a loss that is no finite number: stop, or skip the step"
+    )
     sync_bn: Flag = Field(False, description="BatchNorm's statistics over all processes; on GPUs only")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from wnet_arch.faces import landmark_files, landmarks, parsing
 from wnet_arch.faces.detection import CHOICES
 from wnet_arch.faces.detectors import DETECTORS
 from wnet_arch.faces.landmark_files import LandmarkFile
-from wnet_arch.faces.landmarks import LANDMARKERS
+from wnet_arch.faces.landmarks import LANDMARKERS, LandmarkDetector
 from wnet_arch.faces.parsing import PARSERS, Parser, create_parser
 from wnet_arch.prepare.face_maker import CROPS
 
@@ -97,7 +98,7 @@ class Backends:
         """The landmarker, unless the detector's own five points are all that is wanted."""
         return self.landmarker if self._wishes or self.detector == "dlib" else None
 
-    def finder(self) -> landmarks.LandmarkDetector | LandmarkFile | None:
+    def finder(self) -> LandmarkDetector | LandmarkFile | None:
         """What finds the face of a photo, or ``None`` where none is wanted.
 
         Raises:
@@ -114,12 +115,16 @@ class Backends:
                 raise UsageError(f"{self._wishes[0]} needs 68 points, {enough}")
             return file
         return landmarks.LandmarkDetector(
-            offline=self.offline, detector=self.detector, landmarker=self._landmarker, choice=self.face
+            offline=self._offline, detector=self.detector, landmarker=self._landmarker, choice=self.face
         )
 
     def map_maker(self) -> Parser | None:
         """What makes the maps, or ``None``. Raises :class:`WeightsError` where its weights are not there."""
-        return create_parser(self.parser, offline=self.offline) if self.parser else None
+        return create_parser(self.parser, offline=self._offline) if self.parser else None
+
+    @property
+    def _offline(self) -> str | None:
+        return None if self.offline is None else str(self.offline)
 
     def record(self) -> dict:
         """What the manifest says about the parser (``parser``) and about what found the faces (``faces``, if anything did)."""
@@ -138,6 +143,6 @@ class Backends:
         return used
 
 
-def _described(name: str, entries: dict[str, str | None]) -> dict:
+def _described(name: str, entries: Mapping[str, str | None]) -> dict:
     entry = entries[name]
     return {"name": name, "sha256": weights.entry(entry).sha256 if entry else None}

@@ -304,7 +304,7 @@ class CelebAMask(PhotoSource):
 
 
 _OWN = {"celeba": CelebA, "helen": Helen, "celebamask": CelebAMask, FOLDER: PhotoSource}
-_SOURCES = Classes(PHOTO_SOURCES, _OWN, PhotoSource)
+_SOURCES: Classes[PhotoSource] = Classes(PHOTO_SOURCES, _OWN, PhotoSource)
 #: Names that ``wnet prepare`` takes: ours, and those of installed packages.
 NAMES = tuple(_SOURCES)
 

@@ -20,6 +20,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
 import lmdb
@@ -41,7 +42,7 @@ from wnet_arch.prepare.photo_index import PhotoIndex
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module otherwise
 
 #: Photos a commit.
 BATCH = 256
@@ -74,11 +75,10 @@ class FaceLMDBWriter:
         self.work, self.finished = self.partial / "work", self.partial / "set"
         self.settings = json.loads(json.dumps(settings))
         self.shapes, self.overwrite = dict(shapes), overwrite
-        self.done: PhotoIndex | None = None
         self._stores: dict[str, GrowingLMDB] = {}
         self._pending: list[tuple[dict, dict[str, bytes] | None]] = []
         self._pending_digests: dict[str, str] = {}
-        self._lock = None
+        self._lock: TextIOWrapper | None = None
         with self._one_line_errors():
             self._drop_leftovers()
             _refuse_target(self.target, overwrite)
@@ -92,8 +92,7 @@ class FaceLMDBWriter:
         for store in self._stores.values():
             store.close()
         self._stores.clear()
-        if self.done is not None:
-            self.done.close()
+        self.done.close()
         if self._lock:
             self._lock.close()
 
@@ -215,7 +214,7 @@ class FaceLMDBWriter:
         """Makes ``NAME.partial`` or takes up the one that is there."""
         if self.partial.exists():
             earlier = self._earlier_settings()
-            self._take_lock()
+            lock = self._take_lock()
             if earlier == self.settings:
                 return
             if earlier and not self.overwrite:
@@ -224,7 +223,7 @@ class FaceLMDBWriter:
                     f"{self.partial} is an unfinished set made with another {' and '.join(names)}: "
                     "give the same options to continue it, or --overwrite to drop it"
                 )
-            self._lock.close()
+            lock.close()
             shutil.rmtree(self.partial)
         self.work.mkdir(parents=True)
         self._take_lock()
@@ -241,13 +240,14 @@ class FaceLMDBWriter:
                 return {}
             raise UsageError(f"{self.partial} is in the way: it is not an unfinished face set") from error
 
-    def _take_lock(self) -> None:
-        self._lock = open(self.work / _LOCK, "w")  # noqa: SIM115 - held until __exit__
+    def _take_lock(self) -> TextIOWrapper:
+        lock = self._lock = open(self.work / _LOCK, "w")  # noqa: SIM115 - held until __exit__
         if fcntl:
             try:
-                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not shared with forked workers
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not shared with forked workers
             except OSError as error:
                 raise WNetError(f"another process is writing {self.partial}") from error
+        return lock
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:

@@ -117,7 +117,7 @@ class FaceMaker:
             Rejected: the photo does not suit the crop rule, has no face, or has no usable label map.
         """
         height, width = photo.shape[:2]
-        found = self._find(photo, name) if self.detector else None
+        found = self._find(self.detector, photo, name) if self.detector else None
         frame = self._frame(found, height, width)
         points = None if found is None or found.points is None else self._inside(frame.points(found.points, self.size))
         whole_map = load_labels(self.labels, name, height, width) if self.labels else None
@@ -130,13 +130,13 @@ class FaceMaker:
             parsing = np.full((self.size, self.size), labels.UNKNOWN, np.uint8)
         return CroppedFace(frame, gt, parsing, points)
 
-    def _find(self, photo: np.ndarray, name: str) -> Face | None:
-        face = self.detector.find(photo, name)
+    def _find(self, detector: LandmarkDetector | LandmarkFile, photo: np.ndarray, name: str) -> Face | None:
+        face = detector.find(photo, name)
         if not self._needs_face:
             return face
         if face is None:
-            raise Rejected("not in the landmark file" if isinstance(self.detector, LandmarkFile) else "no face")
-        side = crops.five_point_side(face.five) if face.points is None else crops.landmark_side(face.points)
+            raise Rejected("not in the landmark file" if isinstance(detector, LandmarkFile) else "no face")
+        side = crops.five_point_side(_five(face)) if face.points is None else crops.landmark_side(face.points)
         if side < self.min_box:
             raise Rejected("face too small", f"{side:.0f} pixels")
         return face
@@ -157,12 +157,12 @@ class FaceMaker:
                 raise Rejected("not 178x218", f"{width}x{height}")
             return crops.CELEBA_ALIGNED
         if self.crop == "landmarks":
-            box = crops.around_landmarks(face.points, self.margin, height, width)
+            box = crops.around_landmarks(_points(face), self.margin, height, width)
             if crops.padding(box, height, width) > crops.MAX_PADDING:
                 raise Rejected("face too large", f"crop of {box.side} pixels from a photo of {width}x{height}")
             return box
         if self.crop == "five-point":
-            tilted = align.five_point_frame(face.five)
+            tilted = align.five_point_frame(_five(face))
             share = tilted.outside_share(height, width)
             if share > align.MAX_OUTSIDE:
                 raise Rejected("face too large", f"{share:.0%} of the crop lie outside the photo")
@@ -170,6 +170,20 @@ class FaceMaker:
         if width != height:
             raise Rejected("not square", f"{width}x{height}")
         return crops.Box(0, 0, width, height)
+
+
+def _points(face: Face | None) -> np.ndarray:
+    """The 68 points, for a crop rule that needs them."""
+    if face is None or face.points is None:
+        raise Rejected("no face", "it has no 68 points")
+    return face.points
+
+
+def _five(face: Face | None) -> np.ndarray:
+    """The five points, for a crop rule that needs them."""
+    if face is None or face.five is None:
+        raise Rejected("no face", "it has no five points")
+    return face.five
 
 
 _maker: FaceMaker | None = None
@@ -194,4 +208,6 @@ def _end_with_parent() -> None:
 
 def run_worker(name: str) -> tuple[dict, dict[str, bytes] | None]:
     """:meth:`FaceMaker.make` of the worker's own maker."""
+    if _maker is None:
+        raise RuntimeError("start_worker() prepares a process before it takes photos")
     return _maker.make(name)

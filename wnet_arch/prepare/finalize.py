@@ -89,7 +89,7 @@ def finish(writer: FaceLMDBWriter, settings: dict, sources: Sequence[Path] = ())
             raise NothingToDoError("; ".join(["no photo could be used", *summary.lines()[len(counts) :]]))
         if settings["holdout"]:
             raise UsageError(f"--holdout {settings['holdout']} leaves no face for training")
-        raise UsageError(f"no photo for {min(counts, key=counts.get)} could be used; --partial leaves it out")
+        raise UsageError(f"no photo for {min(counts, key=counts.__getitem__)} could be used; --partial leaves it out")
     manifests = {split: _manifest(split, tallies[split], counts, settings, rejected) for split in ("", *splits)}
     writer.finish(manifests, split_of, sources, keep_outcomes=is_shard)
     return summary

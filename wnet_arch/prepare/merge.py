@@ -60,7 +60,7 @@ def _table(folder: Path) -> PhotoIndex:
 def _check_complete(manifests: dict[Path, dict]) -> None:
     """Raises unless these are all shards of one set, each once."""
     found: dict[int, Path] = {}
-    count = None
+    count = 0
     for folder, manifest in manifests.items():
         shard = manifest.get("shard")
         if not shard:
@@ -79,12 +79,10 @@ def _check_complete(manifests: dict[Path, dict]) -> None:
 
 def _joined_settings(manifests: dict[Path, dict]) -> dict:
     """Settings of the whole set. Those of the shards differ in what they counted only."""
-    joined: dict | None = None
-    for folder, manifest in manifests.items():
-        own = {name: value for name, value in manifest.items() if name not in FINDINGS}
-        if joined is None:
-            joined, first = own, folder
-            continue
+    first, *others = manifests
+    joined = _settings(manifests[first])
+    for folder in others:
+        own = _settings(manifests[folder])
         for listing in ("source", "labels"):
             if own[listing] and joined[listing]:
                 own[listing] = _added(joined[listing], own[listing])
@@ -93,6 +91,10 @@ def _joined_settings(manifests: dict[Path, dict]) -> dict:
         if names:
             raise UsageError(f"{folder} was made with another {' and '.join(names)} than {first}")
     return joined
+
+
+def _settings(manifest: dict) -> dict:
+    return {name: value for name, value in manifest.items() if name not in FINDINGS}
 
 
 def _added(one: dict, other: dict) -> dict:

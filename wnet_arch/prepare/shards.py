@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from wnet_arch.errors import UsageError
 
 _NAME = ".shard-{}-of-{}"
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """Part ``index``, from 0, of ``count``."""
 
     index: int

@@ -200,7 +200,7 @@ def _restore(job: PhotoJob, restorer: FaceRestorer, record: Record, settings: st
     photo.notes += picture.notes
     entry = {"stem": job.stem, "source": str(job.source), "sha256": sha256, "digest": key, **describe(photo)}
     record.write(entry, files.pictures(job.stem, picture, photo, options.face_only, options.sheet))
-    return record.entry(job.stem), False
+    return next(record.entries([job.stem])), False
 
 
 def describe(photo: RestoredPhoto) -> dict:

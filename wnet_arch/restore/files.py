@@ -32,7 +32,8 @@ def pictures(stem: str, source: Picture, photo: RestoredPhoto, face_only: bool, 
     found: dict[str, Writer] = {stem + ending: partial(save, photo.image, source.icc, ending, estimated=photo.changed)}
     if not face_only:
         for number, face in enumerate(photo.cut_out, 1):
-            found[f"faces/{stem}_{number:02d}.png"] = partial(save, face.sr, source.icc, ".png", estimated=face.restored)
+            _, sr = face.enlarged()
+            found[f"faces/{stem}_{number:02d}.png"] = partial(save, sr, source.icc, ".png", estimated=face.restored)
     if sheet and photo.cut_out:
         found[f"sheets/{stem}.png"] = lambda path: save(np.array(draw_sheet(photo)), None, ".png", path)
     return found
@@ -55,7 +56,8 @@ def save(image: np.ndarray, icc: bytes | None, ending: str, path: Path, estimate
 def draw_sheet(photo: RestoredPhoto) -> Image.Image:
     """The faces before and after: what the network got, that enlarged by bicubic interpolation, restored, and in the photo."""
     faces = photo.cut_out[:SHEET_FACES]
-    rows = [[face.lq, enlarge_face(face.lq), face.sr, _in_photo(photo, face)] for face in faces]
+    pairs = [face.enlarged() for face in faces]
+    rows = [[lq, enlarge_face(lq), sr, _in_photo(photo, face)] for face, (lq, sr) in zip(faces, pairs)]
     notes = [f"{face.side:.0f} pixels\n{face.network}\nx{face.scale}"[:60] for face in faces]
     return visuals.sheet(("found", "bicubic", "restored", "in the photo"), rows, notes)
 

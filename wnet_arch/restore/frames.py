@@ -31,7 +31,9 @@ def frame_of(face: Detection, detector: str) -> Tilted:
     """The square around a face in the frame of ``celeba-aligned``: turned with the face by its five points, or, where it has none
     or they contradict its box, upright around the box.
     """
-    return five_point_frame(face.five) if points_fit(face, detector) else _around_box(face, detector)
+    if face.five is None or not points_fit(face, detector):
+        return _around_box(face, detector)
+    return five_point_frame(face.five)
 
 
 def points_fit(face: Detection, detector: str) -> bool:

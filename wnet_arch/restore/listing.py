@@ -43,7 +43,9 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
     Raises:
         UsageError: a path does not exist or cannot be read, or ``out`` is one of the folders.
     """
-    listing, seen, taken = Listing(), set(), set()
+    listing = Listing()
+    seen: set[str] = set()
+    taken: set[str] = set()
     for given in paths:
         path = Path(os.path.expanduser(given))
         try:

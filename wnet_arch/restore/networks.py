@@ -79,6 +79,7 @@ def open_networks(
         raise UsageError("--network names a shipped network, --weights gives your own; use one of them")
     if quality and (network or weights):
         raise UsageError("--quality chooses among the shipped networks; leave it out where you name one, or give your own")
+    found: list[sources.Computed]
     if network == BICUBIC:
         found = [sources.bicubic(scale) for scale in SCALES]
     else:

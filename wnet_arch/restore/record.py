@@ -19,7 +19,7 @@ from wnet_arch.weights.hashing import sha256_file
 try:
     import fcntl
 except ImportError:  # Windows: two runs into one folder are not told apart there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module otherwise
 
 NAME = "restored.jsonl"
 #: A picture is written by a function that gets the path to write to.
@@ -94,20 +94,21 @@ class Record:
         known = self._lines.get(stem)
         if known is None or known[0] != digest:
             return None
-        entry = self.entry(stem)
+        entry = self._entry_at(known[1])
         return entry if all((self.folder / name).is_file() for name in entry["files"]) else None
 
     def entry(self, stem: str) -> dict | None:
         """The newest entry of a photo."""
-        if stem not in self._lines:
-            return None
+        return self._entry_at(self._lines[stem][1]) if stem in self._lines else None
+
+    def _entry_at(self, offset: int) -> dict:
         with open(self.path, "rb") as file:
-            file.seek(self._lines[stem][1])
+            file.seek(offset)
             return json.loads(file.readline())
 
     def entries(self, stems: Iterable[str]) -> Iterator[dict]:
         """The newest entries of these photos, one by one."""
-        return (self.entry(stem) for stem in stems if stem in self._lines)
+        return (self._entry_at(self._lines[stem][1]) for stem in stems if stem in self._lines)
 
     def check_free(self, name: str) -> None:
         """Raises :class:`WNetError` if a file is there that this command has not made, or that was changed since."""

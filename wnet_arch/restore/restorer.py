@@ -77,10 +77,17 @@ class RestoredFace:
         """Whether a network has estimated its details."""
         return self.cut_out and self.estimated
 
+    def enlarged(self) -> tuple[np.ndarray, np.ndarray]:
+        """``lq`` and ``sr`` of a face that was cut out; raises ``ValueError`` for one that was left alone."""
+        if self.lq is None or self.sr is None:
+            raise ValueError("this face was left alone: there is no picture of it")
+        return self.lq, self.sr
+
     @property
     def added(self) -> np.ndarray:
         """What the network has added to plain enlargement of ``lq``: float32 (128, 128, 3)."""
-        return self.sr.astype(np.float32) - enlarge_face(self.lq)
+        lq, sr = self.enlarged()
+        return sr.astype(np.float32) - enlarge_face(lq)
 
 
 @dataclass
@@ -203,23 +210,23 @@ class FaceRestorer:
         for one in upright.faces:
             frame = frames.frame_of(one, self.detector.name)
             scale = frames.choose_scale(frame.side, networks)
-            network = networks.get(scale)
+            network = None if scale is None else networks[scale]
             square = frame if network is None or network.degraded else frames.input_square(frame, network.side)
             faces.append(RestoredFace(one.box, frame.side, square, one.five, one.score, scale))
         self._super_resolve(upright.photo, faces, networks)
         hints = _keep_tone(faces, hints)
-        scale = self._scale_for(photo, faces)
-        enlarged = paste.enlarge(photo, scale)
+        factor = self._scale_for(photo, faces)
+        enlarged = paste.enlarge(photo, factor)
         turned = np.rot90(enlarged, upright.quarters)  # the same pixels: what is pasted here is pasted there
         for face in faces:
-            if face.cut_out:
+            if face.cut_out and face.mask is not None:
                 paste.paste(turned, upright.photo.shape[:2], face.frame, face.added * np.float32(self.strength), face.mask)
         if upright.quarters:
             faces = [_as_it_stands(face, upright.quarters, *photo.shape[:2]) for face in faces]
         turn = -90 * upright.quarters % 360
         self._explain(faces, hints)
         notes = self._notes(faces, upright.smallest, hints, turn, quality) + why * any(face.cut_out for face in faces)
-        return RestoredPhoto(enlarged, scale, faces, upright.smallest, notes, turn, hints, self._changes(faces))
+        return RestoredPhoto(enlarged, factor, faces, upright.smallest, notes, turn, hints, self._changes(faces))
 
     def restore_face(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
         """Restores an aligned face: a square in the frame of ``celeba-aligned``, as small as the networks' inputs.
@@ -271,19 +278,18 @@ class FaceRestorer:
             own = [face for face in faces if face.scale == scale]
             for start in range(0, len(own), self.batch):
                 part = own[start : start + self.batch]
-                for face in part:
+                lqs = [face.frame.image(photo, network.side) for face in part]
+                results = network.run(lqs)
+                for face, lq, result in zip(part, lqs, results):
                     face.network, face.estimated = network.name, network.estimates
-                    face.lq = face.frame.image(photo, network.side)
-                results = network.run([face.lq for face in part])
-                for face, result in zip(part, results):
-                    face.sr, face.skin = result.sr, result.skin
-                self._make_masks(part, [result.skin for result in results])
+                    face.lq, face.sr, face.skin = lq, result.sr, result.skin
+                self._make_masks(part, [result.sr for result in results])
 
-    def _make_masks(self, faces: list[RestoredFace], skins: list[np.ndarray | None]) -> None:
+    def _make_masks(self, faces: list[RestoredFace], srs: list[np.ndarray]) -> None:
         """The head in the parser's map of the restored face, with what the network itself takes for skin where it says so."""
-        maps = self.parser.parse_batch([face.sr for face in faces])
-        for face, classes, skin in zip(faces, maps, skins):
-            regions = [paste.region_of_map(classes), None if skin is None else paste.region_of_skin(skin)]
+        maps = self.parser.parse_batch(srs)
+        for face, classes in zip(faces, maps):
+            regions = [paste.region_of_map(classes), None if face.skin is None else paste.region_of_skin(face.skin)]
             known = [region for region in regions if region is not None]
             face.mask_from = "parsing" if known else "oval"
             face.mask = paste.soft_mask(np.any(known, 0) if known else paste.oval(frames.OUTPUT))
@@ -292,7 +298,7 @@ class FaceRestorer:
         height, width = photo.shape[:2]
         limit = (MAX_PIXELS / (height * width)) ** 0.5
         if self.scale is None:
-            wanted = max((face.scale for face in faces if face.cut_out), default=1)
+            wanted = max((face.scale for face in faces if face.cut_out and face.scale is not None), default=1)
             return float(min(wanted, max(1, int(limit))))
         if self.scale > limit:
             size = f"{width}x{height} enlarged by {self.scale:g}"
@@ -335,7 +341,7 @@ class FaceRestorer:
         if perhaps:
             notes.append(f"perhaps no face: {perhaps} of {len(restored)} restored")
         if quality:
-            used = Counter(face.network for face in restored)
+            used = Counter(face.network for face in restored if face.network is not None)
             for name in sorted(name for name in used if not name.startswith(f"{QUALITIES[quality][0]}_x")):
                 notes.append(f"faces that went through {name}, as no {quality} network has their size: {used[name]}")
         if self.smallest is None and smallest > SMALLEST + 0.5:
@@ -345,11 +351,11 @@ class FaceRestorer:
 
 def _keep_tone(faces: list[RestoredFace], hints: PhotoHints) -> PhotoHints:
     """Gives the restored faces of a photo without colours its tint. Where a face has other colours, it is a colour photo."""
-    made = [face for face in faces if face.sr is not None]
-    if hints.tone is None or not all(hints.tone.holds(face.lq) for face in made):
+    made = [(face, *face.enlarged()) for face in faces if face.cut_out]
+    if hints.tone is None or not all(hints.tone.holds(lq) for _, lq, _ in made):
         return replace(hints, tone=None)
-    for face in made:
-        face.sr = hints.tone.retouched(enlarge_face(face.lq), face.sr)
+    for face, lq, sr in made:
+        face.sr = hints.tone.retouched(enlarge_face(lq), sr)
     return hints
 
 

@@ -162,7 +162,7 @@ def is_first() -> bool:
     return not is_joined() or dist.get_rank() == 0
 
 
-def first_of_machine_checks(check: Callable[[], None]) -> None:
+def first_of_machine_checks(check: Callable[[], object]) -> None:
     """Runs a check in the first process of each machine; the others wait for it.
 
     Raises:

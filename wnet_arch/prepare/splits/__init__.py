@@ -34,7 +34,8 @@ class NumberSplit(NamedTuple):
 
 def read_split(name: str) -> NumberSplit:
     """Reads ``NAME.txt`` of this folder: lines ``SPLIT FIRST-LAST`` and ``without NUMBER ...``."""
-    ranges, without = {}, set()
+    ranges: dict[str, tuple[int, int]] = {}
+    without: set[int] = set()
     for line in (resources.files(__name__) / f"{name}.txt").read_text(encoding="utf-8").splitlines():
         word, *numbers = line.partition("#")[0].split() or [""]
         if word == "without":

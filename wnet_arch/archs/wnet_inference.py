@@ -59,6 +59,7 @@ class Kernel(NamedTuple):
     bias: torch.Tensor | None = None
 
     def to(self, dtype: torch.dtype) -> Kernel:
+        """The same in a type, contiguous with channels last."""
         weight = self.weight.to(dtype).contiguous(memory_format=torch.channels_last)
         return Kernel(weight, None if self.bias is None else self.bias.to(dtype).contiguous())
 
@@ -70,11 +71,13 @@ class UpsamplingKernel(NamedTuple):
     bias: torch.Tensor
 
     def to(self, dtype: torch.dtype) -> UpsamplingKernel:
+        """The same in a type, contiguous with channels last."""
         weight = self.weight.to(dtype).contiguous(memory_format=torch.channels_last)
         return UpsamplingKernel(weight, self.bias.to(dtype).contiguous())
 
 
 def kernel_of(conv: nn.Conv2d) -> Kernel:
+    """Weight and bias of a convolution, as they are."""
     return Kernel(conv.weight, conv.bias)
 
 
@@ -86,12 +89,15 @@ class Plain:
         self.size = features.shape[-2], features.shape[-1]
 
     def sums(self) -> torch.Tensor:
+        """Sums over corners, edges and inside, (B, C, 3, 3), see :func:`~wnet_arch.archs.ops.bands.window_sums`."""
         return window_sums(self.features)
 
     def rows(self, image: slice, start: int, end: int) -> Rows:
+        """Rows ``start`` to ``end`` of the features, those outside the image left out."""
         return Rows(self.features[image], 0, self.size[0]).crop(start, end)
 
     def convolved(self, image: slice, conv: EntryKernels, start: int, end: int) -> Rows:
+        """The same rows after a padded 3x3 convolution."""
         return self.rows(image, start - 1, end + 1).convolved(*conv.plain).crop(start, end)
 
 
@@ -104,10 +110,12 @@ class Enlarged:
         self.biases: dict[EntryKernels | None, torch.Tensor] = {}
 
     def sums(self) -> torch.Tensor:
+        """As :meth:`Plain.sums`, without making the features."""
         size = self.features.shape[-2], self.features.shape[-1]
         return window_sums_of_enlarged(window_sums(self.features), size, self.kernel.weight, self.kernel.bias)
 
     def rows(self, image: slice, start: int, end: int) -> Rows:
+        """Rows ``start`` to ``end`` of the enlarged features, those outside the image left out."""
         height = self.size[0]
         start, end = max(start, 0), min(end, height)
         source = self.features[image, :, start // 2 : (end + 1) // 2]

@@ -78,6 +78,7 @@ class GridAttention(nn.Module):
         return x + self.narrow(F.gelu(gate) * value)
 
     def attend(self, x: torch.Tensor) -> torch.Tensor:
+        """Every position attends to all others: (B, C, H, W), normalised, to the same shape."""
         batch, channels, height, width = x.shape
         query, key, value = self.qkv(x).chunk(3, dim=1)
 

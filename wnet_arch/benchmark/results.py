@@ -92,6 +92,7 @@ class Results:
 
     @property
     def scales(self) -> list[int]:
+        """Scales of the networks, the smallest first."""
         return sorted({network.scale for network in self.networks})
 
     def at(self, scale: int) -> list[NetworkRecord]:
@@ -103,6 +104,7 @@ class Results:
         return next((i for i, column in enumerate(self.columns) if column.id == name), None)
 
     def score(self, set_name: str, scale: int, network: str, column: str) -> Score | None:
+        """One cell, or ``None`` where nothing was measured: names of set and network, id of the column."""
         return self._by_place.get((set_name, scale, network, column))
 
 

@@ -113,6 +113,7 @@ class Difference:
 
     @property
     def significant(self) -> bool:
+        """Whether p is below :data:`ALPHA`, and the ranks lie on the side of the mean."""
         return self.p < ALPHA and self.sign == np.sign(self.difference.mean)
 
 

@@ -54,6 +54,7 @@ class Task:
 
     @property
     def size(self) -> int:
+        """Faces times sources: what the progress bar counts."""
         return len(self.keys) * len(self.needs)
 
 

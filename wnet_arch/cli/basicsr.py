@@ -30,6 +30,7 @@ EXAMPLES = """examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Arguments of ``basicsr train`` and ``basicsr test``."""
     parser = argparse.ArgumentParser(
         prog="basicsr",
         description="Train or test a network of BasicSR, or of a plugin such as W-Net, with an option file.",

@@ -31,6 +31,7 @@ Run it again with more networks, sets or metrics and the same -o: only what is m
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet benchmark``."""
     parser = subparsers.add_parser(
         "benchmark",
         help="compare networks on test sets: tables, per-image values, HTML report",
@@ -75,6 +76,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs ``wnet benchmark``; returns the exit code."""
     from wnet_arch.benchmark import measures
     from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
     from wnet_arch.cli.basicsr import load_plugins

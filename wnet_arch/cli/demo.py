@@ -24,6 +24,7 @@ examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet demo``."""
     parser = subparsers.add_parser(
         "demo",
         help="a page in the browser that restores the faces of a photo",
@@ -51,6 +52,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs ``wnet demo`` until it is interrupted; returns the exit code."""
     from wnet_arch.cli.basicsr import load_plugins
     from wnet_arch.demo.limits import Limits
     from wnet_arch.demo.server import DemoOptions, serve

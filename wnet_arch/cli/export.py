@@ -24,6 +24,7 @@ examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet export``."""
     parser = subparsers.add_parser(
         "export",
         help="a network as an ONNX, torch.export or safetensors file",
@@ -42,6 +43,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs ``wnet export``; returns the exit code."""
     from wnet_arch.cli.basicsr import load_plugins
     from wnet_arch.export import export_network
     from wnet_arch.export.command import report

@@ -14,6 +14,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet options`` and what it can do."""
     parser = subparsers.add_parser(
         "options", help="option files of the package: list, show, copy", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -30,6 +31,7 @@ def add_parser(subparsers) -> None:
 
 
 def list_files(args: argparse.Namespace) -> int:
+    """Prints names and first lines of the option files in the package; returns the exit code."""
     from wnet_arch.options import packaged
 
     known = packaged.files()
@@ -40,11 +42,13 @@ def list_files(args: argparse.Namespace) -> int:
 
 
 def show_file(args: argparse.Namespace) -> int:
+    """Prints an option file of the package; returns the exit code."""
     print(_text(args.name), end="")
     return 0
 
 
 def copy_file(args: argparse.Namespace) -> int:
+    """Writes an option file of the package where it can be changed; returns the exit code."""
     from wnet_arch import disk
     from wnet_arch.errors import UsageError, WNetError
 

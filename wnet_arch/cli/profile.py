@@ -13,6 +13,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet profile``."""
     parser = subparsers.add_parser(
         "profile",
         help="what networks cost: parameters, multiply-accumulates, time",
@@ -40,6 +41,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs ``wnet profile``; returns the exit code."""
     import torch
     import yaml
 

@@ -12,6 +12,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet report`` and what it can do."""
     parser = subparsers.add_parser(
         "report",
         help="a print-ready comparison figure, or the HTML report, from a benchmark",
@@ -43,6 +44,7 @@ def add_parser(subparsers) -> None:
 
 
 def run_figure(args: argparse.Namespace) -> int:
+    """Draws a figure from a benchmark's folder; returns the exit code."""
     from wnet_arch.benchmark import figure, results
 
     figure.check_installed()
@@ -54,6 +56,7 @@ def run_figure(args: argparse.Namespace) -> int:
 
 
 def run_html(args: argparse.Namespace) -> int:
+    """Writes a benchmark's page and table again; returns the exit code."""
     from pathlib import Path
 
     from wnet_arch.benchmark import report, results, tables

@@ -37,6 +37,7 @@ examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet restore``."""
     parser = subparsers.add_parser(
         "restore",
         help="restore the faces of photos",
@@ -72,6 +73,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs ``wnet restore``; returns the exit code."""
     from dataclasses import fields
 
     from wnet_arch.cli.basicsr import load_plugins

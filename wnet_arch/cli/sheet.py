@@ -14,6 +14,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet sheet``."""
     parser = subparsers.add_parser(
         "sheet",
         help="compare a trained network with bicubic enlargement, or show what a training sees: a picture",
@@ -30,6 +31,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs ``wnet sheet``; returns the exit code."""
     from wnet_arch import options, visuals
     from wnet_arch.cli.basicsr import load_plugins
     from wnet_arch.errors import UsageError

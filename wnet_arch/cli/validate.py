@@ -18,6 +18,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(subparsers) -> None:
+    """Adds ``wnet validate``."""
     parser = subparsers.add_parser(
         "validate",
         help="check option files without running them",
@@ -32,6 +33,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs ``wnet validate``; returns the exit code."""
     if args.json_schema or args.describe:
         from wnet_arch.options import description
 

@@ -237,6 +237,7 @@ class JoinedReader:
         self.keys = [f"{number}/{key}" for number, reader in enumerate(self.readers) for key in reader.keys]
 
     def get(self, key: str) -> bytes:
+        """The file of one image, by a key of :attr:`keys`."""
         number, _, rest = key.partition("/")
         return self.readers[int(number)].get(rest)
 

@@ -59,6 +59,7 @@ class FolderReader:
         self.keys = list(self.files)
 
     def get(self, key: str) -> bytes:
+        """The file of one image; raises :class:`DataError` if it cannot be read."""
         path = Path(self.path, self.files[key])
         try:
             return path.read_bytes()

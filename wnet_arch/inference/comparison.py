@@ -47,6 +47,7 @@ class Comparison:
     faces: list[ComparedFace]
 
     def mean(self, method: str, metric: str) -> float:
+        """Mean of a metric over all faces, by the names of method and metric."""
         return float(np.mean([face.metrics[method][metric] for face in self.faces]))
 
 

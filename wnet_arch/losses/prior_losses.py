@@ -100,9 +100,11 @@ class PriorLoss(nn.Module, ABC):
         return value
 
     def need_label(self, label: torch.Tensor | None) -> torch.Tensor:
+        """The batch's parsing maps (B, H, W); raises :class:`UsageError` where it has none."""
         return self.need(label, "parsing", "type: PairedFaceParsingDataset")
 
     def need_landmarks(self, landmarks: torch.Tensor | None) -> torch.Tensor:
+        """The batch's landmarks (B, 68, 2); raises :class:`UsageError` where it has none."""
         return self.need(landmarks, "landmarks", "type: PairedFaceParsingDataset with landmarks: true")
 
 

@@ -483,10 +483,12 @@ class FaceSRModel(SRModel):
                     self.precision.arrange(net)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
+        """Loads weights into a network, as it is without wrappers; raises :class:`WeightsError` where they are not its own."""
         load_into(self.get_bare_model(net), load_path, param_key, strict)
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} [{param_key}] from {load_path}")
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
+        """The optimizer of a name of ``torch.optim``, or ``Muon``; raises :class:`UsageError` where there is none."""
         known = optimizers()
         if optim_type not in known:
             raise UsageError(f"train: no optimizer is called '{optim_type}'{did_you_mean(optim_type, known)}")

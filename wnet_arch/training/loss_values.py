@@ -34,6 +34,7 @@ class LossValues(Mapping):
         self._read: dict[str, float] | None = None
 
     def read(self) -> dict[str, float]:
+        """All terms; waits for the device the first time."""
         if self._read is None:
             self._read = dict(zip(self.names, self.values_on_device.tolist()))
         return self._read

@@ -99,6 +99,7 @@ class ProgressBar:
                          mininterval=0.2, dynamic_ncols=True)  # fmt: skip
 
     def begin(self, iteration: int, losses: Mapping[str, float]) -> None:
+        """An iteration, counted from 1, begins; ``losses`` are those of the one before."""
         now = time.perf_counter()
         self.times.append(now)
         if iteration == self.first + 1:  # the first one is slow: compilation, choice of algorithms, memory
@@ -111,6 +112,7 @@ class ProgressBar:
         self.tqdm.update(iteration - 1 - self.tqdm.n)
 
     def describe(self, now: float, losses: Mapping[str, float]) -> str:
+        """Speed, loss and time left at a time of ``time.perf_counter``, as far as they are known."""
         parts = []
         if len(self.times) > 1 and self.together:
             steps = [later - earlier for earlier, later in zip(self.times, list(self.times)[1:])]
@@ -124,6 +126,7 @@ class ProgressBar:
         return ", ".join(parts)
 
     def close(self, finished: bool) -> None:
+        """Ends the bar; of a run that is ``finished`` at its full length, without a time left."""
         if finished:
             self.tqdm.set_postfix_str(", ".join(part for part in self.tqdm.postfix.split(", ") if not part.endswith(" left")))
             self.tqdm.update(self.last - self.tqdm.n)

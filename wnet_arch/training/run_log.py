@@ -55,13 +55,16 @@ class IterationTimer:
         self.start()
 
     def start(self) -> None:
+        """The next iteration begins."""
         self.tic = time.perf_counter()
 
     def record(self) -> None:
+        """An iteration has ended, and the next begins."""
         now = time.perf_counter()
         self.seconds, self.count, self.tic = self.seconds + now - self.tic, self.count + 1, now
 
     def get_avg_time(self) -> float:
+        """Mean seconds of an iteration since this was last asked; 0 where none has ended."""
         mean = self.seconds / max(1, self.count)
         self.seconds, self.count = 0.0, 0
         return mean

@@ -85,6 +85,7 @@ def is_norm(module: nn.Module, channels: int) -> bool:
 
 
 def is_weight(value: torch.Tensor | None) -> bool:
+    """Whether a value is a plain parameter, no result of a parametrisation and no tensor of another class."""
     return type(value) is nn.Parameter
 
 
@@ -104,6 +105,7 @@ class Watch:
         self.touched = self._touched()
 
     def unchanged(self) -> bool:
+        """Whether nothing of the tree was exchanged since, and nobody has begun or ceased to watch it."""
         return all(map(is_, chain(self.parts, (self,)), chain(self._parts(), (self,)))) and self.touched == self._touched()
 
     def _parts(self) -> Iterator:

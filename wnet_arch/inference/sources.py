@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -150,7 +151,7 @@ class Exchanged(Network):
         """See :class:`Source`. Face by face: each has its own map."""
         if (self.fingerprint, device) not in _OPEN:
             _OPEN[self.fingerprint, device] = self.open(device)
-        net = _OPEN[self.fingerprint, device].net
+        net = cast(nn.Module, cast(TorchRunner, _OPEN[self.fingerprint, device]).net)  # what open() has made
 
         def restore(lqs: Sequence[np.ndarray], keys: Sequence[str]) -> list[np.ndarray]:
             found = []
@@ -190,7 +191,8 @@ def exchanged(source: Source, parsing: str, test_sets: Sequence[TestSet]) -> Exc
     if parsing != "zeros":
         of_sets = [one for test_set in test_sets for one in (test_set.path, *test_set.keys)]
     if parsing == "true":
-        of_sets += [digest(found) for test_set in test_sets if test_set.parsing for found in map(test_set.labels, test_set.keys)]
+        maps = (test_set.labels(key) for test_set in test_sets for key in test_set.keys)
+        of_sets += [digest(found) for found in maps if found is not None]
     known = {field.name: getattr(source, field.name) for field in fields(source)}
     fingerprint = digest(source.fingerprint, f"map: {parsing}", *of_sets)
     return Exchanged(**{**known, "name": f"{source.name}, map: {parsing}", "fingerprint": fingerprint}, parsing=parsing)

@@ -33,7 +33,7 @@ class MapGuidedNetwork(FaceSRNetwork):
             name = f"{type(self).__name__} x{self.scale}"
             raise NetworkError(f"{name} takes parsing of shape {wanted} for this input, not {tuple(parsing.shape)}")
         out = self.super_resolve_guided(lq, parsing)
-        return out if return_aux else out.sr
+        return out if return_aux else out[0]
 
     @abstractmethod
     def super_resolve_guided(self, lq: torch.Tensor, parsing: torch.Tensor) -> tuple:

@@ -44,7 +44,8 @@ class FolderReader:
     """
 
     def __init__(self, path: str):
-        self.path, passed = path, []
+        self.path = path
+        passed: list[tuple[str, str]] = []
         files = sorted(scan(path, passed))
         if passed:
             say_once(f"note: {path}: {told(passed)}")
@@ -123,7 +124,7 @@ class PairedFaceParsingDataset(Dataset):
         self.keys = self.gt.keys
         if isinstance(self.gt, FolderReader):
             self._check_sizes()
-        self.decoded = None
+        self.decoded: DecodedImages | None = None
         if opt.get("cache"):
             self.keep_decoded()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -133,7 +133,8 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode not in ("LA", "PA", "RGBA", "La", "RGBa") and "transparency" not in image.info:
         return image, False
     image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image), image.getextrema()[3][0] < 255
+    lowest, _ = cast(tuple[int, int], image.getchannel("A").getextrema())
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image), lowest < 255
 
 
 def _holds_several(image: Image.Image) -> bool:
@@ -310,7 +311,8 @@ def _partly(data: bytes) -> _Opened:
     except Exception:
         if getattr(image, "im", None) is None:
             raise
-        image.tile = []  # what has been decoded so far is the picture
+        # What has been decoded so far is the picture.
+        image.tile = []  # type: ignore[attr-defined]  # an opened file has it, which is what _open gives
         image.load()
     missing = _missing_share(np.asarray(image.convert("RGB")))
     if missing == 1:

@@ -477,7 +477,7 @@ class FaceSRModel(SRModel):
     def _keep_precision(self, before: dict | None) -> None:
         """That of the run which is continued, where the trainer has not told it before (scripts of others)."""
         if self.precision.is_open and before and before != self.precision.settled:
-            self.precision.settle(self.net_g, (), before)
+            self.precision.settle(self.net_g, None, before)
             for net in (self.net_g, getattr(self, "net_g_ema", None), getattr(self, "net_d", None)):
                 if net is not None:
                     self.precision.arrange(net)

@@ -9,20 +9,19 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from wnet_arch.errors import UsageError
 
 _NAME = ".shard-{}-of-{}"
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(NamedTuple):
     """Part ``index``, from 0, of ``count``."""
 
-    index: int
-    count: int
+    index: int  # type: ignore[assignment]  # takes the place of the tuple's method
+    count: int  # type: ignore[assignment]  # likewise
 
     @classmethod
     def parse(cls, text: str | None) -> Shard | None:

@@ -57,7 +57,7 @@ def optimizers() -> dict[str, Callable[..., torch.optim.Optimizer]]:
     return {**steps, "Muon": Muon}
 
 
-def fused_where_there_is(kind: type[torch.optim.Optimizer], device: torch.device, given: dict) -> dict[str, bool]:
+def fused_where_there_is(kind: Callable[..., torch.optim.Optimizer], device: torch.device, given: dict) -> dict[str, bool]:
     """``{"fused": True}`` for optimizers that have it (Adam, AdamW) on a GPU, where one kernel steps all weights; else nothing.
 
     Args:

@@ -87,24 +87,24 @@ class Precision:
         """What is used, for a training's state."""
         return {"precision": self.name, "channels_last": self.last}
 
-    def settle(self, net: nn.Module, shape: tuple[int, int, int, int], before: dict | None = None) -> None:
+    def settle(self, net: nn.Module, shape: tuple[int, int, int, int] | None, before: dict | None = None) -> None:
         """Decides what was left open, the same in all processes; says so where bf16 was asked for and is slow.
 
         Args:
             net: the network, on any device.
-            shape: of the LR faces of a step (B, 3, h, w).
+            shape: of the LR faces of a step (B, 3, h, w); not needed with ``before``.
             before: what the run that is continued has ``settled``.
         """
         if self.is_open and before:
             self._use(before["precision"], before["channels_last"])
             return
-        if not self.is_open and self.asked[0] != "bf16":
+        if shape is None or (not self.is_open and self.asked[0] != "bf16"):
             return
         conv = own_layers.heaviest(net, shape)
         times = layer_times(conv, self.device) if conv else {("fp32", False): 1.0}
         if self.is_open:
             fitting = {key: value for key, value in times.items() if all(a in (AUTO, b) for a, b in zip(self.asked, key))}
-            self._use(*distributed.share(min(fitting, key=fitting.get) if fitting else ("fp32", False))[0])
+            self._use(*distributed.share(min(fitting, key=fitting.__getitem__) if fitting else ("fp32", False))[0])
             shown = f"precision {self.name}, channels_last {str(self.last).lower()}"
             get_root_logger().info(f"train: {shown}: the fastest for this network's largest layer")
         elif conv and times["bf16", self.last] > _SLOW * times["fp32", self.last]:

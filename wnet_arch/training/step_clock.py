@@ -24,7 +24,8 @@ class StepClock:
 
     def __init__(self, device: torch.device):
         self.on_gpu = device.type == "cuda"
-        self.host, self.steps, self.events = 0.0, 0, []
+        self.host, self.steps = 0.0, 0
+        self.events: list = []
 
     @contextmanager
     def step(self) -> Iterator[None]:

@@ -42,6 +42,7 @@ NOT_RUN = {
     ".venv/bin/python scripts/": "scripts have tests of their own at small size",
     "python3 -m venv": "installation",
     "pip install": "installation",
+    "pip download": "fetches wheels for another machine",
     "python wnet_arch/install_basicsr.py": "installation: its parts in tests/test_packaging.py",
     "python -m wnet_arch.install_basicsr": "the same",
     "docker": "no container engine is at hand",

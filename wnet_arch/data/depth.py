@@ -74,8 +74,8 @@ def eight_bit_colours(data: bytes, image: Image.Image) -> tuple[Image.Image, str
 
 def _upper_bits(image: Image.Image) -> tuple[Image.Image, str]:
     """Where the lower bits cannot be had, a picture that needs them is refused."""
-    channels = image.getextrema()
-    largest = max(high for _, high in channels[: 1 if image.mode == "LA" else 3])
+    channels = image.split()[: 1 if image.mode == "LA" else 3]
+    largest = max(int(np.asarray(channel).max()) for channel in channels)
     if largest < 1 << 6:
         raise Rejected("pixel format", "16 bits of which the upper two are empty; save it with 8 bits")
     return image, _note(16, 65535)

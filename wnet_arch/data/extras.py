@@ -27,7 +27,7 @@ _TIFF_PIXELS = frozenset((
 def orientation(image: Image.Image) -> tuple[int, bool]:
     """The orientation of a picture, 1 to 8, by its EXIF or XMP, and whether these could be read."""
     try:
-        Image.Exif().load(image.info.get("exif"))  # getexif() is silent about what failed once
+        Image.Exif().load(image.info.get("exif") or b"")  # getexif() is silent about what failed once
         found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # SyntaxError, struct.error, TypeError, ...
         return 1, False

@@ -149,7 +149,7 @@ def passed_over(entry: os.DirEntry) -> str | None:
         return f"unreadable: {error.strerror}"
 
 
-def scan(folder: str | os.PathLike, passed: list[tuple[str, str]] | None = None) -> Iterator[str]:
+def scan(folder: str | os.PathLike[str], passed: list[tuple[str, str]] | None = None) -> Iterator[str]:
     """Names of the photos of a folder, in no order, one by one: lists of millions stay on the disk.
 
     Args:
@@ -160,7 +160,7 @@ def scan(folder: str | os.PathLike, passed: list[tuple[str, str]] | None = None)
         DataError: the folder cannot be read.
     """
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(os.fspath(folder)) as entries:
             for entry in entries:
                 if is_folder(entry):
                     continue

@@ -96,7 +96,7 @@ def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     """With the arguments that networks have where none is given: giving the same is no change."""
     from basicsr.utils.registry import ARCH_REGISTRY  # here: BasicSR's import asks for this module, see training/logs.py
 
-    found = {}
+    found: dict[str, Any] = {}
     for key, name in options.items():
         network, _, rest = key.partition(".")
         if network.startswith("network_") and rest == "type" and name in ARCH_REGISTRY:
@@ -138,7 +138,7 @@ def settle(state: dict, opt: dict, path: Path) -> dict[str, str]:
 def _refuse(found: list[Change], model_type: str) -> None:
     from basicsr.utils.registry import MODEL_REGISTRY
 
-    lost = _LOST
+    lost: tuple[_Lost, ...] = _LOST
     if not getattr(MODEL_REGISTRY.get(model_type), "follows_changes", False):
         lost += tuple(_Lost(keys, f"{model_type} takes that from the state") for keys in _FOLLOWED)
     reasons = [(change, rule.why) for change in found for rule in lost if _applies(change, rule.keys, rule.when)]

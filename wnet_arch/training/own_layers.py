@@ -53,8 +53,10 @@ def convolutions(net: nn.Module, shape: tuple[int, int, int, int]) -> Counter[Co
     found: Counter[Convolution] = Counter()
 
     def note(conv: nn.Conv2d, inputs: tuple, _) -> None:
-        padding = conv.padding if isinstance(conv.padding, tuple) else (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
-        found[Convolution(tuple(inputs[0].shape), conv.out_channels, conv.kernel_size, conv.stride, padding, conv.groups)] += 1
+        kernel = conv.kernel_size[0], conv.kernel_size[1]
+        padding = (kernel[0] // 2, kernel[1] // 2) if isinstance(conv.padding, str) else (conv.padding[0], conv.padding[1])
+        stride = conv.stride[0], conv.stride[1]
+        found[Convolution(tuple(inputs[0].shape), conv.out_channels, kernel, stride, padding, conv.groups)] += 1
 
     shadow = copy.deepcopy(net).to("meta").eval()
     for module in shadow.modules():

@@ -80,7 +80,7 @@ def test_all_commands_and_data_sets_find_the_same_photos(odd, capsys, caplog):
     }  # fmt: skip
     assert len(LMDBReader(odd.parent / "set" / "gt.lmdb")) == len(photos)
     code, out, _ = restored(odd, capsys)
-    assert code == 0
+    assert code == 3  # 128 pixels are more than a network takes: the photos stay as they are
     assert f"{len(photos)} photos" in out
     assert "4 files passed over: " in out
     for name in NO_PHOTOS:

@@ -53,7 +53,9 @@ class Page:
     @property
     def files(self) -> list[Path]:
         """All uploads and results, complete or not."""
-        return [path for part in ("owned", "arriving") for path in (self.place / part).rglob("*") if path.is_file()]
+        parts = (self.place / part for part in ("owned", "arriving"))
+        found = [os.path.join(folder, name) for part in parts for folder, _, names in os.walk(part) for name in names]
+        return [path for path in map(Path, found) if path.is_file()]  # walk() passes over what goes meanwhile, rglob() does not
 
     def visitor(self) -> Visitor:
         """A browser that has opened the page."""

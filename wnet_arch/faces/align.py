@@ -117,7 +117,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """
     a, b = (np.asarray(p, float) @ (1, 1j) for p in (source, target))
     centred = a - a.mean()
-    turn = (centred.conj() @ (b - b.mean())) / max((centred.conj() @ centred).real, 1e-12)
+    turn = (centred.conj() @ (b - b.mean())) / max(float((centred.conj() @ centred).real), 1e-12)
     shift = b.mean() - turn * a.mean()
     return np.array(((turn.real, -turn.imag, shift.real), (turn.imag, turn.real, shift.imag)))
 

@@ -167,8 +167,8 @@ def test_one_label_for_two_scales(tmp_path, face_set, weights):
     x4 = train_nothing(tmp_path, "other", scale=4)
     results, _ = go(tmp_path / "out", ["Bicubic", f"net={weights}", f"net={x4}"], [face_set])
     assert sorted(results.values) == [("faces", s, n) for s in (4, 8) for n in ("Bicubic", "net")]
-    assert "faces (x4) PSNR" in markdown(results)
-    assert "faces (x8) PSNR" in markdown(results)
+    assert "faces (64x64, untrained size) (x4) PSNR" in markdown(results)
+    assert "faces (64x64, untrained size) (x8) PSNR" in markdown(results)
 
 
 def test_images_of_another_program(tmp_path, weights):

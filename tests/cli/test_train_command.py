@@ -116,7 +116,7 @@ def test_the_options_these_tests_break_are_fine(face_set):
         ("path.pretrained", "x", "path.pretrained is not an option"),
         ("train.total_iter", "many", "train.total_iter must be a whole number above 0, not 'many'"),
         ("train.optim_g.lr", "fast", "train.optim_g.lr must be a number above 0, not 'fast'"),
-        ("train.precision", "fp61", "train.precision must be fp32, bf16 or fp16, not 'fp61'; did you mean 'fp16'"),
+        ("train.precision", "fp61", "train.precision must be fp32, bf16, fp16 or auto, not 'fp61'; did you mean 'fp16'"),
         ("train.nonfinite", "ignore", "train.nonfinite must be stop or skip, not 'ignore'"),
         ("logger.keep_last", 0, "logger.keep_last must be a whole number above 0"),
         ("val.keep_best", "pnsr", "val.keep_best: no metric is called 'pnsr'; did you mean 'psnr'"),

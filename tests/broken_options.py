@@ -75,7 +75,7 @@ TABLE = {
     "no batch": Broken({"datasets.train.batch_size_per_gpu": 0}, ".train.batch_size_per_gpu", "must be a whole number above 0"),
     "negative rate": Broken({"train.optim_g.lr": -1e-4}, "train.optim_g.lr", "must be a number above 0, not -0.0001"),
     "an average that never moves": Broken({"train.ema_decay": 1}, "train.ema_decay", "from 0 to 1, without 1, not 1"),
-    "precision": Broken({"train.precision": "fp61"}, "train.precision must be fp32, bf16 or fp16", "did you mean 'fp16'"),
+    "precision": Broken({"train.precision": "fp61"}, "train.precision must be fp32, bf16, fp16 or auto", "did you mean 'fp16'"),
     "non-finite losses": Broken({"train.nonfinite": "ignore"}, "train.nonfinite", "must be stop or skip"),
     "accumulation": Broken({"train.accumulation": 0}, "train.accumulation", "must be a whole number above 0, not 0"),
     "checkpoints": Broken({"logger.keep_last": 0}, "logger.keep_last", "must be a whole number above 0, not 0"),

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.conftest import drawn_face
 from tests.metric_faces import need_file
@@ -274,7 +274,7 @@ def test_what_was_searched_is_not_searched_again():
 
 def test_the_download_is_what_the_restorer_makes(choices, weights, tmp_path):
     photo = scene(10, 11, 60)
-    path = save(tmp_path / "a <b> ü.jpeg.png", photo, icc_profile=b"\0" * 16 + b"RGB " + b"\0" * 108)
+    path = save(tmp_path / "a <b> ü.jpeg.png", photo, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     shown = restore_upload(path, choices.restorer(choices.first, 0.5, 4), LIMITS, tmp_path)
     with Image.open(shown.download) as image:
         assert (np.array(image) == expected(photo, weights["WNetLite_x8"], strength=0.5, scale=4).image).all()

@@ -234,6 +234,6 @@ def test_the_true_map_takes_the_place_of_the_estimate(tmp_path, data, batch):
 
 def test_a_network_that_takes_no_map_is_named(tmp_path):
     opt = options(tmp_path, true_parsing=True)
-    opt["network_g"] = {"type": "WNetLite", "scale": 8, "num_feat": 16, "depths": [1, 1, 1, 1]}
-    with pytest.raises(UsageError, match=r"train.true_parsing: WNetLite takes no map; use WNet"):
+    opt["network_g"] = {"type": "FishFSRNet", "scale": 8, "num_feat": 16}
+    with pytest.raises(UsageError, match=r"train.true_parsing: FishFSRNet takes no map; use WNet or WNetLite"):
         build_model(opt)

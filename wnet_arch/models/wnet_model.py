@@ -24,7 +24,7 @@ class WNetModel(FaceSRModel):
 
     ``train.true_parsing``: the network gets the true skin map in place of its own estimate, in training and validation. No such
     network can be used, since nobody has the map of a face that has yet to be restored; it tells what a better estimate would be
-    worth. For networks whose ``forward`` takes ``parsing`` (WNet).
+    worth. For networks whose ``forward`` takes ``parsing`` (WNet, WNetLite).
     """
 
     @staticmethod
@@ -37,7 +37,7 @@ class WNetModel(FaceSRModel):
     def check_network(opt: dict, net: nn.Module) -> None:
         """Raises :class:`UsageError` where the network cannot be given the map that it is to get."""
         if opt["train"].get("true_parsing") and "parsing" not in inspect.signature(net.forward).parameters:
-            raise UsageError(f"train.true_parsing: {type(net).__name__} takes no map; use WNet, or set it to false")
+            raise UsageError(f"train.true_parsing: {type(net).__name__} takes no map; use WNet or WNetLite, or set it to false")
 
     def init_losses(self) -> None:
         self.check_options(self.opt)

@@ -274,7 +274,8 @@ def test_what_was_searched_is_not_searched_again():
 
 def test_the_download_is_what_the_restorer_makes(choices, weights, tmp_path):
     photo = scene(10, 11, 60)
-    path = save(tmp_path / "a <b> ü.jpeg.png", photo, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = save(tmp_path / "a <b> ü.jpeg.png", photo, icc_profile=profile)
     shown = restore_upload(path, choices.restorer(choices.first, 0.5, 4), LIMITS, tmp_path)
     with Image.open(shown.download) as image:
         assert (np.array(image) == expected(photo, weights["WNetLite_x8"], strength=0.5, scale=4).image).all()

@@ -138,7 +138,7 @@ def main() -> int:
     if not found:
         sys.exit(f"compare_queue: error: no training of {args.queue} has ended in {args.out}; train_queue.py runs them")
     scales = sorted({own.scale for own in map(arguments, trainings)})
-    bicubic = " and ".join(f"{psnr(plain(scale), val, args.faces, scale, 'bicubic'):.2f} dB (x{scale})" for scale in scales)
+    bicubic = " and ".join(f"{psnr(plain(scale), val, args.faces, 'bicubic'):.2f} dB (x{scale})" for scale in scales)
     page = PAGE.format(
         title=args.title or f"Trainings by {args.by}", images=own.images or 0, batch=own.batch, faces=args.faces,
         val=Path(args.val).name if Path(args.val).name != "val" else args.val, bicubic=bicubic,

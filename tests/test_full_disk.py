@@ -270,7 +270,8 @@ def test_files_that_may_not_grow(tmp_path):
     """A limit of the shell's, in a process of its own: torch is as silent about that."""
     pytest.importorskip("resource", reason="limits of this kind are Unix's")
     code = (
-        "import resource, torch\nfrom wnet_arch.weights import checkpoint\nresource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))\n"
+        "import resource, torch\nfrom wnet_arch.weights import checkpoint\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))\n"
         f"checkpoint.write({{'params': {{'a': torch.rand(200000)}}}}, {str(tmp_path / 'a.pth')!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -28,6 +28,7 @@ validations = 1
 data = ["{data}"]
 val = "{data}"
 network_option = ["num_feat=8"]
+force_yml = ["train:precision=fp32", "train:channels_last=false"]  # auto decides by time, which differs from run to run
 
 [[train]]
 network = "EDSR"
@@ -37,7 +38,7 @@ network_option = ["num_feat=8", "num_blocks=1"]
 [[train]]
 network = "SRCNN"
 network_option = ["num_mid_feat=8"]
-force_yml = ["logger:save_checkpoint_freq=3"]
+force_yml = ["logger:save_checkpoint_freq=3", "train:precision=fp32", "train:channels_last=false"]
 
 [[train]]
 network = "EDSR"

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wnet_arch.data.photos import SUFFIXES
+from wnet_arch.data.formats import scan
 from wnet_arch.faces import crop
 
 #: Of a group photo before it is reduced; what is made of one is this times its scale.
@@ -114,7 +114,7 @@ def crowd(files: Sequence[Path], rng: np.random.Generator, count: int, side: flo
 
 def photos_in(folder: Path) -> list[Path]:
     """The pictures of a folder. Ends the program where there are none."""
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(folder / name for name in scan(folder))
     if not files:
         raise SystemExit(f"there are no pictures in {folder}")
     return files

@@ -197,7 +197,7 @@ def broken(batch: dict) -> dict:
 
 
 def test_a_loss_that_is_no_number_stops_the_run_naming_term_iteration_and_images(tmp_path, batch):
-    with pytest.raises(WNetError, match=r"iteration 1: l_pix .*is not a finite number \(images a.png, b.png\)"):
+    with pytest.raises(WNetError, match=r"iteration 1: not a finite number: l_pix.* \(images a.png, b.png\)"):
         trained(tmp_path, broken(batch), 1)
 
 
@@ -216,5 +216,5 @@ def test_adversarial_training_is_guarded_alike(tmp_path, batch):
     torch.manual_seed(0)
     model = build_model(gan_options(tmp_path))
     batch = {**batch, "lq": torch.rand(2, 3, 16, 16)}  # x4
-    with pytest.raises(WNetError, match=r"iteration 1: l_g_pix .*is not a finite number"):
+    with pytest.raises(WNetError, match=r"iteration 1: not a finite number: l_g_pix"):
         train(model, broken(batch), 1)

@@ -82,7 +82,7 @@ def test_elsewhere_there_are_log_lines_alone_and_tensorboard_goes_on_where_the_r
 
     experiment = tmp_path / "experiments" / "tiny"
     remove(experiment / "training_states" / "4.state")
-    opt["train"]["optim_g"]["lr"] = 0.5  # what the run does again will look different
+    opt["train"]["optim_g"]["lr"] = 0.004  # what the run does again will look different
     opt["train"]["total_iter"] = 6
     run = basicsr("train", "-opt", write_options(file, opt), "--auto_resume", cwd=tmp_path)
     assert run.returncode == 0, run.stderr

@@ -118,7 +118,7 @@ class FiniteCheck:
         if not any(bad):
             return True
         names = [name for name, is_bad in zip(look.names, bad) if is_bad]
-        where = f"iteration {look.iteration}: {' and '.join(names) or 'a loss of another process'} is not a finite number"
+        where = f"iteration {look.iteration}: not a finite number: {', '.join(names) or 'a loss of another process'}"
         if names:
             where += f" (images {', '.join(look.images)})"
         if not self.skip:

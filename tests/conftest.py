@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from wnet_arch.prepare.face_maker import shapes
 PATIENCE = 3600
 #: Tests with damaged and random input try so many times as much (WNET_FUZZ=50), and other damage (WNET_FUZZ_SEED=7).
 FUZZ, FUZZ_SEED = int(os.environ.get("WNET_FUZZ", "1")), int(os.environ.get("WNET_FUZZ_SEED", "20260101"))
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -78,6 +82,18 @@ def write_folders(path: Path, count: int, size: int = 64) -> Path:
         Image.fromarray(gt).save(path / "gt" / f"face{index:03d}.png")
         Image.fromarray(parsing).save(path / "labels" / f"face{index:03d}.png")
     return path
+
+
+def load_script(name: str) -> ModuleType:
+    """A script, by its path in scripts/ without suffix, as a module made anew; those that it imports beside it stay imported."""
+    path = SCRIPTS / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        patch.setitem(sys.modules, path.stem, module)  # dataclasses look there
+        spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

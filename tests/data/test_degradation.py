@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.cli.test_train_command import run_options
-from tests.conftest import drawn_face
+from tests.conftest import drawn_face, load_script
 from wnet_arch import options
 from wnet_arch.data.degradation import KERNELS, Degradation, compress, line_kernel
 from wnet_arch.data.face_lmdb import reduce_bicubic
@@ -234,11 +234,8 @@ def test_a_sheet_shows_what_a_training_draws(face_set, tmp_path, capsys):
         assert np.array_equal(tile[8::16, 8::16], lq)
 
 
-def test_shipping_compares_weights_on_degraded_faces_and_says_what_was_done_to_them(face_set, monkeypatch):
-    from tests.inference.test_pretrained import SCRIPTS, load_script
-
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    ship = load_script("ship_weights")
+def test_shipping_compares_weights_on_degraded_faces_and_says_what_was_done_to_them(face_set):
+    ship = load_script("zoo/ship_weights")
     opt = {**run_options(face_set), "scale": 8, "manual_seed": 1}
     plain = ship.pairs_of(str(face_set), 3, opt)
     assert all(np.array_equal(lq, reduce_bicubic(gt, 8)) for lq, gt in plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 import wnet_arch
-from tests.conftest import BASELINES, announce
+from tests.conftest import BASELINES, announce, load_script
 from wnet_arch import create_network
 from wnet_arch.benchmark import results
 from wnet_arch.errors import WeightsError
@@ -24,7 +23,6 @@ from wnet_arch.metrics import protocols
 from wnet_arch.weights import entries, metadata, shipped
 from wnet_arch.weights.checkpoint import load_into, read_state_dict
 
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "zoo"
 RIVALS = BASELINES / "wnet_fsr_zoo" / "manifest.toml"
 SMALL = {"num_feat": 32, "depths": [1, 1, 1, 1]}
 FACTS = {
@@ -36,7 +34,6 @@ FACTS = {
 @pytest.fixture
 def ship(tmp_path, site, monkeypatch):
     """ship_weights.py, with packages of its own to write into; the second is installed, and both are without networks."""
-    monkeypatch.syspath_prepend(SCRIPTS)
     folder, zoo = tmp_path / "weights", site / "wnet_fsr_zoo"
     folder.mkdir()
     zoo.mkdir()
@@ -47,17 +44,10 @@ def ship(tmp_path, site, monkeypatch):
     (folder / "manifest.toml").write_text(re.sub(r"(?m)^names = \[.*\]$", "names = []", text))
     (zoo / "manifest.toml").write_text("# Nothing yet.\n")
     monkeypatch.setattr(entries, "MANIFEST", folder / "manifest.toml")
-    script = load_script("ship_weights")
+    script = load_script("zoo/ship_weights")
     monkeypatch.setattr(sys.modules["places"], "ZOO", zoo / "manifest.toml")
     yield script
     entries.load.cache_clear()
-
-
-def load_script(name: str):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
 
 
 def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool = False, net: torch.nn.Module | None = None):
@@ -103,7 +93,7 @@ def test_weights_of_rivals_go_into_the_package_beside_and_the_first_knows_their_
     state = wnet_arch.load_pretrained("edsr_x8").state_dict()
     assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
     assert entries.load(entries.MANIFEST).elsewhere[0].names == ("edsr_x4", "edsr_x8")
-    zoo = load_script("model_zoo")
+    zoo = load_script("zoo/model_zoo")
     zoo.need_all()
     shutil.rmtree(site / "wnet_fsr_zoo-1.0.dist-info")
     with pytest.raises(WeightsError, match="edsr_x8: shipped in the package wnet-fsr-zoo, which is not installed"):
@@ -160,7 +150,7 @@ def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship
     assert file.stat().st_size < 0.1 * shipped.path("wnet_lite_x8").stat().st_size
     loaded = wnet_arch.load_pretrained("wnet_lite_sharp_x8").state_dict()
     assert all(torch.equal(loaded[key], value.float()) for key, value in state.items())
-    zoo = load_script("model_zoo")
+    zoo = load_script("zoo/model_zoo")
     assert zoo.size("wnet_lite_sharp_x8").endswith(" MB, rest of wnet_lite_x8")
     with pytest.raises(SystemExit, match="no tensor is the same"):
         ship.shared({key: torch.rand_like(value.float()) for key, value in state.items()}, "wnet_lite_x8")
@@ -250,7 +240,7 @@ def test_only_a_finished_run_ships(ship, tmp_path):
 def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     put(ship, "wnet_lite_x4", 4)
     put(ship, "wnet_lite_x8", 8)
-    zoo = load_script("model_zoo")
+    zoo = load_script("zoo/model_zoo")
     arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "parsing"]
     arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
     monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
@@ -273,7 +263,7 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
 def test_a_network_that_has_just_come_gets_its_card_alone(ship, tmp_path, face_set, monkeypatch):
     put(ship, "wnet_lite_x4", 4)
     put(ship, "wnet_lite_x8", 8)
-    zoo = load_script("model_zoo")
+    zoo = load_script("zoo/model_zoo")
     arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "--card", "wnet_lite_x8"]
     arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
     monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
@@ -294,7 +284,7 @@ def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, t
     put(ship, "wnet_lite_x8", 8)
     small = {"num_feat": 8, "peak": 1}
     put(ship, "wnet_x8", 8, {"type": "WNet", "scale": 8, **small}, net=create_network("WNet", 8, **small))
-    zoo = load_script("model_zoo")
+    zoo = load_script("zoo/model_zoo")
     sources = {name: zoo.open_one(name, None) for name in wnet_arch.list_pretrained()}
     costs = {name: zoo.cost(source.block, source.scale)[1] for name, source in sources.items()}
     monkeypatch.setattr(zoo, "SLOW", (costs["wnet_lite_x8"] + costs["wnet_x8"]) / 2e9)
@@ -347,7 +337,7 @@ def shipped_scale(name: str) -> int:
 
 
 def test_a_file_holds_the_options_that_were_defaults_when_it_was_trained():
-    script = load_script("ship_weights")
+    script = load_script("zoo/ship_weights")
     block = script.explicit({"type": "WNetLite", "scale": 4, "num_feat": 64})
     assert block["num_feat"] == 64
     assert set(block) == {"type", "scale", "num_feat", "depths", "num_heads", "attention", "parsing", "position"}

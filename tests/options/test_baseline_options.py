@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import random
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from basicsr.utils.misc import check_resume
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from tests.archs.test_networks import SMALL
-from tests.conftest import write_set
+from tests.conftest import load_script, write_set
 from wnet_arch import options
 from wnet_arch.errors import DataError, UsageError
 
@@ -104,11 +103,7 @@ def test_landmarks_are_asked_for_before_a_run(sets, face_set):
 @pytest.fixture(scope="module")
 def try_options():
     """The script that tries the files at full width, as a module."""
-    path = OPTIONS.parent / "scripts" / "bench" / "try_options.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("bench/try_options")
 
 
 @EVERY_FILE

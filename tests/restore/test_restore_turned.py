@@ -69,25 +69,25 @@ def turned(photo: np.ndarray, quarters: int) -> np.ndarray:
 
 
 class Brighter:
-    """Instead of a network: makes the upper half of every face brighter by 60."""
+    """Instead of a network: adds to the upper half of every face, to all channels or to each (``added``, of 255)."""
 
     name, fingerprint, estimates, degraded = "brighter", "1", True, False
 
-    def __init__(self, scale: int):
-        self.scale, self.side = scale, 128 // scale
+    def __init__(self, scale: int, added: int | tuple[int, int, int] = 60):
+        self.scale, self.side, self.added = scale, 128 // scale, added
 
     def run(self, faces):
         from wnet_arch.restore.networks import FaceResult, enlarge_face
 
         made = [enlarge_face(face).astype(int) for face in faces]
         for face in made:
-            face[:64] += 60
+            face[:64] += self.added
         return [FaceResult(face.clip(0, 255).astype(np.uint8), None) for face in made]
 
 
-def brighter(detector: Detector | None = None, **options) -> FaceRestorer:
+def brighter(detector: Detector | None = None, added: int | tuple[int, int, int] = 60, **options) -> FaceRestorer:
     found = FaceRestorer("Bicubic", detector=detector or UprightFaces(), **options)
-    found.networks = {scale: Brighter(scale) for scale in (4, 8)}
+    found.networks = {scale: Brighter(scale, added) for scale in (4, 8)}
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -14,12 +13,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.conftest import drawn_face
+from tests.conftest import drawn_face, load_script
 from wnet_arch import create_network
 from wnet_arch.faces.detection import Detection, Detector
 from wnet_arch.restore import FaceRestorer, restorer
-
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "bench"
 
 
 class KnownPlaces(Detector):
@@ -43,11 +40,7 @@ class KnownPlaces(Detector):
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location("check_degraded", SCRIPTS / "check_degraded.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "check_degraded", module)
-    spec.loader.exec_module(module)
+    module = load_script("bench/check_degraded")
     monkeypatch.setattr(module, "SIZE", (120, 90))
     return module
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
+from tests.conftest import load_script
 from wnet_arch import create_network
-
-FILE = Path(__file__).parents[2] / "scripts" / "zoo" / "grow_wnet.py"
 
 
 @pytest.fixture(scope="module")
 def grow():
-    spec = importlib.util.spec_from_file_location("grow_wnet", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.grow
+    return load_script("zoo/grow_wnet").grow
 
 
 def trained(peak: int) -> torch.nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.conftest import load_script
 from wnet_arch.faces import labels
 from wnet_arch.faces.parser_net import ParserNet
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "zoo" / "train_parser.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("train_parser", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("zoo/train_parser")
 
 
 def _pair(side: int = 160) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,22 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, SCRIPTS, load_script
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "zoo" / "train_zoo.py"
+SCRIPT = SCRIPTS / "zoo" / "train_zoo.py"
 SMALL = ["--network-option", "num_feat=32", "depths=[1,1,1,1]"]
 
 
 def train_zoo(folder: Path, *arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("train_zoo", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ def test_a_number_of_images_is_a_number_of_iterations_and_the_run_goes_on(tmp_pa
 
 
 def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp_path, monkeypatch):
-    script = load_script()
+    script = load_script("zoo/train_zoo")
     arguments = [
         "train_zoo.py",
         "WNetLite_sharp",
@@ -94,7 +86,7 @@ def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp
 
 @pytest.mark.parametrize(("asked", "precision"), [(None, "auto"), ("bf16", "bf16")])
 def test_the_precision_is_the_faster_one_unless_named(asked, precision):
-    script = load_script()
+    script = load_script("zoo/train_zoo")
     args = argparse.Namespace(
         data=["faces"], val="faces", batch=4, workers=0, precision=asked, lr=None, network_option=[], force_yml=[], validations=1,
         seed=0, accumulation=1, optimizer=None,
@@ -124,7 +116,7 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(tmp_path, sets, monkeypatch, capsys, arguments, said):
-    script = load_script()
+    script = load_script("zoo/train_zoo")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train_zoo.py", *map(str, [*sets, *arguments])])
     with pytest.raises(SystemExit) as stop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import PATIENCE, write_set
+from tests.conftest import PATIENCE, SCRIPTS, load_script, write_set
 from wnet_arch import create_network
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
@@ -22,11 +21,9 @@ from wnet_arch.inference.test_sets import open_set
 from wnet_arch.metrics import protocols
 from wnet_arch.weights.checkpoint import read_state_dict
 
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "zoo"
-
 
 def run(folder: Path, script: str, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(SCRIPTS / f"{script}.py"), *map(str, arguments)]
+    command = [sys.executable, str(SCRIPTS / "zoo" / f"{script}.py"), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
@@ -35,17 +32,8 @@ def faces(tmp_path_factory) -> Path:
     return write_set(tmp_path_factory.mktemp("zoo_pages") / "faces", count=4, size=128)
 
 
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_ablation_goes_on_keeps_our_words_and_refuses_other_options(tmp_path, faces, monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    ablation, page = load("ablation"), tmp_path / "page.md"
+    ablation, page = load_script("zoo/ablation"), tmp_path / "page.md"
 
     def call(images: int, *experiments: str) -> None:
         arguments = ["--images", images, "--seeds", 3, "--experiments", *experiments, "--data", faces, "--val", faces, "--batch", 1]
@@ -77,8 +65,7 @@ def test_the_ablation_goes_on_keeps_our_words_and_refuses_other_options(tmp_path
 
 
 def test_pyramids_are_trained_for_equal_times(tmp_path, faces, monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    ablation, page, out = load("ablation"), tmp_path / "page.md", tmp_path / "runs"
+    ablation, page, out = load_script("zoo/ablation"), tmp_path / "page.md", tmp_path / "runs"
     arguments = ["--minutes", 0.2, "--seeds", 3, "--data", faces, "--val", faces, "--batch", 1, "--faces", 3]
     arguments += ["--page", page, "--out", out, "--network-option", "num_feat=8"]
     monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
@@ -105,8 +92,7 @@ def test_pyramids_are_trained_for_equal_times(tmp_path, faces, monkeypatch):
 
 
 def test_the_ablation_gives_the_true_map(tmp_path, faces, monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    ablation, page, out = load("ablation"), tmp_path / "page.md", tmp_path / "runs"
+    ablation, page, out = load_script("zoo/ablation"), tmp_path / "page.md", tmp_path / "runs"
     arguments = ["--images", 10, "--seeds", 3, "--experiments", ablation.GIVEN, "--data", faces, "--val", faces, "--batch", 1]
     arguments += ["--page", page, "--out", out, "--network-option", "peak=2", "num_feat=8"]
     monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
@@ -128,9 +114,8 @@ def test_the_ablation_gives_the_true_map(tmp_path, faces, monkeypatch):
 
 
 @pytest.fixture
-def groups(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return load("zoo_groups")
+def groups():
+    return load_script("zoo/zoo_groups")
 
 
 def test_groups_are_what_the_map_and_the_picture_say(groups):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import queue
 import re
 import signal
 import socket
@@ -31,8 +32,8 @@ from tests.metric_faces import need_file
 from wnet_arch import create_network
 from wnet_arch.cli import wnet
 from wnet_arch.cli.common import run_command
-from wnet_arch.demo import drawing, examples, server
-from wnet_arch.demo.choices import Choices, Remembering
+from wnet_arch.demo import drawing, examples, page, server
+from wnet_arch.demo.choices import PLAIN, Choices, Remembering, title
 from wnet_arch.demo.limits import Limits, open_upload
 from wnet_arch.demo.privacy import OwnMachineOnly, without_foreign
 from wnet_arch.demo.work import restore_upload
@@ -227,8 +228,8 @@ def test_pictures_for_the_browser_have_bounded_sides():
 
 def test_choices_are_the_users_networks_and_bicubic(choices):
     labels = choices.labels
-    assert labels[:2] == ["WNetLite_x8 (x8), yours", "SRCNN_x8 and SRCNN_x4 (x4, x8), yours"]
-    assert labels[-1] == "Bicubic"
+    assert labels[:3] == ["WNetLite (x8), yours", "SRCNN (x4, x8), yours", "Automatic, by the photo"]
+    assert labels[-1] == PLAIN
     assert choices.first == labels[0]
     assert sorted(choices.restorer(labels[1]).networks) == [4, 8]
     for wrong in (("nothing",), (labels[0], 1.5), (labels[0], 1.0, 3)):
@@ -239,13 +240,30 @@ def test_choices_are_the_users_networks_and_bicubic(choices):
 def test_shipped_networks_are_offered_under_one_name_for_all_scales(monkeypatch):
     monkeypatch.setattr("wnet_arch.weights.shipped.names", lambda: ["edsr_x8", "wnet_lite_x4", "wnet_lite_x8"])
     monkeypatch.setattr(Choices, "restorer", lambda self, label: None)
-    assert Choices(detector=BlueScreen()).labels == ["wnet_lite (x4, x8)", "edsr (x8)", "Bicubic"]
+    assert Choices(detector=BlueScreen()).labels == [
+        "Automatic, by the photo", "Faithful: clean photos", "EDSR (x8)", PLAIN,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("wnet_x8", "W-Net"), ("wnet_lite_x4", "WNetLite"), ("wnet_lite_real_x4", "WNetLite real"), ("sparnet", "SPARNet"),
+     ("fishfsrnet_old_x4", "FishFSRNet old"), ("my_run_3", "my_run_3"), ("Anna_x", "Anna_x"), ("my_xray_x8", "my_xray_x8")],
+)  # fmt: skip
+def test_networks_have_names_that_people_read(name, said):
+    assert title(name) == said
+
+
+def test_by_itself_the_page_does_what_the_command_does():
+    first = Choices(detector=BlueScreen())
+    assert first.first == first.labels[0] == "Automatic, by the photo"
+    assert first.restorer(first.first).quality == FaceRestorer(detector=BlueScreen()).quality == "auto"
 
 
 def test_the_network_named_is_chosen_at_first(weights):
     own = [[weights["SRCNN_x8"]], [weights["SRCNN_x8"]]]
     both = Choices("Bicubic", own, detector=BlueScreen())
-    assert both.first == "Bicubic"
+    assert both.first == PLAIN
     assert len(set(both.labels)) == len(both.labels) >= 3
     with pytest.raises(UsageError, match="no shipped network is called 'nonsense'"):
         Choices("nonsense", own, detector=BlueScreen())
@@ -294,9 +312,10 @@ def test_the_download_is_what_the_restorer_makes(choices, weights, tmp_path):
 
 def test_a_photo_without_faces_and_a_network_without_maps(choices, tmp_path):
     path = save(tmp_path / "sky.png", np.full((40, 60, 3), BLUE, np.uint8))
-    shown = restore_upload(path, choices.restorer("Bicubic"), LIMITS, tmp_path)
+    shown = restore_upload(path, choices.restorer(PLAIN), LIMITS, tmp_path)
     assert "no face was found; the photo was left as it is. It keeps its 60 × 40 pixels" in shown.summary
-    shown = restore_upload(path, choices.restorer("Bicubic", scale=8), LIMITS, tmp_path)
+    assert shown.about_parsing == "No face was restored, so there is no map."
+    shown = restore_upload(path, choices.restorer(PLAIN, scale=8), LIMITS, tmp_path)
     assert "no face was found; the photo was enlarged as it is. 60 × 40 became 480 × 320 pixels" in shown.summary
     assert (shown.faces, shown.parsing, shown.lines) == ([], None, "")
 
@@ -499,12 +518,12 @@ def test_a_photo_is_restored_compared_and_downloaded(tab, weights, tmp_path):
     assert (image == expected(photo, weights["WNetLite_x8"]).image).all()
 
     tab.get_by_role("tab", name="Faces").click()
-    choose(tab, "SRCNN_x8 and SRCNN_x4")
+    choose(tab, "SRCNN (x4, x8)")
     wanted = expected(photo, weights["SRCNN_x8"], weights["SRCNN_x4"])
-    tab.locator("#list", has_text="restored by SRCNN_x8 x8").wait_for(timeout=20_000)
+    tab.locator("#list", has_text="restored by SRCNN x8").wait_for(timeout=20_000)
     assert (downloaded(tab)[1] == wanted.image).all()
     tab.get_by_role("tab", name="Parsing").click()
-    assert "SRCNN_x8 and SRCNN_x4 (x4, x8), yours estimates no map" in tab.locator("#about-parsing").inner_text()
+    assert "SRCNN estimates no map of the face" in tab.locator("#about-parsing").inner_text()
     tab.locator("#scale label", has_text="x2").click()
     tab.locator("#status", has_text=f"became {2 * photo.shape[1]} ×").wait_for(timeout=20_000)
     assert downloaded(tab)[1].shape[:2] == (2 * photo.shape[0], 2 * photo.shape[1])
@@ -579,9 +598,103 @@ def test_trouble_with_one_photo_is_said_on_the_page(tab, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("wnet_arch.demo.page.restore_upload", fail)
-    upload(tab, save(tmp_path / "a.png", scene(12)), "could not be restored: OSError: [Errno 28] No space left on device")
+    upload(
+        tab,
+        save(tmp_path / "a.png", scene(12)),
+        "a.png: this photo could not be restored: OSError: [Errno 28] No space left on device",
+    )
     monkeypatch.undo()
     upload(tab, save(tmp_path / "b.png", scene(12)), "1 face found")
+
+
+class Held:
+    """Stands in for the work on photos, and holds each one until it is let go."""
+
+    def __init__(self, monkeypatch):
+        self.begun: queue.Queue[str] = queue.Queue()
+        self._go, self._work = queue.Queue(), page.restore_upload
+        monkeypatch.setattr(page, "restore_upload", self)
+
+    def __call__(self, path, *rest):
+        self.begun.put(Path(path).name)
+        self._go.get(timeout=60)
+        return self._work(path, *rest)
+
+    def wait(self, name: str) -> None:
+        assert self.begun.get(timeout=20) == name
+
+    def let_go(self) -> None:
+        self._go.put(None)
+
+
+def working(tab, *said: str) -> None:
+    """The page says what it works on, and shows no result."""
+    for words in said:
+        tab.locator("#status .working", has_text=words).wait_for(timeout=20_000)
+    assert tab.locator("#shown").is_hidden()
+    assert tab.locator("#download").is_hidden()
+
+
+def test_no_result_is_shown_beside_what_is_worked_on(tab, tmp_path, monkeypatch):
+    upload(tab, save(tmp_path / "first.png", scene(10, 11)), "2 faces found")
+    held = Held(monkeypatch)
+    upload(tab, save(tmp_path / "second.png", scene(12)), "second.png: finding")
+    held.wait("second.png")
+    working(tab, "second.png", "WNetLite (x8), yours")
+    held.let_go()
+    tab.locator("#status", has_text="second.png: 1 face found").wait_for(timeout=20_000)
+    assert downloaded(tab)[0] == "second.png"
+    for change, words in (
+        (lambda: choose(tab, "SRCNN (x4, x8)"), "network SRCNN (x4, x8), yours"),
+        (lambda: choose(tab, PLAIN), "plain enlargement"),
+        (lambda: tab.locator("#scale label", has_text="x2").click(), "plain enlargement"),
+        (lambda: tab.locator("#strength input[type=range]").press("ArrowLeft"), "plain enlargement"),
+    ):
+        change()
+        held.wait("second.png")
+        working(tab, "second.png", words)
+        held.let_go()
+        tab.locator("#download").wait_for(timeout=20_000)
+    assert held.begun.empty()  # each wish was worked on once
+
+
+def test_a_result_that_is_not_wanted_any_more_is_dropped(tab, tmp_path, monkeypatch):
+    held = Held(monkeypatch)
+    upload(tab, save(tmp_path / "first.png", scene(10, 11)), "first.png: finding")
+    held.wait("first.png")
+    upload(tab, save(tmp_path / "second.png", scene(12)), "second.png: finding")
+    held.let_go()  # the first
+    held.wait("second.png")
+    working(tab, "second.png")
+    choose(tab, "SRCNN (x4, x8)")
+    working(tab, "SRCNN")
+    held.let_go()  # the second by WNetLite
+    held.wait("second.png")
+    working(tab, "SRCNN")
+    held.let_go()
+    tab.locator("#status", has_text="second.png: 1 face found").wait_for(timeout=20_000)
+    tab.get_by_role("tab", name="Faces").click()
+    assert "restored by SRCNN x8" in tab.locator("#list").inner_text()
+
+    upload(tab, save(tmp_path / "third.png", scene(12)), "third.png: finding")
+    held.wait("third.png")
+    tab.locator('#photo button[aria-label="Clear"]').click()
+    tab.locator("#status", has_text="Drop a photo").wait_for(timeout=20_000)
+    held.let_go()
+    upload(tab, save(tmp_path / "fourth.png", scene(12)), "fourth.png: finding")  # its turn comes after the third
+    held.wait("fourth.png")
+    working(tab, "fourth.png")
+    held.let_go()
+    tab.locator("#status", has_text="fourth.png: 1 face found").wait_for(timeout=20_000)
+
+
+@pytest.mark.parametrize("name", ["bad.jpg", "Bad one.PNG", "ümlaut.webp"])
+def test_what_failed_has_its_own_name_and_no_result_beside_it(tab, tmp_path, name):
+    upload(tab, save(tmp_path / "good.png", scene(12)), "1 face found")
+    (tmp_path / name).write_bytes(b"no photo at all\n" * 20)
+    upload(tab, tmp_path / name, f"{name} cannot be used")
+    assert tab.locator("#status .error").inner_text().startswith(f"{name} cannot be used: ")
+    assert tab.locator("#shown").is_hidden()
 
 
 def test_an_example_is_restored_by_a_click(tab):

@@ -23,7 +23,7 @@ import pytest
 from tests.demo.test_demo import LIMITS, BlueScreen, need_gradio, save, scene
 from wnet_arch.demo import asgi, gate, server, store
 from wnet_arch.demo.asgi import Refused
-from wnet_arch.demo.choices import Choices
+from wnet_arch.demo.choices import PLAIN, Choices
 from wnet_arch.demo.limits import Limits
 from wnet_arch.demo.privacy import OwnMachineOnly, check_own
 from wnet_arch.demo.store import Full, Store
@@ -103,9 +103,12 @@ class Visitor:
         return next(message for message in messages if message["msg"] == "process_completed")
 
     def number(self, element: str, event: str) -> int:
+        """Of the function that an event calls, or, with ``then``, of the one that follows it."""
         config = json.loads(self.ask("GET", "/config")[2])
         number = next(one["id"] for one in config["components"] if one["props"].get("elem_id") == element)
-        return next(one["id"] for one in config["dependencies"] if [number, event] in one["targets"])
+        event, _, then = event.partition(" ")
+        first = next(one["id"] for one in config["dependencies"] if [number, event] in one["targets"])
+        return next(one["id"] for one in config["dependencies"] if one["trigger_after"] == first) if then else first
 
     def choose(self, path: str, session: str) -> dict:
         """What the browser does with a photo that was uploaded."""
@@ -113,7 +116,9 @@ class Visitor:
 
     def restore(self, session: str) -> dict:
         """And then; or when a setting is changed."""
-        return self.run(("strength", "release"), [None, "Bicubic", 1, 0], session)
+        settings = [None, PLAIN, 1, 0]
+        assert self.run(("network", "input"), settings, session)["success"]
+        return self.run(("network", "input then"), settings, session)
 
 
 def file_data(path, **more) -> dict:
@@ -235,9 +240,7 @@ def test_what_was_uploaded_is_restored_and_only_its_owner_gets_it(page, tmp_path
             assert stranger.ask(method, f"/gradio_api/file={quote(one)}")[0] == 403
             assert Visitor(page, None).ask(method, f"/gradio_api/file={quote(one)}")[0] == 403
     assert Path(made).read_bytes() == visitor.ask("GET", f"/gradio_api/file={quote(made)}")[2]
-    status, body = stranger.send(
-        "/gradio_api/queue/join", {"data": [None, "Bicubic", 1, 0], "fn_index": 1, "session_hash": "page1"}
-    )
+    status, body = stranger.send("/gradio_api/queue/join", {"data": [None, PLAIN, 1, 0], "fn_index": 1, "session_hash": "page1"})
     assert (status, b"another page's session" in body) == (403, True)
     for address in ("/gradio_api/queue/data?session_hash=page1", "/gradio_api/heartbeat/page1"):
         assert stranger.ask("GET", address)[0] == 403
@@ -396,7 +399,10 @@ def test_the_one_who_opens_photos_looks_himself(page, tmp_path):
     assert files.claim(owner, "s")
 
     def shown(path, cookie):
-        return do.show(str(path), "Bicubic", 1.0, 0.0, types.SimpleNamespace(headers={"cookie": cookie}, session_hash="s"))[0]
+        wish = str(path), PLAIN, 1.0, 0.0, types.SimpleNamespace(headers={"cookie": cookie}, session_hash="s")
+        do.latest.forget("s")
+        assert "working" in do.begin(*wish)[0]
+        return do.show(*wish)[0]
 
     assert "1 face found" in shown(own, cookie)
     for path, who in ((tmp_path / "photo.png", cookie), (own, None), (own, visitors.new().decode())):

@@ -10,8 +10,8 @@ EXAMPLES = """\
 The details of a restored face are estimated, not recovered. Never use it to identify a person.
 
 The page answers to 127.0.0.1 only, loads nothing from elsewhere and reports to nobody. Other web pages cannot use it. Uploads and
-results lie in a folder of their own; they go when the page is closed, and at the end. Networks to choose from: those that ship
-with this package, --weights, and Bicubic.
+results lie in a folder of their own; they go when the page is closed, and at the end. You choose from
+the qualities of wnet restore, the networks that ship, --weights, and plain enlargement.
 From another machine: ssh -L 7860:127.0.0.1:7860 HOST, and open http://127.0.0.1:7860 there.
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 2 wrong arguments, port taken, Gradio or weights missing
@@ -38,7 +38,7 @@ def add_parser(subparsers) -> None:
     add(
         "--network",
         metavar="NAME",
-        help="chosen at first: a shipped one, or Bicubic (default: the first of --weights, or wnet_lite)",
+        help="chosen at first: a shipped one, or Bicubic (default: the first of --weights, or what each photo's quality asks for)",
     )
     add("--weights", nargs="+", action="append", default=[], metavar="FILE",
         help="your own, as for wnet restore: one for each scale; may be given several times, for several choices")  # fmt: skip

@@ -6,6 +6,7 @@ choices    the networks one can choose from, opened on first use; faces found ar
 drawing    numbered boxes, the parsing overlay, close-ups
 work       one photo through the restorer, and the files that the page shows
 examples   photos to try it with
+latest     what each open page asked for last
 page       the page itself (Gradio)
 privacy    what may reach the page, and where the page may reach
 gate       which parts of Gradio may be reached, and with which files

@@ -11,15 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wnet_arch.archs.base import list_networks
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.detection import Detection, Detector
 from wnet_arch.faces.detectors import create_detector
 from wnet_arch.restore import FaceRestorer
-from wnet_arch.restore.networks import BICUBIC, DEFAULT, QUALITIES
+from wnet_arch.restore.networks import AUTO, BICUBIC, QUALITIES, ships
 from wnet_arch.weights import packages, shipped
 
 #: Scales that the page offers, besides what the faces need.
 SCALES = (1, 2, 4, 8)
+#: Choices by what a person wants, in the order of the page; those whose network does not ship are left out.
+_WANTED = {
+    AUTO: "Automatic, by the photo",
+    "faithful": "Faithful: clean photos",
+    "real": "Real: JPEG, noise, blur",
+    "sharp": "Sharp: less certain",
+}
+PLAIN = "Plain enlargement"
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Choices:
     """Networks by the labels that the page shows.
 
     Args:
-        network: chosen at first; ``None``: the weights given, or else the default network.
+        network: chosen at first; ``None``: the weights given, or else what the photo's quality asks for.
         weights: of the user's; each entry is one choice, with one file for each scale at most.
         device: where networks and detector run.
         offline: folder with the detector's weights; nothing is downloaded.
@@ -61,13 +70,13 @@ class Choices:
             self._add_own(tuple(paths))
         packages.note_faults()
         own = list(self._choices)
+        for quality, label in _WANTED.items():
+            if quality == AUTO or ships(quality):
+                self._choices[label] = Choice(None, quality=quality)
         for name, scales in _shipped().items():
-            self._choices[_label(name, scales)] = Choice(name)
-        sharp, *others = QUALITIES["sharp"]
-        if sharp in _shipped():  # where there is none for a size, as the command does
-            self._choices[f"sharp: {sharp}, {others[0]} where there is none"] = Choice(None, quality="sharp")
-        self._choices[BICUBIC] = Choice(BICUBIC)
-        self.first = own[0] if own and network is None else self._find(network or DEFAULT)
+            self._choices[_label(title(name), scales)] = Choice(name)
+        self._choices[PLAIN] = Choice(BICUBIC)
+        self.first = self._find(network) if network else own[0] if own else _WANTED[AUTO]
         self.restorer(self.first)  # what is missing is said before there is a page
 
     @property
@@ -101,7 +110,7 @@ class Choices:
     def _add_own(self, paths: tuple[str, ...]) -> None:
         choice = Choice(None, paths)
         opened = self._open(choice)
-        names = list(OrderedDict.fromkeys(network.name for network in opened.networks.values()))
+        names = list(OrderedDict.fromkeys(title(network.name) for network in opened.networks.values()))
         wanted = label = f"{_label(' and '.join(names), sorted(opened.networks))}, yours"
         while label in self._choices:
             label = f"{wanted} {len(self._choices) + 1}"
@@ -113,8 +122,9 @@ class Choices:
             if choice.network == name:
                 return label
         opened = self._open(Choice(name))  # or it says what is wrong
-        self._choices[name], self._opened[name] = Choice(name), opened
-        return name
+        label = _label(title(name), sorted(opened.networks))
+        self._choices[label], self._opened[label] = Choice(name), opened
+        return label
 
 
 class Remembering(Detector):
@@ -148,13 +158,26 @@ class Remembering(Detector):
             return list(self._known[key])
 
 
+def title(name: str) -> str:
+    """A network's name for people: ``wnet_lite_real_x4`` is ``WNetLite real``. What is no network of ours keeps its name."""
+    base, _, scale = name.rpartition("_x")
+    words = (base if scale.isdigit() else name).split("_")
+    known = {packages.plain(network): network for network in list_networks()}
+    for count in range(len(words), 0, -1):
+        network = known.get(packages.plain("_".join(words[:count])))
+        if network:
+            return " ".join(["W-Net" if network == "WNet" else network, *words[count:]])
+    return name
+
+
 def _shipped() -> dict[str, list[int]]:
-    """Shipped networks without their scales, and the scales of each; the default one first."""
+    """Shipped networks that no quality stands for, without their scales, and the scales of each."""
     found: dict[str, list[int]] = {}
     for name in shipped.names():
         base, _, scale = name.rpartition("_x")
-        found.setdefault(base, []).append(int(scale))
-    return dict(sorted(found.items(), key=lambda one: (one[0] != DEFAULT, one[0])))
+        if not any(base in networks for networks in QUALITIES.values()):
+            found.setdefault(base, []).append(int(scale))
+    return found
 
 
 def _label(name: str, scales: Sequence[int]) -> str:

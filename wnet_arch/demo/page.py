@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from html import escape
@@ -11,7 +12,8 @@ from typing import Any
 import cv2
 import gradio as gr
 
-from wnet_arch.demo.choices import SCALES, Choices
+from wnet_arch.demo.choices import PLAIN, SCALES, Choices
+from wnet_arch.demo.latest import Latest
 from wnet_arch.demo.limits import ENDINGS, Limits
 from wnet_arch.demo.store import Store
 from wnet_arch.demo.visitors import Visitors
@@ -24,6 +26,7 @@ STYLE = Path(__file__).with_name("page.css")
 #: What may go wrong with one photo: torch and OpenCV report a lack of memory as theirs, a full disk is an OSError.
 _TROUBLE = (WNetError, OSError, MemoryError, RuntimeError, cv2.error)
 _AS_NEEDED = "as the faces need"
+_INVITATION = "<p>Drop a photo, or choose an example.</p>"
 _SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
@@ -105,9 +108,12 @@ class _Inputs:
 class _Outputs:
     """The column with the results."""
 
+    #: How many :attr:`list_of_all` has.
+    COUNT = 13
+
     def __init__(self):
         self.pairs = gr.State([])
-        self.status = gr.HTML("<p>Drop a photo, or choose an example.</p>", padding=False, elem_id="status")
+        self.status = gr.HTML(_INVITATION, padding=False, elem_id="status")
         with gr.Column(visible=False, elem_id="shown") as self.all:
             with gr.Tabs(selected="compare", elem_id="views") as self.tabs:
                 with gr.Tab("Compare", id="compare"):
@@ -147,29 +153,50 @@ class _Outputs:
 
 
 class _Handlers:
-    """What happens on events."""
+    """What happens on events.
+
+    The page is in one of four states: nothing, working, done, failed. What belongs to one is never seen in another: each new wish
+    clears the results before any work begins (:meth:`begin`), and what was made for an older wish is dropped (:meth:`show`).
+    """
 
     def __init__(self, choices: Choices, limits: Limits, store: Store, visitors: Visitors):
-        self.choices, self.limits, self.store, self.visitors = choices, limits, store, visitors
+        self.choices, self.limits, self.store, self.visitors, self.latest = choices, limits, store, visitors, Latest()
+
+    def begin(self, photo: str | None, network: str, strength: float, scale: float, request: gr.Request) -> list:
+        """Says at once what is being worked on, with no result beside it."""
+        if not self.latest.ask(request.session_hash, (photo, network, strength, scale)):
+            return _unchanged()
+        if not photo:
+            return _only(_INVITATION)
+        return _only(f"<p role='status' class='working'><b>{escape(Path(photo).name)}</b>: {escape(_said(network))} ...</p>")
 
     def show(self, photo: str | None, network: str, strength: float, scale: float, request: gr.Request) -> list:
         """Restores the photo; what cannot be done is said in its place, and the page goes on."""
-        if not photo:
-            return _nothing("<p>Drop a photo, or choose an example.</p>")
+        wish = photo, network, strength, scale
+        if not photo or not self.latest.take(request.session_hash, wish):
+            return _unchanged()
+        done = False
         try:
-            restorer = self.choices.restorer(network, float(strength), float(scale) or None)
-            owner, session = self.visitors.owner(request.headers.get("cookie")), request.session_hash
-            path = self.store.photo(owner, photo)  # the gate has looked at paths in requests; this looks at all
-            if owner is None or session is None:
-                raise UsageError("open the page anew: this browser is not known, or the program was started again")
-            with self.store.results(owner, session) as folder:
-                shown = restore_upload(str(path), restorer, self.limits, folder)
+            found = _everything(self._restored(photo, network, float(strength), float(scale) or None, request))
+            done = True
+        except WNetError as error:
+            found = _failed(photo, str(error))
         except _TROUBLE as error:
-            text = " ".join(str(error).split())[:300]
-            if not isinstance(error, WNetError):
-                text = f"this photo could not be restored: {type(error).__name__}: {text}"
-            return _nothing(f"<p role='alert' class='error'>{escape(text[:1].upper() + text[1:])}.</p>")
-        return _everything(shown, network)
+            found = _failed(photo, f"this photo could not be restored: {type(error).__name__}: {error}")
+        if not self.latest.is_last(request.session_hash, wish):
+            return _unchanged()
+        if not done:
+            self.latest.forget(request.session_hash)
+        return found
+
+    def _restored(self, photo: str, network: str, strength: float, scale: float | None, request: gr.Request) -> Shown:
+        restorer = self.choices.restorer(network, strength, scale)
+        owner, session = self.visitors.owner(request.headers.get("cookie")), request.session_hash
+        path = self.store.photo(owner, photo)  # the gate has looked at paths in requests; this looks at all
+        if owner is None or session is None:
+            raise UsageError("open the page anew: this browser is not known, or the program was started again")
+        with self.store.results(owner, session) as folder:
+            return restore_upload(str(path), restorer, self.limits, folder)
 
     @staticmethod
     def look(pairs: list, index: int | None) -> list:
@@ -178,12 +205,9 @@ class _Handlers:
         return [pairs[number][0], _seen(pairs[number][1]), gr.update(visible=number > 0), gr.update(selected="compare")]
 
 
-def _everything(shown: Shown, network: str) -> list:
+def _everything(shown: Shown) -> list:
     whole = ((shown.before, shown.after), "the whole photo")
     closer = [(pair, f"face {caption}") for pair, (_, caption) in zip(shown.close_ups, shown.faces)]
-    about = f"{escape(network)} estimates no map of the face."
-    if shown.parsing:
-        about = "What the network itself takes for skin, by which it is guided: the more colour, the surer it is."
     return [
         f"<p>{shown.summary}</p>",
         gr.update(visible=True),
@@ -194,16 +218,32 @@ def _everything(shown: Shown, network: str) -> list:
         shown.boxes,
         shown.lines,
         gr.update(value=shown.parsing, visible=shown.parsing is not None),
-        f"<p>{about}</p>",
+        f"<p>{shown.about_parsing}</p>",
         shown.download,
         gr.update(visible=bool(shown.faces)),
         gr.update(value=shown.faces, visible=bool(shown.faces)),
     ]
 
 
-def _nothing(message: str) -> list:
-    """Only a message."""
+def _only(message: str) -> list:
+    """A message, and no result."""
     return [message, gr.update(visible=False), [], None, "", gr.update(visible=False), None, "", None, "", None, gr.update(), None]
+
+
+def _failed(photo: str, message: str) -> list:
+    """Why there is no result, in a line that names the photo as its file is called."""
+    line, name = " ".join(message.split())[:300].rstrip("."), Path(photo).name
+    if not line.startswith(name):
+        line = f"{name}: {line}"
+    return _only(f"<p role='alert' class='error'>{escape(line)}.</p>")
+
+
+def _unchanged() -> list:
+    return [gr.skip()] * _Outputs.COUNT
+
+
+def _said(network: str) -> str:
+    return "plain enlargement" if network == PLAIN else f"finding and restoring faces, network {network}"
 
 
 def _seen(what: str) -> str:
@@ -215,22 +255,32 @@ def _first(path: str) -> tuple[str, None]:
     return path, None
 
 
+def _rest() -> None:
+    """Waits until a slider that is being moved may have stopped; what it passed is not :class:`Latest` then."""
+    time.sleep(0.4)
+
+
 def _connect(inputs: _Inputs, outputs: _Outputs, do: _Handlers) -> None:
     """Which event does what. None of them is offered as an API."""
     # What is asked for while one waits is not dropped.
-    private: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
-    slow: dict[str, Any] = {"outputs": outputs.list_of_all, "show_progress_on": [outputs.status], **private}
+    private: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
+    all_of_it: dict[str, Any] = {"inputs": inputs.settings, "outputs": outputs.list_of_all, **private}
 
     def from_gallery(pairs: list, event: gr.SelectData):
         return do.look(pairs, event.index)
 
-    keep: dict[str, Any] = {"outputs": inputs.photo, "show_progress": "hidden", **private}
-    inputs.file.upload(lambda path: path, inputs.file, **keep).then(do.show, inputs.settings, **slow)
-    inputs.file.clear(lambda: None, **keep).then(do.show, inputs.settings, **slow)
+    def restore_after(event: Any) -> None:
+        event.then(do.show, **all_of_it)
+
+    keep: dict[str, Any] = {"outputs": inputs.photo, **private}
+    restore_after(inputs.file.upload(lambda path: path, inputs.file, **keep).then(do.begin, **all_of_it))
+    restore_after(inputs.file.clear(lambda: None, **keep).then(do.begin, **all_of_it))
     for button, path in inputs.examples:
-        chosen = button.click(partial(_first, path), outputs=[inputs.photo, inputs.file], show_progress="hidden", **private)
-        chosen.then(do.show, inputs.settings, **slow)
-    gr.on([inputs.network.input, inputs.strength.release, inputs.scale.input], do.show, inputs.settings, **slow)
-    look: dict[str, Any] = {"outputs": outputs.view, "show_progress": "hidden", **private}
+        chosen = button.click(partial(_first, path), outputs=[inputs.photo, inputs.file], **private)
+        restore_after(chosen.then(do.begin, **all_of_it))
+    restore_after(gr.on([inputs.network.input, inputs.scale.input], do.begin, **all_of_it))
+    # Every step of the slider counts, by mouse, key or number, and clears the results; work begins when it rests.
+    restore_after(inputs.strength.input(do.begin, **all_of_it).then(_rest, **private))
+    look: dict[str, Any] = {"outputs": outputs.view, **private}
     outputs.faces.select(from_gallery, outputs.pairs, **look)
     outputs.whole.click(lambda pairs: do.look(pairs, None), outputs.pairs, **look)

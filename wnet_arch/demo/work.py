@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from wnet_arch.demo import drawing
+from wnet_arch.demo.choices import title
 from wnet_arch.demo.limits import Limits, open_upload
 from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, files, paste
 
@@ -27,6 +28,7 @@ class Shown:
         before, after: the photo plainly enlarged and restored, reduced where a browser would have trouble.
         boxes: the photo with numbered faces.
         parsing: the network's own map over the plainly enlarged photo; ``None`` where it makes none.
+        about_parsing: what that shows, or why there is none, HTML.
         faces: of each restored face, what the network got and made side by side, and a caption.
         close_ups: of the same faces, plainly enlarged and restored, with their surroundings.
         download: the restored photo, in full.
@@ -37,6 +39,7 @@ class Shown:
     after: str
     boxes: str
     parsing: str | None
+    about_parsing: str
     download: str
     summary: str
     lines: str
@@ -69,6 +72,7 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
         keep("after", after),
         keep("boxes", drawing.numbered(picture.rgb, photo.faces)),
         None if overlay is None else keep("parsing", overlay),
+        about_parsing(photo),
         str(download),
         summary(Path(path).name, picture.rgb, photo),
         listing(photo.faces, restorer.largest_side),
@@ -95,11 +99,22 @@ def summary(name: str, rgb: np.ndarray, photo: RestoredPhoto) -> str:
     return f"<b>{escape(name)}</b>: {found}. {size}.{notes}"
 
 
+def about_parsing(photo: RestoredPhoto) -> str:
+    """What the networks' own maps show, or why there are none, a sentence of HTML."""
+    if any(face.skin is not None for face in photo.faces):
+        return "What the network itself takes for skin, by which it is guided: the more colour, the surer it is."
+    names = list(dict.fromkeys(title(str(face.network)) for face in photo.restored))
+    if not names:
+        return "No face was restored, so there is no map."
+    return f"{escape(' and '.join(names))} estimate{'s' * (len(names) == 1)} no map of the face."
+
+
 def listing(faces: list[RestoredFace], largest_side: float) -> str:
     """A line for each face, HTML."""
     lines = []
     for face in faces:
-        done = f"{face.side:.0f} pixels, {'restored' if face.restored else 'enlarged'} by {escape(str(face.network))} x{face.scale}"
+        network = escape(title(str(face.network)))
+        done = f"{face.side:.0f} pixels, {'restored' if face.restored else 'enlarged'} by {network} x{face.scale}"
         lines.append(f"<li>{done if face.cut_out else 'left alone: ' + drawing.why_left_alone(face, largest_side)}</li>")
     return f"<ol>{''.join(lines)}</ol>" if lines else ""
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv, or reuses it, and installs this checkout with what the demonstration and the tests need.
+# Makes .venv, or reuses it, and installs this checkout with what the demonstration, the tests and the documentation need.
 # PYTHON=/path/to/python3.11 chooses the interpreter. Quick when nothing has changed since the last time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fail() { echo "install: error: $*" >&2; exit 1; }
 supported() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
-packages=(-e ".[landmarks,report,onnx,demo,test]")
+packages=(-e ".[landmarks,report,onnx,demo,test,docs]")
 decisive=(pyproject.toml wnet_arch/install_basicsr.py scripts/install.sh)
 if [ -e baselines/pyproject.toml ]; then  # the weights of W-Net's rivals; a source archive comes without
     packages+=(-e ./baselines)

@@ -14,7 +14,8 @@ from wnet_arch import weights
 from wnet_arch.errors import WeightsError
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "datasets" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHERS = ("datasets/README.md", "options/README.md", "scripts/README.md")
+PAGES = [*sorted(ROOT.glob("*.md")), *(ROOT / name for name in OTHERS), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path) -> list[str]:
@@ -27,7 +28,7 @@ def test_the_python_page_runs(tmp_path):
         weights.resolve("mtcnn", download=False)
     except WeightsError:
         pytest.skip("the detector's weights are not in the cache: `wnet weights fetch mtcnn`")
-    code = "\n".join(blocks(ROOT / "docs" / "python.md"))
+    code = "\n".join(blocks(ROOT / "docs" / "guides" / "python.md"))
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
     numbers = dict(re.findall(r"^(bicubic|network) ([\d.]+)", run.stdout, flags=re.MULTILINE))
@@ -37,8 +38,23 @@ def test_the_python_page_runs(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8"))
+    here = [(page.parent / link if link else page, anchor) for link, anchor in links if "://" not in link]
+    assert [str(target) for target, _ in here if not target.exists()] == []
+    assert [f"{target}#{anchor}" for target, anchor in here if anchor and anchor not in anchors(target)] == []
+
+
+def anchors(page: Path) -> list[str]:
+    """Anchors of a page's headings, by the rule of hosting sites: lower case, hyphens for spaces, no other signs."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings]
+
+
+def test_the_index_lists_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page != "index.md" and f"({page})" not in index] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -181,6 +181,6 @@ def test_the_wheel_holds_options_splits_weights_and_cards(archives):
 def test_the_source_archive_holds_what_its_tests_need(archives):
     with tarfile.open(next(archives.glob("wnet_fsr-*.tar.gz"))) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
-    places = ("tests/**/*.py", "scripts/**/*.*", "docs/*", "options/*.yml", "*.md", "datasets/*.*", "setup.py")
+    places = ("tests/**/*.py", "scripts/**/*.*", "docs/**/*.*", "options/*.yml", "*.md", "datasets/*.*", "setup.py")
     wanted = [path for place in places for path in ROOT.glob(place)]
     assert sorted(str(path.relative_to(ROOT)) for path in wanted if str(path.relative_to(ROOT)) not in names) == []

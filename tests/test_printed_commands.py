@@ -17,7 +17,7 @@ from wnet_arch.cli import basicsr, wnet
 from wnet_arch.errors import WeightsError
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "datasets" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "datasets" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: The chain in README.md, each by how its line begins, and what makes it small; nothing else is changed.
 SMALL_NET = ["network_g:num_feat=8", "network_g:peak=1"]

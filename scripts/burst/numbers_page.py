@@ -1,6 +1,6 @@
-"""The numbers that burst.py measured, as a section of docs/speed.md: one for each card.
+"""The numbers that burst.py measured, as a section of docs/results/speed.md: one for each card.
 
-python scripts/burst/numbers_page.py zoo/numbers.json --write docs/speed.md
+python scripts/burst/numbers_page.py zoo/numbers.json --write docs/results/speed.md
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def section(known: dict) -> str:
     return (
         f"<!-- burst: {card} -->\n## Training on {card}\n\n"
         f"torch {machine['torch']}, {machine['processors']} processors; batches of {what}. By "
-        "`scripts/burst/burst.py` ([burst.md](burst.md)): a step of the trainer on images in memory, by the clocks of host and "
-        "device; the convolutions of a step, forward and backward, and what bare "
+        "`scripts/burst/burst.py` ([burst.md](../guides/burst.md)): a step of the trainer on images in memory, by the clocks of "
+        "host and device; the convolutions of a step, forward and backward, and what bare "
         "ones of the same shapes reach; then the training itself, with its loader.\n\n"
         f"{table(known)}\n<!-- end of burst: {card} -->\n"
     )  # fmt: skip

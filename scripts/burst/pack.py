@@ -5,7 +5,7 @@
 QUEUE is a file of scripts/zoo/train_queue.py. Into the parts go the code, the queue, its face sets as they are (LMDB), the weights
 that its trainings start from, and with --wheels the packages that the machine lacks. Nothing else travels: no history, no other
 weights. A part has --part MiB at most, so that it fits through whatever limits a copy; send burst/ whole where nothing does.
-docs/burst.md has the other steps.
+docs/guides/burst.md has the other steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from wnet_arch.weights.checkpoint import read_state_dict  # noqa: E402
 
 #: Of the repository; weights apart.
 CODE = ("wnet_arch", "scripts", "tests", "baselines")
-FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "docs/pypi.md", "docs/speed.md")
+FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "docs/guides/pypi.md", "docs/results/speed.md")
 START = "path:pretrain_network_g="
 HEAVY = (".safetensors", ".pyc", ".pth", ".onnx")
 

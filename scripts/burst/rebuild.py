@@ -1,7 +1,7 @@
 """At home: makes folders of runs of what came back, as if they had been trained here.
 
     python scripts/burst/rebuild.py results                                  # the folder that was copied back
-    python scripts/burst/rebuild.py results --speed docs/speed.md            # and the numbers into that page
+    python scripts/burst/rebuild.py results --speed docs/results/speed.md            # and the numbers into that page
 
 zoo/NAME gets options, logs and weights, so that scripts/zoo/ship_weights.py and all other commands take them; that command is
 printed for each. A training that its time cut off is a run of as many iterations as its weights have seen. With states

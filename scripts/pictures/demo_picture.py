@@ -1,7 +1,7 @@
 """Takes the README's picture of `wnet demo`: the page in headless Chromium with its first example, a NASA photo (public domain).
 
-    python scripts/pictures/demo_picture.py -o docs/demo.png                                  the network that ships
-    python scripts/pictures/demo_picture.py --weights experiments/wnet_lite_x8 -o docs/demo.png
+    python scripts/pictures/demo_picture.py -o docs/pictures/demo.png                                  the network that ships
+    python scripts/pictures/demo_picture.py --weights experiments/wnet_lite_x8 -o docs/pictures/demo.png
 
 Needs the extra `demo`, the package `playwright`, and Chromium.
 """
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", default=[])
     parser.add_argument("--network")
     parser.add_argument("--face", type=int, default=1, help="this face is looked at; 0: the whole photo (default: 1)")
-    parser.add_argument("-o", "--out", type=Path, default=Path("docs/demo.png"))
+    parser.add_argument("-o", "--out", type=Path, default=Path("docs/pictures/demo.png"))
     args = parser.parse_args()
     server.check_installed()
     choices = Choices(args.network, [args.weights] if args.weights else [])

@@ -1,10 +1,10 @@
-"""Draws docs/restore.png: what `wnet restore` makes of a small photo in both qualities, beside plain enlargement and the original.
+"""Draws docs/pictures/restore.png: a small photo as `wnet restore` makes it in both qualities, plainly enlarged, and the original.
 
-    python scripts/pictures/draw_restore.py --out docs/restore.png [--weights experiments/wnet_lite_x8]
-    python scripts/pictures/draw_restore.py --jpeg 50 --out docs/restore_jpeg.png
+    python scripts/pictures/draw_restore.py --out docs/pictures/restore.png [--weights experiments/wnet_lite_x8]
+    python scripts/pictures/draw_restore.py --jpeg 50 --out docs/pictures/restore_jpeg.png
 
 The photo is the astronaut of scikit-image (Eileen Collins, NASA, public domain), reduced eightfold to 64x64 pixels. With --jpeg
-QUALITY it is reduced fivefold, to a face of 32 pixels, and compressed: docs/restore_jpeg.png.
+QUALITY it is reduced fivefold, to a face of 32 pixels, and compressed: docs/pictures/restore_jpeg.png.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from wnet_arch.weights import metadata, shipped
 #: GMACs of one face.
 SLOW = 100
 #: The picture of PSNR against LPIPS, below the repository's root.
-CURVE = "docs/psnr_lpips.png"
+CURVE = "docs/pictures/psnr_lpips.png"
 #: Of a card, and of the table at the beginning: column, and where a number belongs.
 CARD = ("psnr_dic", "ssim_dic", "psnr_rgb", "ssim_rgb", "lpips", "landmark_distance", "identity", "parsing_iou")
 
@@ -58,7 +58,7 @@ The landmarks and identity of an SR face are measured at the place where dlib fi
 are counted beside the number. celeba_val has the frame of the training faces. Faces of helen_train are cropped wider (1.8 times the
 box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
 frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was chosen
-on the first 200 faces of both sets (docs/networks.md): they are development sets, not untouched tests.
+on the first 200 faces of both sets (docs/reference/networks.md): they are development sets, not untouched tests.
 {variants}"""
 
 BELOW = " Networks marked `below` were measured on fewer faces, at the end of this page."
@@ -101,12 +101,12 @@ cropped or aligned otherwise than above{helen}; `wnet restore` aligns them. Deta
 never use them to identify a person. {groups}
 """
 #: What is only true of some cards.
-FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_train (docs/networks.md)"
+FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_train (docs/reference/networks.md)"
 GROUPS = (
-    "docs/groups.md tells for which faces (glasses, pose, light, measured skin\n"
+    "docs/results/groups.md tells for which faces (glasses, pose, light, measured skin\n"
     "tone) and inputs (grey, JPEG) it does well; nothing was measured by age."
 )
-#: Networks that docs/groups.md measures.
+#: Networks that docs/results/groups.md measures.
 GROUPED = ("WNetLite", "EDSR", "SPARNet")
 NO_GROUPS = "Nothing was measured by groups of people."
 PHOTOS = """

@@ -6,11 +6,11 @@
 The recipe: the option file of the network (its loss, its start), and for all alike the data (--data, several sets are drawn from
 together), mirroring, Muon 2e-3 (or --optimizer Adam, 5e-4) falling to 1e-6 along a cosine after a short warm-up, gradients clipped
 to a norm of 1, a moving average of 0.999, one seed, bf16 where the network's largest layer is faster in it than in float32 (not on
-CPUs without instructions for it; no difference in what is learned can be told from that between seeds, docs/measurements.md), and
-the memory layout in which it is faster; a run that goes on keeps both. With --minutes the pace of the
-first iterations, and the time of a validation, decide how many there will be, so that the learning rate ends at its end; that
-number is kept in OUT/NETWORK_xSCALE/plan.json. Checkpoints are written every five minutes, and the same command goes on where it
-was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives one. --name makes variants of one
+CPUs without instructions for it; no difference in what is learned can be told from that between seeds,
+docs/results/measurements.md), and the memory layout in which it is faster; a run that goes on keeps both. With --minutes the pace
+of the first iterations, and the time of a validation, decide how many there will be, so that the learning rate ends at its end;
+that number is kept in OUT/NETWORK_xSCALE/plan.json. Checkpoints are written every five minutes, and the same command goes on where
+it was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives one. --name makes variants of one
 network: with --force_yml train:wnet_opt:key_weight=0.5, say.
 """
 

@@ -1,4 +1,4 @@
-"""Tells for which faces the shipped networks do well and for which they fail: writes docs/groups.md.
+"""Tells for which faces the shipped networks do well and for which they fail: writes docs/results/groups.md.
 
     python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train
     python scripts/zoo/zoo_groups.py --sets datasets/celeba_val datasets/helen_train --benchmark zoo_benchmark
@@ -46,7 +46,7 @@ INTRODUCTION = """# Where the networks fail
 
 `{command}`
 wrote this page: {sets}. Nothing was trained or chosen by these tables. The networks are those of
-[MODEL_ZOO.md](../MODEL_ZOO.md), without variants trained on from one of them, and so are metrics and protocol (`dic`).
+[MODEL_ZOO.md](../../MODEL_ZOO.md), without variants trained on from one of them, and so are metrics and protocol (`dic`).
 
 Groups come from the set's parsing maps (those of our own parser, which errs now and then) and from simple statistics of the HR
 face. **Skin tone is measured from pixels, as the individual typology angle of the median skin colour: light and white balance of
@@ -235,7 +235,7 @@ def main() -> int:
         "--benchmark", type=Path, default=Path("zoo_benchmark"), metavar="DIR", help="--out of scripts/zoo/model_zoo.py"
     )
     parser.add_argument("--faces", type=int, default=200, help="faces of each set whose input is changed (default: 200)")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "groups.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "groups.md")
     args = parser.parse_args()
     results.write_text(args.out, document(args))
     print(args.out)

@@ -342,7 +342,7 @@ def test_blocks_on_the_way_are_made(face_set):
 
 
 def test_commands_of_the_readme_change_what_exists():
-    pages = [OPTIONS.parent / "README.md", *sorted((OPTIONS.parent / "docs").glob("*.md"))]
+    pages = [OPTIONS.parent / "README.md", *sorted((OPTIONS.parent / "docs").rglob("*.md"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     commands = re.findall(r"basicsr train -opt (options/\S+\.yml) --force_yml ([^`\n]+)", text)
     assert len(commands) >= 4

@@ -1,4 +1,4 @@
-"""A burst rehearsed on the CPU, by the commands of docs/burst.md, in empty folders: packed, sent, trained and brought back."""
+"""A burst rehearsed on the CPU, by the commands of docs/guides/burst.md, in empty folders: packed, sent, trained, brought back."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ class WNet(MapGuidedNetwork):
         attention_scaling: ``"learned"``: L2-normalised Q and K, and a temperature that is trained; ``"sqrt"``: Q K / sqrt(d) as
             equation 21 is printed. Then there is no ``temperature`` among the weights.
         norm: of Upsample and Downsample: ``"bn"`` as in the paper (after equations 14 and 18), ``"gn"`` (GroupNorm, 8 groups)
-            or ``"none"``. Without gradients only ``"bn"`` has the fast form of docs/speed.md.
+            or ``"none"``. Without gradients only ``"bn"`` has the fast form of docs/results/speed.md.
         num_blocks: residual blocks F_Res of the Parsing Block (equation 3).
         encoder_order: of equation 22: ``"down_first"``, see above; or ``"fuse_first"`` as printed, LPF(SCAB(SCAB(F)), map of F's
             size), then Downsample: the maps fused are those of 128, 64, 32 and 16, and the decoder's ``skip`` adds those features.

@@ -23,7 +23,7 @@ _TABLE = np.array(
     ]
 )  # fmt: skip
 #: Below this quality a face in the pixels of the photo has lost much: of one of 16 pixels, networks trained on clean faces gain
-#: half at 90, and next to nothing at 60 (docs/groups.md).
+#: half at 90, and next to nothing at 60 (docs/results/groups.md).
 HEAVY_JPEG = 75
 #: Grey levels of noise from which it is worth a word.
 NOISY = 6.0

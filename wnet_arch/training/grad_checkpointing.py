@@ -1,7 +1,7 @@
 """Less memory in training, for every network: blocks keep only their inputs, and are computed again in the backward pass.
 
 That is one more forward pass of the blocks a training step, about a third more time. ``wnet profile --memory`` counts what is
-kept; docs/networks.md has a table.
+kept; docs/reference/networks.md has a table.
 """
 
 from __future__ import annotations

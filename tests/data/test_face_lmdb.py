@@ -13,6 +13,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from tests.conftest import write_set
 from tests.killing import stored_photos
 from wnet_arch.data.face_lmdb import GrowingLMDB, LMDBReader, encode_png, read_keys, read_manifest, write_meta_info
 from wnet_arch.errors import DataError, UsageError, WNetError
@@ -275,3 +276,13 @@ def test_basicsr_reads_the_set_with_its_own_dataset(face_set):
     sample = dataset[0]
     assert sample["gt"].shape == (3, 64, 64)
     assert sample["lq"].shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["gt", "lq_x4", "parsing"])
+def test_a_path_that_another_reader_has_open_is_told_with_what_to_do(tmp_path, kind):
+    folder = write_set(tmp_path / "set", count=2) / f"{kind}.lmdb"
+    reader = LMDBReader(folder)
+    with lmdb.open(str(folder), readonly=True, lock=False), pytest.raises(DataError, match="BasicSR's own perhaps") as error:
+        reader.get(reader.keys[0])
+    assert str(error.value).startswith(f"{folder} is open for another reader")
+    assert reader.get(reader.keys[0])

@@ -212,6 +212,9 @@ class LMDBReader:
         try:
             return _Environment.of(self.path)
         except lmdb.Error as error:
+            if "already open" in str(error):  # the library has no exception of its own for it
+                todo = "LMDB opens a path once in a process; read it by PairedFaceParsingDataset alone, or read a copy"
+                raise DataError(f"{self.path} is open for another reader, BasicSR's own perhaps: {todo}") from error
             raise DataError(f"{self.path} cannot be opened ({error})") from error
 
     def __len__(self) -> int:

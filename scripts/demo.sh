@@ -35,7 +35,7 @@ step "3/5 photos and their parsing maps: wnet prepare"
 if [ -f demo/set/train/manifest.json ]; then
     echo "demo/set is there already; remove it to prepare again"
 else
-    .venv/bin/wnet prepare --images "$faces" --detector mtcnn --crop five-point --parser compact --min-box 48 --holdout 24 \
+    .venv/bin/wnet prepare --images "$faces" --crop five-point --parser compact --min-box 48 --holdout 24 \
         --out demo/set
 fi
 

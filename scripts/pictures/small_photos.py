@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from wnet_arch.errors import WNetError
 from wnet_arch.faces.align import five_point_frame
 from wnet_arch.faces.detection import choose
-from wnet_arch.faces.detectors import create_detector
+from wnet_arch.faces.detectors import DEFAULT, create_detector
 
 
 def small(path: Path, detector, side: float) -> Image.Image | None:
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=8, metavar="N", help="how many photos, the last by name (default: 8)")
     args = parser.parse_args()
     try:
-        detector = create_detector("mtcnn")
+        detector = create_detector(DEFAULT)
     except WNetError as error:
         sys.exit(f"small_photos: {error}")
     args.out.mkdir(parents=True, exist_ok=True)

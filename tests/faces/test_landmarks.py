@@ -42,7 +42,7 @@ def upright_face() -> np.ndarray:
 def detector():
     pytest.importorskip("dlib", reason="dlib is not installed (extra 'landmarks')")
     try:
-        return landmarks.LandmarkDetector(download=False)
+        return landmarks.LandmarkDetector(download=False, detector="dlib")
     except WeightsError as error:
         pytest.skip(f"the landmark file is not in the cache: {error}")
 
@@ -193,12 +193,12 @@ def test_detector_can_be_sent_to_workers(detector):
 def test_missing_dlib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(WeightsError, match=r"pip install 'dlib-bin>=[\d.]+'"):
-        landmarks.LandmarkDetector(download=False)
+        landmarks.LandmarkDetector(download=False, detector="dlib")
 
 
 def test_missing_file_says_what_to_fetch(monkeypatch, tmp_path):
     pytest.importorskip("dlib", reason="dlib is not installed (extra 'landmarks')")
     monkeypatch.setenv("WNET_CACHE", str(tmp_path))
     with pytest.raises(WeightsError, match="wnet weights fetch landmarks68-dlib"):
-        landmarks.LandmarkDetector(download=False)
+        landmarks.LandmarkDetector(download=False, detector="dlib")
     assert weights.cache_dir() == tmp_path

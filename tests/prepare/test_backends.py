@@ -103,15 +103,15 @@ def test_five_points_are_not_enough_for_some(folder):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"detector": "yolo"}, "--detector yolo: known are dlib, retinaface, mtcnn"),
+        ({"detector": "yolo"}, "--detector yolo: known are mtcnn, retinaface, dlib"),
         ({"landmarker": "ert"}, "--landmarker ert: known are dlib, face-alignment"),
         ({"parser": "unet"}, "--parser unet: known are compact, landmarks, bisenet, parsenet"),
         ({"crop": "landmarks", "face": "best"}, "--face best: known are largest, centre"),
-        ({"detector": "mtcnn"}, "--detector mtcnn: no face is looked for, as --crop none needs none"),
+        ({"detector": "dlib"}, "--detector dlib: no face is looked for, as --crop none needs none"),
         ({"landmarks_file": Path("x.csv"), "parser": "compact"}, "--landmarks-file x.csv: no face is looked for"),
         (
-            {"landmarks_file": Path("x.csv"), "crop": "landmarks", "detector": "mtcnn"},
-            "--landmarks-file and --detector mtcnn exclude",
+            {"landmarks_file": Path("x.csv"), "crop": "landmarks", "detector": "dlib"},
+            "--landmarks-file and --detector dlib exclude",
         ),
         ({"sheet": -1}, "--sheet must be 0 or more"),
     ],
@@ -125,12 +125,14 @@ def test_record_says_what_was_used():
     record = Backends("landmarks", parser="bisenet").record()
     assert record["parser"]["name"] == "bisenet"
     assert record["parser"]["sha256"].startswith("468e13ca")
-    assert record["faces"]["detector"] == {"name": "dlib", "sha256": None}
+    assert record["faces"]["detector"]["sha256"].startswith("ef3fb828")
     assert record["faces"]["landmarker"]["sha256"].startswith("fbdc2cb8")
     assert record["faces"]["choice"] == "largest"
-    five = Backends("five-point", detector="mtcnn", face="centre").record()["faces"]
+    five = Backends("five-point", face="centre").record()["faces"]
     assert "landmarker" not in five  # the detector's own points
-    assert five["detector"]["sha256"].startswith("ef3fb828")
+    by_dlib = Backends("five-point", detector="dlib").record()["faces"]
+    assert by_dlib["detector"] == {"name": "dlib", "sha256": None}
+    assert by_dlib["landmarker"]["name"] == "dlib"  # its five points come from the 68
     assert Backends("celeba-aligned").record() == {"parser": {"name": "none", "sha256": None}}
 
 

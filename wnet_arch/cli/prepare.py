@@ -9,7 +9,7 @@ from pathlib import Path
 from wnet_arch.cli.common import add_old_name
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.detection import CHOICES
-from wnet_arch.faces.detectors import DETECTORS
+from wnet_arch.faces.detectors import DEFAULT, DETECTORS
 from wnet_arch.faces.landmarks import LANDMARKERS
 from wnet_arch.prepare import catalog
 from wnet_arch.prepare.command import PrepareOptions, prepare
@@ -36,10 +36,10 @@ parsers (--parser):
   bisenet         facexlib's networks, 512x512: `wnet weights fetch parsing-bisenet` or parsing-parsenet, which need
   parsenet        the network once
 
-detectors: dlib (frontal faces), retinaface, mtcnn. landmarkers: dlib, face-alignment. Needed for dlib:
-`pip install dlib-bin`, and for its landmarks `wnet weights fetch landmarks68-dlib`; for mtcnn and retinaface
-`wnet weights fetch mtcnn` or retinaface-resnet50; for face-alignment `pip install face-alignment` and
-`wnet weights fetch landmarks68-fan`. `--detector mtcnn --crop five-point --parser compact` does without dlib.
+detectors: mtcnn, retinaface, dlib (frontal faces). landmarkers: dlib, face-alignment. Needed for mtcnn and retinaface:
+`wnet weights fetch mtcnn` or retinaface-resnet50; for dlib `pip install dlib-bin`, and for its landmarks
+`wnet weights fetch landmarks68-dlib`; for face-alignment `pip install face-alignment` and
+`wnet weights fetch landmarks68-fan`. `--crop five-point --parser compact` does without dlib.
 
 landmark files (--landmarks-file): CSV with the columns name, x0, y0, ..., x67, y67 (or x4, y4), the first pixel is 0; a folder of
 300-W's .pts, the first pixel is 1; CelebA's list_landmarks_align_celeba.txt (five points, for --crop five-point).
@@ -107,7 +107,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--scales", type=int, nargs="+", metavar="S", help="reductions to make (default: 4 8)")
     add("--holdout", type=int, metavar="N", help="last N photos go to SET/val, the others to SET/train")
     add("--workers", type=int, metavar="N", help="worker processes (default: one a processor for a thousand photos and more)")
-    add("--detector", choices=DETECTORS, help="what finds faces (default: dlib)")
+    add("--detector", choices=DETECTORS, help=f"what finds faces (default: {DEFAULT})")
     add("--landmarker", choices=LANDMARKERS, help="what finds the 68 landmarks of a face (default: dlib)")
     add("--landmarks-file", type=Path, metavar="FILE", help="landmarks from a file or folder, instead of detection: see "
         "`wnet prepare --help`; photos that are not in it are rejected where crop or parser need them")  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from wnet_arch.archs.base import list_networks
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.detection import Detection, Detector
-from wnet_arch.faces.detectors import create_detector
+from wnet_arch.faces.detectors import DEFAULT, create_detector
 from wnet_arch.restore import FaceRestorer
 from wnet_arch.restore.networks import AUTO, BICUBIC, QUALITIES, ships
 from wnet_arch.weights import packages, shipped
@@ -63,7 +63,7 @@ class Choices:
         detector: Detector | None = None,
     ):
         self._device, self._lock = device, threading.Lock()
-        self._detector = Remembering(detector or create_detector("mtcnn", device, offline))
+        self._detector = Remembering(detector or create_detector(DEFAULT, device, offline))
         self._opened: dict[str, FaceRestorer] = {}
         self._choices: dict[str, Choice] = {}
         for paths in weights:

@@ -26,7 +26,7 @@ import numpy as np
 from wnet_arch import weights
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean, install_extra
 from wnet_arch.faces.detection import CHOICES, Detection, choose, import_dlib
-from wnet_arch.faces.detectors import create_detector
+from wnet_arch.faces.detectors import DEFAULT, create_detector
 
 LANDMARKERS = ("dlib", "face-alignment")
 WEIGHTS = "landmarks68-dlib"
@@ -222,7 +222,7 @@ class LandmarkDetector:
         self,
         offline: str | None = None,
         download: bool = True,
-        detector: str = "dlib",
+        detector: str = DEFAULT,
         landmarker: str | None = "dlib",
         choice: str = "largest",
         device: str = "cpu",

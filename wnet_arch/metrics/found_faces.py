@@ -60,7 +60,7 @@ class FaceFinder:
         if box not in BOXES:
             raise UsageError(f"box: '{box}' is not a way to look for a face{did_you_mean(str(box), BOXES)}")
         self.box = box
-        self.detector = LandmarkDetector(landmarker=landmarker, device=device)
+        self.detector = LandmarkDetector(detector="dlib", landmarker=landmarker, device=device)
 
     @property
     def _landmarker(self) -> Landmarker:

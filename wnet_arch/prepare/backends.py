@@ -10,7 +10,7 @@ from wnet_arch import weights
 from wnet_arch.errors import UsageError
 from wnet_arch.faces import landmark_files, landmarks, parsing
 from wnet_arch.faces.detection import CHOICES
-from wnet_arch.faces.detectors import DETECTORS
+from wnet_arch.faces.detectors import DEFAULT, DETECTORS
 from wnet_arch.faces.landmark_files import LandmarkFile
 from wnet_arch.faces.landmarks import LANDMARKERS, LandmarkDetector
 from wnet_arch.faces.parsing import PARSERS, Parser, create_parser
@@ -42,7 +42,7 @@ class Backends:
     crop: str
     parser: str | None = None
     landmarks: bool = False
-    detector: str = "dlib"
+    detector: str = DEFAULT
     landmarker: str = "dlib"
     landmarks_file: Path | None = None
     face: str = "largest"
@@ -61,7 +61,7 @@ class Backends:
     def _check_use(self) -> None:
         """Refuses options that nothing would use."""
         given = {
-            "--detector": self.detector != "dlib" and self.detector,
+            "--detector": self.detector != DEFAULT and self.detector,
             "--landmarker": self.landmarker != "dlib" and self.landmarker,
             "--face": self.face != "largest" and self.face,
         }

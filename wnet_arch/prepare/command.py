@@ -22,6 +22,7 @@ from wnet_arch.data.formats import stem
 from wnet_arch.data.photos import label_files
 from wnet_arch.errors import DataError, UsageError, WNetError
 from wnet_arch.faces import landmarks
+from wnet_arch.faces.detectors import DEFAULT
 from wnet_arch.prepare import catalog
 from wnet_arch.prepare.backends import Backends
 from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
@@ -64,7 +65,7 @@ class PrepareOptions:
     mode: str | None = None
     partial: bool = False
     shard: Shard | None = None
-    detector: str = "dlib"
+    detector: str = DEFAULT
     landmarker: str = "dlib"
     landmarks_file: Path | None = None
     face: str = "largest"

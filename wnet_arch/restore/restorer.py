@@ -14,7 +14,7 @@ from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces import crop
 from wnet_arch.faces.align import Tilted
 from wnet_arch.faces.detection import Detector
-from wnet_arch.faces.detectors import create_detector
+from wnet_arch.faces.detectors import DEFAULT, create_detector
 from wnet_arch.faces.parsing import Parser, create_parser
 from wnet_arch.restore import frames, paste
 from wnet_arch.restore.hints import PhotoHints, read_hints
@@ -150,7 +150,7 @@ class FaceRestorer:
         device: str = "cpu",
         *,
         weights: Sequence[str] = (),
-        detector: str | Detector = "mtcnn",
+        detector: str | Detector = DEFAULT,
         scale: float | None = None,
         strength: float = 1.0,
         batch: int = 8,

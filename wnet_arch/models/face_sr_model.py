@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 import warnings
 from collections import OrderedDict
@@ -14,15 +13,13 @@ from typing import overload
 
 import torch
 from basicsr.archs import build_network
-from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, tensor2img
+from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
-from tqdm import tqdm
 
-from wnet_arch.errors import UsageError, did_you_mean
+from wnet_arch.errors import UsageError
 from wnet_arch.float32 import true_float32
 from wnet_arch.losses.building import build_loss
 from wnet_arch.training import (
@@ -30,6 +27,7 @@ from wnet_arch.training import (
     continuation,
     distributed,
     grad_checkpointing,
+    optimizers,
     progress,
     run_log,
     training_state,
@@ -37,18 +35,13 @@ from wnet_arch.training import (
 )  # fmt: skip
 from wnet_arch.training.averaging import MovingAverage
 from wnet_arch.training.freezing import freeze
-from wnet_arch.training.loss_values import FiniteCheck, LossValues, stacked
+from wnet_arch.training.loss_values import FiniteCheck, LossValues, mean_over_processes
 from wnet_arch.training.memory import reuse_freed_memory
-from wnet_arch.training.optimizers import fused_where_there_is, optimizers
 from wnet_arch.training.precision import Precision
 from wnet_arch.training.saving_times import SavingTimes
-from wnet_arch.training.sheets import ValidationSheet
 from wnet_arch.training.step_clock import StepClock, timed
 from wnet_arch.weights import checkpoint
 from wnet_arch.weights.checkpoint import load_into
-
-#: Side of the faces that a layer of the network is measured with.
-FACE_SIZE = 128
 
 
 @MODEL_REGISTRY.register()
@@ -99,18 +92,18 @@ class FaceSRModel(SRModel):
             opt["val"].setdefault("suffix", None)
         self.precision = Precision(opt.get("train") or {}, "cuda" if opt["num_gpu"] != 0 else "cpu")
         self.parts = accumulation.count(opt.get("train") or {})
-        self._validated: dict[str, int] = {}
-        self._pending_state: tuple[int, int] | None = None
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
+        """Builds what only training needs, in this order: averaged network, losses, optimizers, schedules."""
         self.net_g.train()
         if self.device.type == "cpu" and self.opt["train"].get("reuse_memory", True):
             reuse_freed_memory()
         if self.opt["train"].get("grad_checkpointing"):
             grad_checkpointing.switch_on(self.get_bare_model(self.net_g), self.precision.compile)
         skip = self.opt["train"].get("nonfinite", "stop") == "skip"
-        self.saving_times = SavingTimes(self.opt)
+        self.saving_times, self.validated = SavingTimes(self.opt), validation.Validated(self.opt)
+        self.states = training_state.States(self.opt, self.validated, self.saving_times, self.state)
         self.step_clock = StepClock(self.device)
         self.finite = FiniteCheck(self.device, skip, self.opt["dist"])
         self.ema_decay = self.opt["train"].get("ema_decay", 0)
@@ -158,8 +151,9 @@ class FaceSRModel(SRModel):
         return build_loss(options, self.opt.get("scale")).to(self.device) if options else None
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
+        """A network on the model's device, in the memory layout asked for; in a run of several processes wrapped for them."""
         if self.is_train and net is self.net_g:
-            self._settle_precision()
+            self.precision.settle_for_run(net, self.opt)
         net = self.precision.arrange(net)
         if self.is_train and net is self.net_g:  # before it is wrapped: processes wait for gradients of what they know then
             freeze(net, self.opt["train"].get("frozen"))
@@ -170,14 +164,6 @@ class FaceSRModel(SRModel):
             return net
         sync_bn = self.opt["train"].get("sync_bn", False)
         return distributed.wrap(net, sync_bn, self.opt.get("find_unused_parameters", False))
-
-    def _settle_precision(self) -> None:
-        """On the network before it is wrapped: what ``auto`` means for it, see :meth:`Precision.settle`."""
-        resume, block = self.opt.get("resume"), (self.opt.get("datasets") or {}).get("train") or {}
-        side = FACE_SIZE // self.opt["scale"]
-        self.precision.settle(self.net_g, (block.get("batch_size_per_gpu") or 1, 3, side, side), (resume or {}).get("precision"))
-        if self.precision.is_open and not resume:
-            run_log.append(self.opt, {"iter": 0, **self.precision.settled})
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Called by the trainer at the beginning of each iteration; here checkpoints by the clock are written."""
@@ -195,6 +181,7 @@ class FaceSRModel(SRModel):
         return tensor.to(self.device, non_blocking=True)
 
     def feed_data(self, data: dict) -> None:
+        """Takes a batch: ``lq`` (B, 3, h, w), and ``gt`` (B, 3, H, W) where there is one, in [0, 1]; ``lq_path`` are its names."""
         self.lq = self.on_device(data["lq"])
         if "gt" in data:
             self.gt = self.on_device(data["gt"])
@@ -217,6 +204,11 @@ class FaceSRModel(SRModel):
 
     @timed
     def optimize_parameters(self, current_iter: int) -> None:
+        """One step of the optimizer, and of the average, on the batch that was fed; its terms become ``log_dict``.
+
+        Raises:
+            WNetError: a loss is no finite number, and ``train.nonfinite`` is ``stop``.
+        """
         self.optimizer_g.zero_grad(set_to_none=True)
         terms = []
         for last in self.each_part():
@@ -255,13 +247,7 @@ class FaceSRModel(SRModel):
 
     def reduce_loss_dict(self, loss_dict: dict[str, torch.Tensor]) -> LossValues:
         """The mean of loss terms over all processes, in the first of them, for the log."""
-        if not loss_dict:
-            return LossValues((), torch.zeros(0))
-        values = stacked(list(loss_dict.values()))
-        if self.opt["dist"]:
-            torch.distributed.reduce(values, dst=0)
-            values = values / self.opt["world_size"] if self.opt["rank"] == 0 else values
-        return LossValues(list(loss_dict), values)
+        return mean_over_processes(loss_dict, self.opt)
 
     def get_current_log(self) -> OrderedDict:
         """The loss terms of the last iteration, as numbers; on a GPU the times of a step, too, see :class:`StepClock`.
@@ -299,72 +285,42 @@ class FaceSRModel(SRModel):
         get_root_logger().info(f"Network: {type(bare).__name__}, with parameters: {count:,d}")
 
     def validation(self, dataloader, current_iter: int, tb_logger, save_img: bool = False) -> None:
-        name = dataloader.dataset.opt["name"]
-        if self.is_train and self._validated.get(name) == current_iter:
-            return  # the framework validates again at the end of the run
-        if self.is_train:
-            self.finite.settle()
-        super().validation(dataloader, current_iter, tb_logger, save_img)
-        self._validated[name] = current_iter
+        """Validates a set, once in an iteration; then keeps the best network, and writes the state that waits for this set."""
         if not self.is_train:
+            super().validation(dataloader, current_iter, tb_logger, save_img)
             return
-        self._keep_best(name, current_iter)
-        if self._pending_state and len(self._validated) == self._validation_sets() == self._count_validated(current_iter):
-            epoch, iteration = self._pending_state
-            self._pending_state = None
-            self._write_state(epoch, iteration)
+        name = dataloader.dataset.opt["name"]
+        if self.validated.last.get(name) == current_iter:
+            return  # the framework validates again at the end of the run
+        self.finite.settle()
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+        if self.validated.is_best(getattr(self, "best_metric_results", {}), name, current_iter):
+            self._save_generator("best")
+        self.states.behind_validation(name, current_iter)
 
     def dist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
+        """The same in each process, with the statistics of BatchNorm of the first."""
         for net in (self.get_bare_model(self.net_g), getattr(self, "net_g_ema", None)):
             if net is not None:
                 distributed.copy_buffers(net)
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
-        """Predicts, measures and, if asked to, saves the images that fall to this process; logs the means over all.
+        """Logs the means of the metrics over the images of all processes, see :func:`wnet_arch.training.validation.measure`.
 
         In whole float32, whatever a training's own settings are, see :func:`wnet_arch.float32.true_float32`.
         """
+        begin, dataset = time.perf_counter(), dataloader.dataset.opt["name"]
         with true_float32():
-            self._validate(dataloader, current_iter, tb_logger, save_img)
-
-    def _validate(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
-        dataset, metrics = dataloader.dataset.opt["name"], self.opt["val"].get("metrics") or {}
-        begin, rows, sheet = (
-            time.perf_counter(),
-            [],
-            ValidationSheet((self.opt.get("logger") or {}).get("sheet", 4) if self.is_train else 0),
-        )
-        hidden = True if not self.opt["val"].get("pbar", False) or self.opt["rank"] else None  # None: where there is no terminal
-        size = validation.batch_size(self.opt["val"], self.device)
-        batches = validation.own_share(dataloader, self.opt["rank"], self.opt["world_size"], size)
-        total = validation.images_of_first(len(dataloader.dataset), self.opt["world_size"], size)
-        with tqdm(desc=f"Validation {dataset}", total=total, unit="image", leave=False, disable=hidden) as bar:
-            for indices, samples in batches:
-                visuals = self.test_batch(samples)
-                for number, index in enumerate(indices):
-                    face = validation.face_of(visuals, number)
-                    name = os.path.splitext(os.path.basename(samples["lq_path"][number]))[0]
-                    sheet.add(index, name, face)
-                    rows.append((index, self._measure_face(face, metrics, dataset, name, current_iter, save_img)))
-                bar.update(len(indices))
-        for others in distributed.share(sheet.rows):
-            sheet.update(others)
-        sheet.write(tb_logger, f"validation/{dataset}", current_iter)
-        if not metrics:
+            means = validation.measure(self, dataloader, current_iter, tb_logger, save_img)
+        if not self.opt["val"].get("metrics"):
             return
-        self.metric_results = validation.mean_of_all(rows)
+        self.metric_results = means
         self.validation_seconds = time.perf_counter() - begin
         self._initialize_best_metric_results(dataset)
-        for name, value in self.metric_results.items():
+        for name, value in means.items():
             self._update_best_metric_result(dataset, name, value, current_iter)
         self._log_validation_metric_values(current_iter, dataset, tb_logger)
-
-    def _measure_face(self, face: dict, metrics: dict, dataset: str, name: str, current_iter: int, save_img: bool) -> dict:
-        data = {key: tensor2img([face[kind]]) for key, kind in (("img", "result"), ("img2", "gt")) if kind in face}
-        if save_img:
-            validation.save_image(data["img"], validation.image_path(self.opt, dataset, name, current_iter))
-        return {metric: float(calculate_metric(data, options)) for metric, options in metrics.items()}
 
     def test_batch(self, samples: dict) -> dict[str, torch.Tensor]:
         """Predicts a batch; returns its images on the CPU, see :meth:`get_current_visuals`."""
@@ -376,23 +332,8 @@ class FaceSRModel(SRModel):
             del self.gt
         return visuals
 
-    def _validation_sets(self) -> int:
-        return len(self._validation_names())
-
-    def _validation_names(self) -> list[str]:
-        blocks = (self.opt.get("datasets") or {}).items()
-        return [block["name"] for phase, block in blocks if phase.split("_")[0] == "val"]
-
-    def _count_validated(self, current_iter: int) -> int:
-        return sum(iteration == current_iter for iteration in self._validated.values())
-
-    def _keep_best(self, name: str, current_iter: int) -> None:
-        metric, first = self.opt["val"].get("keep_best"), next(iter(self._validation_names()), name)
-        best = getattr(self, "best_metric_results", {}).get(name, {}).get(metric, {})
-        if name == first and best.get("iter") == current_iter:
-            self._save_generator("best")
-
     def save(self, epoch: int, current_iter: int) -> None:
+        """Writes ``net_g_ITERATION.pth`` and, behind the validation of this iteration, its training state."""
         self.finite.settle()
         self._save_generator(current_iter)
         self.save_training_state(epoch, current_iter)
@@ -425,32 +366,17 @@ class FaceSRModel(SRModel):
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Writes the state now, or behind the validation of this iteration if there is one to come."""
-        if current_iter == -1:
-            return
-        val = self.opt.get("val") or {}
-        validates = self._validation_sets() and val.get("val_freq") and current_iter % val["val_freq"] == 0
-        if validates and self._count_validated(current_iter) < self._validation_sets():
-            self._pending_state = epoch, current_iter
-        else:
-            self._write_state(epoch, current_iter)
+        if current_iter != -1:
+            self.states.save(epoch, current_iter)
 
-    def _write_state(self, epoch: int, current_iter: int) -> None:
-        self.saving_times.note(current_iter)
-        random_states = distributed.share(training_state.random_state())
-        if self.opt["rank"]:
-            return
-        folder, models = self.opt["path"]["training_states"], self.opt["path"]["models"]
-        state = {
-            "epoch": epoch, "iter": current_iter, "draws": self.opt.get("draws"), "random": random_states, "options": self.options,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+    def state(self) -> dict:
+        """What a training state holds of the model itself, beside what :class:`~wnet_arch.training.training_state.States` adds."""
+        best = getattr(self, "best_metric_results", {})
+        return {
+            "options": self.options, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "scaler": self.precision.scaler.state_dict(), "precision": self.precision.settled,
-            "best": _plain(getattr(self, "best_metric_results", {})), "validated": dict(self._validated),
+            "scaler": self.precision.scaler.state_dict(), "precision": self.precision.settled, "best": training_state.plain(best),
         }  # fmt: skip
-        training_state.write(state, folder, models)
-        count = (self.opt.get("logger") or {}).get("keep_last")
-        if count:
-            training_state.keep_last(count, folder, models)
 
     def resume_training(self, resume_state: dict) -> None:
         """Goes on where a state was written; with other options, as far as they may change, from there on."""
@@ -458,13 +384,9 @@ class FaceSRModel(SRModel):
         continuation.load_optimizers(self.optimizers, self.schedulers, resume_state, changed)
         if "random" not in resume_state:  # a state that the framework wrote
             return
-        if self.opt["rank"] < len(resume_state["random"]):
-            training_state.set_random_state(resume_state["random"][self.opt["rank"]])
-        if resume_state["scaler"] and self.precision.scaler.is_enabled():
-            self.precision.scaler.load_state_dict(resume_state["scaler"])
-        self._keep_precision(resume_state.get("precision"))
-        validated = resume_state["validated"]
-        self._validated = {name: validated[name] for name in self._validation_names() if name in validated}
+        self.states.resume(resume_state)
+        nets = (self.net_g, getattr(self, "net_g_ema", None), getattr(self, "net_d", None))
+        self.precision.resume(resume_state, [net for net in nets if net is not None])
         if resume_state["best"]:
             self.best_metric_results = continuation.still_best(resume_state["best"], changed, self.opt)
 
@@ -474,29 +396,11 @@ class FaceSRModel(SRModel):
         super()._initialize_best_metric_results(dataset_name)
         self.best_metric_results[dataset_name].update(known)
 
-    def _keep_precision(self, before: dict | None) -> None:
-        """That of the run which is continued, where the trainer has not told it before (scripts of others)."""
-        if self.precision.is_open and before and before != self.precision.settled:
-            self.precision.settle(self.net_g, None, before)
-            for net in (self.net_g, getattr(self, "net_g_ema", None), getattr(self, "net_d", None)):
-                if net is not None:
-                    self.precision.arrange(net)
-
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Loads weights into a network, as it is without wrappers; raises :class:`WeightsError` where they are not its own."""
         load_into(self.get_bare_model(net), load_path, param_key, strict)
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} [{param_key}] from {load_path}")
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
-        """The optimizer of a name of ``torch.optim``, or ``Muon``; raises :class:`UsageError` where there is none."""
-        known = optimizers()
-        if optim_type not in known:
-            raise UsageError(f"train: no optimizer is called '{optim_type}'{did_you_mean(optim_type, known)}")
-        return known[optim_type](params, lr=lr, **{**fused_where_there_is(known[optim_type], self.device, kwargs), **kwargs})
-
-
-def _plain(results: dict) -> dict:
-    """Best metrics with Python's numbers: NumPy's cannot be loaded without unpickling code."""
-    return {
-        name: {metric: {**best, "val": float(best["val"])} for metric, best in metrics.items()} for name, metrics in results.items()
-    }
+        """See :func:`wnet_arch.training.optimizers.create`."""
+        return optimizers.create(optim_type, params, self.device, lr=lr, **kwargs)

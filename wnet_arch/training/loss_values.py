@@ -49,6 +49,17 @@ class LossValues(Mapping):
         return len(self.names)
 
 
+def mean_over_processes(losses: Mapping[str, torch.Tensor], opt: dict) -> LossValues:
+    """The mean of loss terms over the processes of a run; right in the first of them alone, which logs."""
+    if not losses:
+        return LossValues((), torch.zeros(0))
+    values = stacked(list(losses.values()))
+    if opt["dist"]:
+        torch.distributed.reduce(values, dst=0)
+        values = values / opt["world_size"] if opt["rank"] == 0 else values
+    return LossValues(list(losses), values)
+
+
 @dataclass
 class _Look:
     """What is known of a step's terms: whether each is not finite, and at last whether one is not in any process."""

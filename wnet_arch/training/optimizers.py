@@ -9,6 +9,8 @@ import pytorch_optimizer
 import torch
 from torch import nn
 
+from wnet_arch.errors import UsageError, did_you_mean
+
 
 class Muon(pytorch_optimizer.Muon):
     """Muon (Jordan et al., 2024) for the matrices of a network, Adam for all else.
@@ -55,6 +57,24 @@ def optimizers() -> dict[str, Callable[..., torch.optim.Optimizer]]:
     found.pop("Optimizer", None)
     steps = {name: optimizer for name, optimizer in found.items() if _steps_alone(optimizer)}
     return {**steps, "Muon": Muon}
+
+
+def create(name: str, params, device: torch.device, **options) -> torch.optim.Optimizer:
+    """The optimizer of a name of ``torch.optim``, or :class:`Muon`.
+
+    Args:
+        name: its ``type`` in the options.
+        params: of the network.
+        device: where they are.
+        **options: its arguments, ``lr`` for one.
+
+    Raises:
+        UsageError: none is called so.
+    """
+    known = optimizers()
+    if name not in known:
+        raise UsageError(f"train: no optimizer is called '{name}'{did_you_mean(name, known)}")
+    return known[name](params, **{**fused_where_there_is(known[name], device, options), **options})
 
 
 def fused_where_there_is(kind: Callable[..., torch.optim.Optimizer], device: torch.device, given: dict) -> dict[str, bool]:

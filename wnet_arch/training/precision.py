@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from wnet_arch.errors import UsageError, did_you_mean
-from wnet_arch.training import distributed, own_layers
+from wnet_arch.training import distributed, own_layers, run_log
 from wnet_arch.training.logs import get_root_logger
 
 AUTO = "auto"
 _TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, AUTO: None}
 #: Time in bf16, relative to float32, above which a training says so.
 _SLOW = 1.5
+#: Side of the faces that a layer of the network is measured with.
+_FACE_SIZE = 128
 
 
 @functools.cache
@@ -111,6 +113,29 @@ class Precision:
             ratio = times["bf16", self.last] / times["fp32", self.last]
             place = f"{ratio:.1f} times as long as fp32 on this {self.device.upper()}"
             get_root_logger().warning(f"train.precision: bf16 takes {place}; use --force_yml train:precision=fp32")
+
+    def settle_for_run(self, net: nn.Module, opt: dict) -> None:
+        """:meth:`settle` for a training with these options; a new run notes it in its log, one that goes on keeps what it has."""
+        resume, block = opt.get("resume"), (opt.get("datasets") or {}).get("train") or {}
+        side = _FACE_SIZE // opt["scale"]
+        self.settle(net, (block.get("batch_size_per_gpu") or 1, 3, side, side), (resume or {}).get("precision"))
+        if self.is_open and not resume:
+            run_log.append(opt, {"iter": 0, **self.settled})
+
+    def resume(self, state: dict, nets: Sequence[nn.Module]) -> None:
+        """Goes on as a training state says.
+
+        Args:
+            state: of the run.
+            nets: those that have been arranged; again, where the trainer has not told before what the run uses (scripts of others).
+        """
+        if state["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        before = state.get("precision")
+        if self.is_open and before and before != self.settled:
+            self.settle(nets[0], None, before)
+            for net in nets:
+                self.arrange(net)
 
     def arrange(self, net: nn.Module) -> nn.Module:
         """Puts the weights of a network into the memory layout asked for."""

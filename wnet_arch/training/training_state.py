@@ -8,18 +8,74 @@ behind the validation of its iteration: a state that is whole is complete.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.training import distributed
+from wnet_arch.training.saving_times import SavingTimes
+from wnet_arch.training.validation import Validated
 from wnet_arch.weights import checkpoint, pth
 from wnet_arch.weights.hashing import sha256_file
 from wnet_arch.words import counted
 
 #: States of the first format have their checksum in a file beside them, or lost it on the way.
 FORMAT = "wnet-training-state-2"
+
+
+class States:
+    """The training states of a run, each written behind the validation of its iteration, where there is one.
+
+    Args:
+        opt: of the run.
+        validated: what has been validated.
+        times: when a run saves by the clock; told of each state.
+        model_state: gives what a state holds of the model, as it is then.
+    """
+
+    def __init__(self, opt: dict, validated: Validated, times: SavingTimes, model_state: Callable[[], dict]):
+        self.opt, self.validated, self.times, self.model_state = opt, validated, times, model_state
+        self._pending: tuple[int, int] | None = None
+
+    def save(self, epoch: int, iteration: int) -> None:
+        """Writes the state of an iteration; later, where a validation is still to come."""
+        if self.validated.is_awaited(iteration):
+            self._pending = epoch, iteration
+        else:
+            self._write(epoch, iteration)
+
+    def behind_validation(self, name: str, iteration: int) -> None:
+        """A set has been validated: behind the last one, writes the state that waits for it."""
+        self.validated.last[name] = iteration
+        if self._pending and self.validated.is_complete(iteration):
+            pending, self._pending = self._pending, None
+            self._write(*pending)
+
+    def resume(self, state: dict) -> None:
+        """Random numbers and validations of a run as its state has them."""
+        if self.opt["rank"] < len(state["random"]):
+            set_random_state(state["random"][self.opt["rank"]])
+        self.validated.last = {name: state["validated"][name] for name in self.validated.names if name in state["validated"]}
+
+    def _write(self, epoch: int, iteration: int) -> None:
+        self.times.note(iteration)
+        random_states = distributed.share(random_state())
+        if self.opt["rank"]:
+            return
+        folder, models = self.opt["path"]["training_states"], self.opt["path"]["models"]
+        known = {"epoch": epoch, "iter": iteration, "draws": self.opt.get("draws"), "random": random_states}
+        write({**known, **self.model_state(), "validated": dict(self.validated.last)}, folder, models)
+        count = (self.opt.get("logger") or {}).get("keep_last")
+        if count:
+            keep_last(count, folder, models)
+
+
+def plain(best: dict) -> dict:
+    """Best metrics with Python's numbers: NumPy's cannot be loaded without unpickling code."""
+    return {name: {metric: {**one, "val": float(one["val"])} for metric, one in metrics.items()} for name, metrics in best.items()}
 
 
 def random_state() -> dict:

@@ -4,18 +4,106 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
+from tqdm import tqdm
 
 from wnet_arch import disk
 from wnet_arch.errors import WNetError
 from wnet_arch.training.distributed import share
+from wnet_arch.training.sheets import ValidationSheet
 
 #: Images at a time on a GPU, which one small face does not fill.
 BATCH = 8
+
+
+class Predicting(Protocol):
+    """What is validated: a model with its options, on its device."""
+
+    opt: dict
+    device: torch.device
+
+    def test_batch(self, samples: dict) -> Mapping[str, torch.Tensor]:
+        """Images of a batch on the CPU, (B, C, H, W): ``lq``, ``result``, and where there are ``gt`` and ``parsing``."""
+
+
+class Validated:
+    """In which iteration each validation set of a run was last validated.
+
+    Args:
+        opt: of the run.
+    """
+
+    def __init__(self, opt: dict):
+        blocks, val = (opt.get("datasets") or {}).items(), opt.get("val") or {}
+        self.names: list[str] = [block["name"] for phase, block in blocks if phase.split("_")[0] == "val"]
+        self.every, self.best_by = val.get("val_freq"), val.get("keep_best")
+        self.last: dict[str, int] = {}
+
+    def _count(self, iteration: int) -> int:
+        return sum(last == iteration for last in self.last.values())
+
+    def is_awaited(self, iteration: int) -> bool:
+        """Whether a set is still to be validated in this iteration."""
+        due = self.names and self.every and iteration % self.every == 0
+        return bool(due) and self._count(iteration) < len(self.names)
+
+    def is_complete(self, iteration: int) -> bool:
+        """Whether all sets have been validated in this iteration."""
+        return len(self.last) == len(self.names) == self._count(iteration)
+
+    def is_best(self, best: Mapping[str, Mapping[str, dict]], name: str, iteration: int) -> bool:
+        """Whether ``val.keep_best`` has its best value, by set and metric, on the first set, and since this iteration."""
+        found = best.get(name, {}).get(self.best_by, {}) if self.best_by else {}
+        return name == next(iter(self.names), name) and found.get("iter") == iteration
+
+
+def measure(model: Predicting, loader: DataLoader, iteration: int, tb_logger, save_images: bool) -> dict[str, float]:
+    """Predicts, measures and, if asked to, saves the images of a set that fall to this process; shows the first in TensorBoard.
+
+    Args:
+        model: in training or not.
+        loader: of the set.
+        iteration: for names and TensorBoard.
+        tb_logger: a ``SummaryWriter``, or ``None``.
+        save_images: write SR images where the framework puts them, see :func:`image_path`.
+
+    Returns:
+        The means of ``val.metrics`` over the images of all processes; empty where none are asked for.
+    """
+    opt, dataset = model.opt, loader.dataset.opt["name"]  # type: ignore[attr-defined]  # of BasicSR's registry: with options
+    rows, metrics = [], opt["val"].get("metrics") or {}
+    sheet = ValidationSheet((opt.get("logger") or {}).get("sheet", 4) if opt["is_train"] else 0)
+    hidden = None if opt["val"].get("pbar", False) and not opt["rank"] else True  # None: where there is no terminal
+    size = batch_size(opt["val"], model.device)
+    total = images_of_first(len(cast(Sized, loader.dataset)), opt["world_size"], size)
+    with tqdm(desc=f"Validation {dataset}", total=total, unit="image", leave=False, disable=hidden) as bar:
+        for indices, samples in own_share(loader, opt["rank"], opt["world_size"], size):
+            images = model.test_batch(samples)
+            for number, index in enumerate(indices):
+                face, name = face_of(images, number), os.path.splitext(os.path.basename(samples["lq_path"][number]))[0]
+                sheet.add(index, name, face)
+                path = image_path(opt, dataset, name, iteration) if save_images else None
+                rows.append((index, _measure_face(face, metrics, path)))
+            bar.update(len(indices))
+    for others in share(sheet.rows):
+        sheet.update(others)
+    sheet.write(tb_logger, f"validation/{dataset}", iteration)
+    return mean_of_all(rows) if metrics else {}
+
+
+def _measure_face(face: Mapping[str, torch.Tensor], metrics: Mapping[str, dict], path: str | None) -> dict[str, float]:
+    """The metrics of one face, whose SR image is written to a path, if there is one."""
+    from basicsr.metrics import calculate_metric  # not above, see training/logs.py
+    from basicsr.utils import tensor2img
+
+    data = {key: tensor2img([face[kind]]) for key, kind in (("img", "result"), ("img2", "gt")) if kind in face}
+    if path:
+        save_image(data["img"], path)
+    return {metric: float(calculate_metric(data, options)) for metric, options in metrics.items()}
 
 
 def batch_size(val_opt: dict, device: torch.device) -> int:

@@ -44,7 +44,9 @@ class WeightedResidual(nn.Module):
 
 
 class FeatureBlock(nn.Module):
-    """Feature refinement inside all units: two weighted residuals, their mixture, channel attention, a convolution."""
+    """Feature refinement inside all units: two weighted residuals, their mixture, channel attention, a
+    convolution; (B, C, H, W) to the same.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -91,7 +93,7 @@ class TransposedAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Restormer's block: attention and gated feed-forward network, each with layer norm and identity."""
+    """Restormer's block: attention and gated feed-forward network, each with layer norm and identity; (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int, num_heads: int):
         super().__init__()
@@ -104,7 +106,9 @@ class TransformerBlock(nn.Module):
 
 
 class LocalGlobalModule(nn.Module):
-    """Local-global feature cooperation module (LGCM): facial structure attention unit, then transformer, identity."""
+    """Local-global feature cooperation module (LGCM): facial structure attention unit, then transformer, identity;
+    (B, C, H, W) to the same.
+    """
 
     def __init__(self, num_feat: int, num_heads: int, num_blocks: int):
         super().__init__()
@@ -183,6 +187,8 @@ class MultiScaleSkips(nn.Module):
 
     One layer halves the features of the largest size, wherever they are halved; one doubles those of the
     smallest twice.
+
+    Args of forward: (B, C, H, W), (B, 2C, H / 2, W / 2) and (B, 4C, H / 4, W / 4). Returns three of these sizes, (B, 7C, ...) each.
     """
 
     def __init__(self, num_feat: int):

@@ -62,7 +62,7 @@ class ProjectionGroups(nn.Module):
 
 
 class GroupedBlock(nn.Module):
-    """Residual block of grouped convolutions, one group a facial component."""
+    """Residual block of grouped convolutions, one group a facial component; (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -95,7 +95,10 @@ class AttentiveFusion(nn.Module):
 
 
 class RecurrentBlock(nn.Module):
-    """The block of steps 2, 3, ...: head features and hidden state, fused with the landmarks, then projected."""
+    """The block of steps 2, 3, ...: head features and hidden state, fused with the landmarks, then projected.
+
+    Args of forward: head features and hidden state (B, C, h, w), component maps (B, 5, h, w). Returns the next hidden state.
+    """
 
     def __init__(self, num_feat: int, num_groups: int, num_fusion_blocks: int, scale: int):
         super().__init__()
@@ -108,7 +111,7 @@ class RecurrentBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Bottleneck residual of the landmark net: 1x1, ReLU, 3x3, 1x1, without a second activation."""
+    """Bottleneck residual of the landmark net: 1x1, ReLU, 3x3, 1x1, without a second activation; (B, C, H, W) to (B, C', H, W)."""
 
     def __init__(self, num_in_ch: int, num_out_ch: int):
         super().__init__()

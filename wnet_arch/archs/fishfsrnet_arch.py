@@ -48,7 +48,9 @@ class ChannelGate(nn.Module):
 
 
 class MultiScaleUnit(nn.Module):
-    """Residual unit that replaces the plain channel gate at x4: convolutions of side 1, 3, 5, 7 on channel quarters."""
+    """Residual unit that replaces the plain channel gate at x4: convolutions of side 1, 3, 5, 7 on channel quarters;
+    (B, C, H, W) to the same.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -87,6 +89,7 @@ class ParsingAttentionBlock(nn.Module):
 class Stage(nn.Module):
     """A change of size and two PABs, which see the parsing map enlarged by nearest to the features' size.
 
+    Args of forward: features (B, C, h, w), parsing (B, 3, h', w') of any size.
     Returns the features right after the change of size, which the fusion of the other phase takes, and after the PABs.
 
     Args:

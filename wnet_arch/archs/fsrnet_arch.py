@@ -59,7 +59,9 @@ def blocks(num_feat: int, count: int) -> nn.Sequential:
 
 
 class PreActivationBottleneck(nn.Module):
-    """Bottleneck residual of the hourglass: three times batch norm, ReLU, convolution (1x1, 3x3, 1x1)."""
+    """Bottleneck residual of the hourglass: three times batch norm, ReLU, convolution (1x1, 3x3, 1x1);
+    (B, C, H, W) to (B, C', H, W).
+    """
 
     def __init__(self, num_in_ch: int, num_out_ch: int):
         super().__init__()

@@ -30,7 +30,9 @@ def full_precision(device: torch.device):
 
 @known
 class ChannelAttention(nn.Module):
-    """CA: weights each channel by a gate computed from its global mean (RCAN, Zhang et al. 2018, section 3.3)."""
+    """CA: weights each channel by a gate computed from its global mean (RCAN, Zhang et al. 2018, section 3.3);
+    (B, C, H, W) to the same.
+    """
 
     def __init__(self, num_feat: int, reduction: int = 16):
         super().__init__()
@@ -57,7 +59,9 @@ class ChannelAttention(nn.Module):
 
 @known
 class SpatialAttention(nn.Module):
-    """SA, SPA: weights each position by a gate from the mean and maximum over channels (CBAM, Woo et al. 2018, 3.2)."""
+    """SA, SPA: weights each position by a gate from the mean and maximum over channels (CBAM, Woo et al. 2018, 3.2);
+    (B, C, H, W) to the same.
+    """
 
     def __init__(self, kernel_size: int = 7):
         super().__init__()
@@ -80,7 +84,9 @@ def attended(x: torch.Tensor, channel: nn.Module, spatial: nn.Module) -> torch.T
 
 @known
 class PixelAttention(nn.Module):
-    """PA: a gate in (0, 1) for every channel of every pixel (PAN, Zhao et al. 2020). Returns the gate, not the product."""
+    """PA: a gate in (0, 1) for every channel of every pixel (PAN, Zhao et al. 2020). Returns the gate, (B, C, H, W)
+    as its input, not the product.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -92,7 +98,7 @@ class PixelAttention(nn.Module):
 
 @known
 class ResidualBlock(nn.Module):
-    """x + f_{3x3}(ReLU(f_{3x3}(x))), without normalisation."""
+    """x + f_{3x3}(ReLU(f_{3x3}(x))), without normalisation; (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -104,7 +110,8 @@ class ResidualBlock(nn.Module):
 
 @known
 class Hourglass(nn.Module):
-    """Hourglass of a given depth (Newell et al. 2016, section 3.1) with :class:`ResidualBlock` at every node.
+    """Hourglass of a given depth (Newell et al. 2016, section 3.1) with :class:`ResidualBlock` at every node; (B, C, H, W) to
+    the same.
 
     Each level halves the size by max pooling and doubles it back by nearest-neighbour enlargement, so the input's sides
     must be multiples of ``2 ** depth``.
@@ -158,7 +165,7 @@ class Downsample(nn.Sequential):
 
 @known
 class ChannelSelfAttention(nn.Module):
-    """Self-attention between channels, equations 20 and 21.
+    """Self-attention between channels, equations 20 and 21; (B, C, H, W) to the same.
 
     Q, K and V each come from a 3x3 depth-wise convolution followed by a 1x1 convolution, as printed. The paper speaks of
     "channel-level context" and of "global attention weights from different positions" at once; attention between positions
@@ -227,7 +234,8 @@ class ChannelSelfAttention(nn.Module):
 
 @known
 class PositionSelfAttention(ChannelSelfAttention):
-    """Self-attention between positions: "global attention weights from different positions", the other reading of equation 21.
+    """Self-attention between positions: "global attention weights from different positions", the other reading of equation 21;
+    (B, C, H, W) to the same.
 
     Q, K and V, heads and scaling are those of :class:`ChannelSelfAttention`, whose state dict it takes; the rows of Q and K are
     positions, so d of ``scaling: sqrt`` is C / heads. The matrix has (H W)^2 entries for each head: for small grids.
@@ -249,7 +257,8 @@ class PositionSelfAttention(ChannelSelfAttention):
 
 @known
 class SCAB(nn.Module):
-    """Self-attention and channel attention block (section 3.3): RCAN's residual block with self-attention inside.
+    """Self-attention and channel attention block (section 3.3): RCAN's residual block with self-attention inside;
+    (B, C, H, W) to the same.
 
     f = f_{3x3}(ReLU(f_{3x3}(x))), the block's features; f + ChannelSelfAttention(f) "building upon" them; then channel
     attention and the block's identity connection. Without ``self_attention`` it is RCAN's RCAB (ablation, Table 3).

@@ -31,7 +31,7 @@ def mlp(num_in_ch: int, num_hidden_ch: int, num_out_ch: int) -> nn.Sequential:
 
 
 class StochasticDepth(nn.Module):
-    """Leaves out a residual of whole images at random in training, scaling up what stays."""
+    """Leaves out a residual of whole images at random in training, scaling up what stays; (B, C, H, W) to the same."""
 
     def __init__(self, rate: float):
         super().__init__()
@@ -45,7 +45,9 @@ class StochasticDepth(nn.Module):
 
 
 class MultiScaleEmbedding(nn.Module):
-    """Channel thirds through depthwise convolutions of side 3, 5, 7, each with 1x1, batch norm and hard swish."""
+    """Channel thirds through depthwise convolutions of side 3, 5, 7, each with 1x1, batch norm and hard swish;
+    (B, C, H, W) to the same.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()

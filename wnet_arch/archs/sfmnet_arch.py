@@ -39,7 +39,7 @@ class ResBlock(nn.Module):
 
 
 class SpatialGroup(nn.Module):
-    """Two residual blocks and a convolution with PReLU, plus a learnt multiple of the input."""
+    """Two residual blocks and a convolution with PReLU, plus a learnt multiple of the input; (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -81,7 +81,9 @@ class FrequencyGroup(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Restormer's channel attention with the queries from one branch and keys and values from the other."""
+    """Restormer's channel attention with the queries from one branch and keys and values from the other;
+    both (B, C, H, W), as the result.
+    """
 
     def __init__(self, num_feat: int, num_heads: int = 8):
         super().__init__()

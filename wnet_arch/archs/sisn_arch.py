@@ -54,7 +54,7 @@ class InternalBlock(nn.Module):
 
 
 class ExternalGroup(nn.Module):
-    """External split-attention group (ESAG): a long and a short path side by side, without identity."""
+    """External split-attention group (ESAG): a long and a short path side by side, without identity; (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int, num_blocks: int):
         super().__init__()

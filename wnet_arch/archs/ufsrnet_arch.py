@@ -48,7 +48,9 @@ class HaarUp(nn.Module):
 
 
 class DownUnit(nn.Module):
-    """Residual feature extraction after a Haar step, weighted by a map of one channel ("RFEB")."""
+    """Residual feature extraction after a Haar step, weighted by a map of one channel ("RFEB"); (B, C, H, W) to
+    (B, C', H / 2, W / 2).
+    """
 
     def __init__(self, num_in_ch: int, num_out_ch: int):
         super().__init__()
@@ -62,7 +64,9 @@ class DownUnit(nn.Module):
 
 
 class Distillation(nn.Module):
-    """The distilling branch, as in RFDN: three steps keep C / 2 channels each, a fourth takes the rest."""
+    """The distilling branch, as in RFDN: three steps keep C / 2 channels each, a fourth takes the rest; (B, C, H, W) to
+    the same.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -92,8 +96,8 @@ class SimpleGate(nn.Module):
 class GatedConvolution(nn.Module):
     """The second branch, as in NAFNet, but the result of the feed-forward part is given beside its input.
 
-    Returns ``(y, z)``: ``y = x + beta * mixing(x)`` and ``z = feed_forward(y)``. ``beta`` starts at zero, as published,
-    so the mixing part receives no gradient in the very first step.
+    Returns ``(y, z)``, both as ``x`` (B, C, H, W): ``y = x + beta * mixing(x)`` and ``z = feed_forward(y)``. ``beta``
+    starts at zero, as published, so the mixing part receives no gradient in the very first step.
     """
 
     def __init__(self, num_feat: int):

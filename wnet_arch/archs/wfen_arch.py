@@ -94,7 +94,9 @@ class GlobalAttention(nn.Module):
 
 
 class AttentionAndFeedForward(nn.Module):
-    """``y = attention(norm(x)); y + feed_forward(norm(x + y))``: the sum goes into the feed-forward part only."""
+    """``y = attention(norm(x)); y + feed_forward(norm(x + y))``: the sum goes into the feed-forward part only;
+    (B, C, H, W) to the same.
+    """
 
     def __init__(self, num_feat: int, attention: nn.Module):
         super().__init__()

@@ -27,7 +27,7 @@ PARSING_CHANNELS = 3
 
 @known
 class MultiScaleAttentionUnit(nn.Module):
-    """The Parsing Block's attention unit, equations 4 to 7.
+    """The Parsing Block's attention unit, equations 4 to 7; (B, C, H, W) to the same.
 
     Open in the paper: the channel counts. "Adjust" is read as n, "reduce" and "halved" as n/2, "doubled" as twice the
     output of a plain convolution on n/2 channels, which gives n; that makes the concatenations 2n wide, and is the known
@@ -144,7 +144,10 @@ class LPF(nn.Module):
 
 @known
 class CascadeFusion(nn.Module):
-    """The "basic cascade" that stands for :class:`LPF` in the ablation (section 4.4): concatenation and 3x3 convolution."""
+    """The "basic cascade" that stands for :class:`LPF` in the ablation (section 4.4): concatenation and 3x3 convolution.
+
+    Features (B, C, H, W) and map (B, 3, H, W) to features.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()

@@ -43,7 +43,7 @@ GRID = 16
 
 
 class LeanBlock(nn.Module):
-    """x + CA(f_{3x3}(LeakyReLU(f_{3x3}(x)))): what is left of SCAB where the grid is large."""
+    """x + CA(f_{3x3}(LeakyReLU(f_{3x3}(x)))): what is left of SCAB where the grid is large; (B, C, H, W) to the same."""
 
     def __init__(self, num_feat: int):
         super().__init__()
@@ -56,7 +56,8 @@ class LeanBlock(nn.Module):
 
 
 class GridAttention(nn.Module):
-    """Self-attention over all positions of a small grid, then a gated 3x3 layer: one eye sees the other.
+    """Self-attention over all positions of a small grid, then a gated 3x3 layer: one eye sees the other;
+    (B, C, H, W) to the same.
 
     Positions are told apart by a depth-wise convolution of the values.
     """
@@ -90,7 +91,10 @@ class GridAttention(nn.Module):
 
 
 class LeanFusion(nn.Module):
-    """LPF's pixel branch (equation 10): a gate chooses, for every channel of every pixel, between features and map."""
+    """LPF's pixel branch (equation 10): a gate chooses, for every channel of every pixel, between features and map.
+
+    Features (B, C, H, W) and map (B, 3, h, w) of any size to features.
+    """
 
     def __init__(self, num_feat: int):
         super().__init__()

@@ -34,6 +34,7 @@ class Draw(int):
     place: int
 
     def __new__(cls, index: int, epoch: int, place: int) -> Draw:
+        """``index`` with what is said above."""
         draw = super().__new__(cls, index)
         draw.epoch, draw.place = epoch, place
         return draw

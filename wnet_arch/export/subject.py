@@ -51,6 +51,7 @@ class Outputs(nn.Module):
         return (out[0], getattr(out, "parsing", None)) if isinstance(out, tuple) else (out, None)
 
     def forward(self, lq: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """``sr`` (B, 3, 128, 128) of LR faces (B, 3, h, w), and where :attr:`names` has it the estimated map, as large."""
         sr, parsing = self._both(lq)
         return (sr,) if parsing is None or len(self.names) == 1 else (sr, parsing)
 

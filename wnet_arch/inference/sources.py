@@ -122,6 +122,7 @@ class Network(Computed):
         return net.eval()
 
     def open(self, device: str, threads: int = 1) -> TorchRunner:
+        """See :class:`Computed`. ``threads`` is not used: torch has a setting of its own."""
         return TorchRunner(self.name, self.scale, self.build().to(device), device)
 
 
@@ -250,6 +251,7 @@ class Onnx(Computed):
             )
 
     def open(self, device: str, threads: int = 1) -> OnnxRunner:
+        """See :class:`Computed`."""
         return OnnxRunner(self.name, self.scale, OnnxNetwork(self.path, device, threads))
 
 
@@ -300,6 +302,7 @@ class Folder(Source):
             raise DataError(f"{self.name}: the HR faces of {test_set.name} are {width}x{height}, but {named(odd)}")
 
     def load(self, test_set: TestSet, device: str, batch: int) -> Restorer:
+        """See :class:`Source`; the LR faces are not looked at, and images that cannot be read raise :class:`DataError`."""
         files = self._files(test_set)
 
         def restore(lqs: Sequence[np.ndarray], keys: Sequence[str]) -> list[np.ndarray]:

@@ -22,7 +22,9 @@ class Reader(Protocol):
     """Encoded images by name, from a folder or an LMDB."""
 
     @property
-    def path(self) -> str | Path: ...
+    def path(self) -> str | Path:
+        """The folder, or the LMDB."""
+        ...
 
     def get(self, key: str) -> bytes:
         """The file of one image."""

@@ -59,6 +59,11 @@ class VGGPerceptualLoss(nn.Module):
         self.vgg = VGG19Features(vgg, tuple(self.layer_weights))
 
     def forward(self, x: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """The loss of images (B, 3, H, W) in [0, 1] as a scalar, and ``None``: the framework wants a style term, too.
+
+        Raises:
+            UsageError: the images differ in shape, or are none.
+        """
         checks.images("VGGPerceptualLoss", x=x, gt=gt)
         with full_precision(x.device):
             features = self.features(x)

@@ -147,6 +147,7 @@ class DICLoss(PriorLoss):
         self.pixel_weight, self.heatmap_weight = pixel_weight, heatmap_weight
 
     def terms(self, out, gt, label, landmarks) -> OrderedDict:
+        """See :meth:`PriorLoss.terms`. ``out``: of DIC, with images (B, 3, H, W) and heatmaps (B, 68, h, w) of each step."""
         landmarks = self.need_landmarks(landmarks)
         return OrderedDict(
             l_pix=self.pixel_weight * sum(F.l1_loss(image, gt) for image in out.steps),
@@ -180,6 +181,11 @@ class FSRNetLoss(PriorLoss):
         self.pixel_weight, self.coarse_weight, self.prior_weight = pixel_weight, coarse_weight, prior_weight
 
     def terms(self, out, gt, label, landmarks) -> OrderedDict:
+        """See :meth:`PriorLoss.terms`. ``out``: of FSRNet, with ``maps`` (B, 11 or 79, h, w).
+
+        Raises:
+            UsageError: another number of maps; or the batch lacks labels, or landmarks for the heatmaps.
+        """
         classes, count = len(HELEN), out.maps.shape[1]
         if count not in (classes, classes + NUM_POINTS):
             raise UsageError(
@@ -230,6 +236,7 @@ class SFMNetLoss(PriorLoss):
         self.amplitude_weight, self.phase_weight = amplitude_weight, phase_weight
 
     def terms(self, out, gt, label, landmarks) -> OrderedDict:
+        """See :meth:`PriorLoss.terms`. ``out``: of SFMNet, with the image ``frequency`` (B, 3, H, W). Labels are not used."""
         spectrum, target = torch.fft.rfft2(out.frequency), torch.fft.rfft2(gt)
         return OrderedDict(
             l_pix=self.pixel_weight * F.l1_loss(out.sr, gt),
@@ -262,6 +269,7 @@ class FishFSRNetLoss(PriorLoss):
         self.pixel_weight, self.parsing_weight = pixel_weight, parsing_weight
 
     def terms(self, out, gt, label, landmarks) -> OrderedDict:
+        """See :meth:`PriorLoss.terms`. ``out``: of FishFSRNet, with the map ``parsing`` (B, 3, h, w)."""
         target, known = coloured_map(self.need_label(label), *out.parsing.shape[-2:])
         return OrderedDict(
             l_pix=self.pixel_weight * F.l1_loss(out.sr, gt),

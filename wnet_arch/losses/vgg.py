@@ -101,6 +101,7 @@ class VGG19Features(nn.Module):
                 bias_of(self.normalise).copy_(-mean / std)
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Features (B, C, h, w) in float32 by layer, of images (B, 3, H, W) in [0, 1]."""
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             return {name: features.float() for name, features in self._features(image).items()}
 

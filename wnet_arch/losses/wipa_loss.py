@@ -129,6 +129,7 @@ class SphereFace20(nn.Module):
         self.load_state_dict(dict(zip(own, state.values())))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, 512), not of unit length."""
         for down, *blocks in cast(Iterable[nn.ModuleList], self.stages):
             x = down(x)
             for block in blocks:
@@ -158,6 +159,11 @@ class SphereFaceIdentityLoss(nn.Module):
         self.net = SphereFace20(weights)
 
     def forward(self, x: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+        """The loss of SR and true faces.
+
+        Raises:
+            UsageError: the images are not (B, 3, 128, 128), or as many.
+        """
         checks.images("SphereFaceIdentityLoss", x=x, gt=gt)
         if x.shape[-2:] != (128, 128):
             raise UsageError(f"SphereFaceIdentityLoss takes faces of 128x128, not {x.shape[-1]}x{x.shape[-2]}")

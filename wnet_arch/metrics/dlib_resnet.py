@@ -44,7 +44,8 @@ class _Affine(nn.Module):
 
 class _Block(nn.Module):
     """Two 3x3 convolutions around a shortcut. A halving block averages its shortcut, and whichever of the two sums is
-    smaller, in channels or in pixels, is filled up with zeros at its end."""
+    smaller, in channels or in pixels, is filled up with zeros at its end.
+    """
 
     def __init__(self, inputs: int, filters: int, halve: bool):
         super().__init__()
@@ -86,6 +87,7 @@ class DlibResNet(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, chips: torch.Tensor) -> torch.Tensor:
+        """Vectors (B, 128) of RGB chips (B, 3, 150, 150) of 0..255."""
         x = F.relu(self.stem_affine(self.stem((chips - self.mean) / _DIVISOR)))
         x = self.blocks(F.max_pool2d(x, 3, stride=2))
         return self.head(x.mean((2, 3)))

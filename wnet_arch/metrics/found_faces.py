@@ -36,7 +36,9 @@ class HasBoxes(Protocol):
     """A description that says where the faces are: float64 (N, 4), see :class:`Points`."""
 
     @property
-    def boxes(self) -> np.ndarray: ...
+    def boxes(self) -> np.ndarray:
+        """Left, top, right, bottom of each face; NaN where none was found."""
+        ...
 
 
 class FaceFinder:

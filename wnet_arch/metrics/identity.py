@@ -92,6 +92,7 @@ class IdentitySimilarity(Metric[Vectors]):
         self.backbone = f"{what}, box {box}"
 
     def describe(self, images: Images, reference: Vectors | None = None) -> Vectors:
+        """Identity vectors of unit length, (N, 128) of dlib and (N, 512) of the others; NaN where no face is found."""
         images = check_images(images)
         found = self.finder.find(images, reference)
         present = np.flatnonzero(~np.isnan(found.boxes[:, 0]))
@@ -111,6 +112,7 @@ class IdentitySimilarity(Metric[Vectors]):
         return (batch.flip(1) if self.backend == "adaface" else batch) / 127.5 - 1
 
     def compare(self, sr: Vectors, gt: Vectors) -> dict[str, np.ndarray]:
+        """``identity``: the cosine, in [-1, 1]."""
         product = np.einsum("nd,nd->n", sr.vectors.astype(np.float64), gt.vectors.astype(np.float64))
         return {"identity": np.clip(product, -1, 1)}
 

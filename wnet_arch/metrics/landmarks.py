@@ -30,9 +30,11 @@ class LandmarkDistance(Metric[Points]):
         self.backbone = f"68 landmarks of {landmarker} in dlib's boxes, box {box}"
 
     def describe(self, images: Images, reference: Points | None = None) -> Points:
+        """The 68 landmarks of the largest face; NaN where none is found."""
         return self.finder.find(check_images(images), reference)
 
     def compare(self, sr: Points, gt: Points) -> dict[str, np.ndarray]:
+        """``landmark_distance`` in pixels; and ``landmark_nme``, divided by the distance of the outer eye corners of the GT."""
         ours, true = sr.points.astype(np.float64), gt.points.astype(np.float64)
         distance = np.linalg.norm(ours - true, axis=2).mean(1)
         right, left = (true[:, corner] for corner in _OUTER_CORNERS)

@@ -66,6 +66,7 @@ class AlexNetLPIPS(nn.Module):
         return layers
 
     def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """The distance (B,) of images (B, 3, H, W) in [-1, 1]; 0 for equal ones."""
         layers = zip(self.heads, self.features(one), self.features(other))
         return reduce(add, (torch.einsum("bchw,c->bhw", (a - b) ** 2, head).mean((1, 2)) for head, a, b in layers))
 
@@ -159,6 +160,11 @@ class LPIPS(Metric[Pictures]):
         self.backbone = f"AlexNet ({trunk}), LPIPS 0.1"
 
     def compare(self, sr: Pictures, gt: Pictures) -> dict[str, np.ndarray]:
+        """``lpips``, 0 for equal images.
+
+        Raises:
+            DataError: images are too small for the trunk, or pairs differ in size.
+        """
         check_pairs(sr.images, gt.images)
         values = np.full(len(sr), np.nan)
         for (chosen, one), (_, other) in zip(batches(sr.images, self.batch), batches(gt.images, self.batch)):

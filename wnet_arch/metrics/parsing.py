@@ -48,6 +48,7 @@ class ParsingIoU(Metric[Maps]):
         self.backbone = f"parser {parser}"
 
     def describe(self, images: Images, reference: Maps | None = None) -> Maps:
+        """Maps of the images, uint8 (H, W) each; with a parser that draws through landmarks, all unknown where no face is found."""
         images = check_images(images)
         if self.finder:
             return Maps([self._drawn(image, found) for image, found in zip(images, self.finder.find(images).points)])
@@ -64,6 +65,11 @@ class ParsingIoU(Metric[Maps]):
         return self.parser.parse(image, points)
 
     def compare(self, sr: Maps, gt: Maps) -> dict[str, np.ndarray]:
+        """``parsing_iou``, the mean over the parts, and the IoU of each part, in [0, 1] or NaN.
+
+        Raises:
+            DataError: maps of a pair differ in size.
+        """
         ious = np.array([_part_ious(one, other) for one, other in zip(sr.maps, gt.maps)])
         seen = (~np.isnan(ious)).sum(1)
         mean = np.divide(np.nansum(ious, 1), seen, out=np.full(len(ious), np.nan), where=seen > 0)

@@ -174,5 +174,6 @@ class ProtocolMetric(Metric[Pictures]):
         self.backbone = self.protocol.description
 
     def compare(self, sr: Pictures, gt: Pictures) -> dict[str, np.ndarray]:
+        """``psnr`` in dB, infinite for equal images, and ``ssim``, at most 1."""
         pairs = list(zip(sr.images, gt.images))
         return {key: np.array([getattr(self.protocol, key)(one, other, self.scale) for one, other in pairs]) for key in self.units}

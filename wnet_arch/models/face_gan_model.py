@@ -65,6 +65,11 @@ class FaceGANModel(FaceSRModel):
             raise UsageError(f"train.net_d_iters must be a whole number above 0, not {every!r}")
 
     def init_training_settings(self) -> None:
+        """As FaceSRModel's, and the discriminator before.
+
+        Raises:
+            UsageError: see :meth:`check_options`.
+        """
         self.check_options(self.opt)
         self.current_iter = 0
         self.init_discriminator()
@@ -81,6 +86,7 @@ class FaceGANModel(FaceSRModel):
         self.net_d.train()
 
     def init_losses(self) -> None:
+        """Builds the losses of the generator and, by :meth:`init_adversarial_loss`, that of both."""
         super().init_losses()
         train_opt = self.opt["train"]
         self.cri_wavelet = self._build_loss(train_opt.get("wavelet_opt"))
@@ -96,12 +102,14 @@ class FaceGANModel(FaceSRModel):
         self.start_iters = {**dict.fromkeys(STAGES, 1), **(train_opt.get("start_iters") or {})}
 
     def setup_optimizers(self) -> None:
+        """``train.optim_g`` and ``train.optim_d``, in this order in ``optimizers``."""
         super().setup_optimizers()
         options = dict(self.opt["train"]["optim_d"])
         self.optimizer_d = self.get_optimizer(options.pop("type"), self.net_d.parameters(), **options)
         self.optimizers.append(self.optimizer_d)
 
     def setup_schedulers(self) -> None:
+        """``train.scheduler`` for the generator, ``train.scheduler_d``, or the same, for the discriminator."""
         train_opt, optimizers = self.opt["train"], self.optimizers
         both = train_opt["scheduler"]
         # The framework's own gives every optimizer the same schedule, and takes entries out of it: one call for each.
@@ -112,6 +120,7 @@ class FaceGANModel(FaceSRModel):
 
     @timed
     def optimize_parameters(self, current_iter: int) -> None:
+        """One step of the generator, if it is its turn, then one of the discriminator; see the class."""
         self.current_iter = current_iter
         if hasattr(self.cri_gan, "progress"):
             self.cri_gan.progress = current_iter / self.opt["train"]["total_iter"]
@@ -222,6 +231,7 @@ class FaceGANModel(FaceSRModel):
         return losses
 
     def save(self, epoch: int, current_iter: int) -> None:
+        """Writes ``net_d_ITERATION.pth`` as well."""
         self.finite.settle()
         self.save_network(self.net_d, "net_d", current_iter)
         super().save(epoch, current_iter)

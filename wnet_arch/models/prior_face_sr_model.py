@@ -37,6 +37,7 @@ class PriorFaceSRModel(FaceSRModel):
             raise UsageError(f"datasets.train.landmarks must be true: {block['type']} trains with landmarks")
 
     def init_losses(self) -> None:
+        """Builds ``train.prior_opt``. Raises :class:`UsageError` as :meth:`check_options` and :meth:`check_network` do."""
         self.check_options(self.opt)
         self.cri_prior: nn.Module = self._build_loss(self.opt["train"]["prior_opt"])
         self.freeze_iters = self.opt["train"].get("freeze_landmark_iters", 0)
@@ -49,15 +50,18 @@ class PriorFaceSRModel(FaceSRModel):
             raise UsageError(f"train.freeze_landmark_iters: {opt['network_g']['type']} has no landmark net; set it to 0")
 
     def feed_data(self, data: dict) -> None:
+        """Takes ``parsing`` (B, H, W) and ``landmarks`` (B, 68, 2) as well, where the batch has them."""
         super().feed_data(data)
         self.label, self.landmarks = (self.on_device(data[key]) if key in data else None for key in ("parsing", "landmarks"))
 
     def compute_losses(self) -> OrderedDict:
+        """The terms of ``train.prior_opt``."""
         out = self.run(self.net_g, self.lq, return_aux=True)
         self.output = out.sr
         return self.cri_prior(out, self.gt, self.label, self.landmarks)
 
     def before_step(self, current_iter: int) -> None:
+        """Takes the landmark net's gradients away, as long as ``train.freeze_landmark_iters`` says."""
         frozen = _landmark_net(self.get_bare_model(self.net_g)) if current_iter <= self.freeze_iters else None
         if frozen is not None:
             # Without a gradient the optimizer passes a parameter by. Turning requires_grad off would stop a distributed run.

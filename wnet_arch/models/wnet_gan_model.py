@@ -30,6 +30,7 @@ class WNetGANModel(WNetModel, FaceGANModel):
         FaceGANModel.check_options(opt)
 
     def init_losses(self) -> None:
+        """Builds W-Net's loss and the adversarial one."""
         WNetModel.init_losses(self)
         self.init_adversarial_loss()
 

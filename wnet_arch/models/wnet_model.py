@@ -40,15 +40,22 @@ class WNetModel(FaceSRModel):
             raise UsageError(f"train.true_parsing: {type(net).__name__} takes no map; use WNet or WNetLite, or set it to false")
 
     def init_losses(self) -> None:
+        """Builds ``train.wnet_opt``. Raises :class:`UsageError` as :meth:`check_options` and :meth:`check_network` do."""
         self.check_options(self.opt)
         self.check_network(self.opt, self.get_bare_model(self.net_g))
         self.cri_wnet: nn.Module = self._build_loss(self.opt["train"]["wnet_opt"])
 
     def feed_data(self, data: dict) -> None:
+        """Takes ``parsing`` (B, H, W) as well, where the batch has it."""
         super().feed_data(data)
         self.label = self.on_device(data["parsing"]) if "parsing" in data else None
 
     def compute_losses(self) -> OrderedDict:
+        """The terms of ``train.wnet_opt``.
+
+        Raises:
+            UsageError: the batch has no ``parsing``.
+        """
         if self.label is None:
             raise UsageError("datasets.train: WNetModel needs samples with 'parsing'; use type: PairedFaceParsingDataset")
         out = self.run(self.net_g, self.lq, return_aux=True, **self.given())
@@ -69,6 +76,7 @@ class WNetModel(FaceSRModel):
         self.output, self.parsing = out.sr, out.parsing
 
     def get_current_visuals(self) -> OrderedDict:
+        """The images of the batch on the CPU, and ``parsing``, the estimated map (B, 3, H, W)."""
         visuals = super().get_current_visuals()
         visuals["parsing"] = self.parsing.detach().cpu()
         return visuals

@@ -44,6 +44,12 @@ def replacing(path: str | os.PathLike, then: str = "run the same command again")
             part.unlink(missing_ok=True)
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file (UTF-8) beside its target and renames it. Raises :class:`WNetError` as :func:`replacing` does."""
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
 def no_link(path: str, flags: int) -> int:
     """An ``opener`` for :func:`open` that does not follow a link, which could lead to any file of the user's."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -33,6 +33,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from wnet_arch import disk
+
 TESTS = Path(__file__).resolve().parents[2] / "tests"
 FACE_SIZE = 128
 TRANSCRIPTION = "transcription"
@@ -378,9 +380,7 @@ def measure_all(args: argparse.Namespace) -> None:
     print(report(cases, args))
     if args.json:
         content = {"machine": place, "how": how, "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "cases": [asdict(c) for c in cases]}
-        unfinished = Path(args.json + ".tmp")
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(args.json)
+        disk.write_text(args.json, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

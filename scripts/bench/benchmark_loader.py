@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from wnet_arch import disk
 from wnet_arch.data.face_lmdb import GrowingLMDB, LMDBReader, write_meta_info
 
 
@@ -116,9 +117,7 @@ def main() -> None:
         columns = [(rates[way][name], rates[way][name] / next(iter(rates[way].values()))) for way in ways]
         print(f"{name:34}" + "".join(f"{rate:>10.0f}{ratio:>6.2f}x" for rate, ratio in columns))
     if args.json:
-        unfinished = Path(args.json + ".tmp")
-        unfinished.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(args.json)
+        disk.write_text(args.json, json.dumps(rates, indent=2) + "\n")
 
 
 if __name__ == "__main__":

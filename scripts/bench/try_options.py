@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from wnet_arch import options
+from wnet_arch import disk, options
 from wnet_arch.cli import basicsr
 
 RESUMED = 2  # iterations that are left to the resumed run
@@ -105,13 +105,6 @@ def find_problem(code: int, text: str, resumed_from: int | None) -> str | None:
     return None
 
 
-def save(results: dict, path: Path) -> None:
-    """Writes the results beside the file, then in its place."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    os.replace(beside, path)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", required=True, type=Path, metavar="SET", help="set made with --holdout: SET/train, SET/val")
@@ -132,7 +125,7 @@ def main() -> int:
     for file in args.options:
         if not results.get(file.stem, {}).get("ok"):
             results[file.stem] = try_file(file.resolve(), args.set.resolve(), args.out, args.batch, args.iterations)
-            save(results, path)
+            disk.write_text(path, json.dumps(results, indent=1))
         result = results[file.stem]
         print(f"{file.stem:16}{'ok' if result['ok'] else 'FAILED':8}{result['seconds']:8.1f} s  {result['message']}", flush=True)
     good = sum(results[file.stem]["ok"] for file in args.options)

@@ -42,7 +42,7 @@ import train_queue  # noqa: E402
 import train_zoo  # noqa: E402
 from pack import START, as_toml  # noqa: E402
 
-from wnet_arch import options  # noqa: E402
+from wnet_arch import disk, options  # noqa: E402
 from wnet_arch.errors import WNetError  # noqa: E402
 
 QUEUE, PLAN, NUMBERS = ROOT / "burst" / "queue.toml", ROOT / "burst" / "plan.toml", ROOT / "burst" / "numbers.json"
@@ -63,9 +63,7 @@ def numbers() -> dict:
 
 
 def keep(content: dict) -> None:
-    part = NUMBERS.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, NUMBERS)
+    disk.write_text(NUMBERS, json.dumps(content, indent=1) + "\n")
 
 
 def located(entry: dict) -> dict:

@@ -27,10 +27,10 @@ import torch
 from tqdm import tqdm
 from train_zoo import FEWEST, OPTIONS, RATES, key_value, plan, recipe, run
 
-from wnet_arch import options
+from wnet_arch import disk, options
 from wnet_arch.archs.base import build_network
 from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
-from wnet_arch.benchmark import results, stats
+from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.paper_numbers import TABLE_3
 from wnet_arch.benchmark.tables import table
 from wnet_arch.data.set_paths import find_set
@@ -130,7 +130,7 @@ def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str) -> li
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(log.parent / "models" / "net_g_latest.pth"), "params"))
     values = evaluate(net, open_set(args.val, label, [SCALE], args.faces), bool(opt["train"].get("true_parsing")))
-    results.write_text(kept, json.dumps({"options": opt, "faces": args.faces, "values": values}, default=str))
+    disk.write_text(kept, json.dumps({"options": opt, "faces": args.faces, "values": values}, default=str))
     return values
 
 
@@ -232,7 +232,7 @@ def compare_modules(args: argparse.Namespace) -> None:
         for experiment in args.experiments:
             found.setdefault(experiment, []).append(measure(args, experiment, seed))
             done = {name: np.array(found[name]) for name in EXPERIMENTS if name in found}
-            results.write_text(args.page, page(args, done, planned(args, "H", seed)))
+            disk.write_text(args.page, page(args, done, planned(args, "H", seed)))
 
 
 def compare_pyramids(args: argparse.Namespace) -> None:
@@ -243,7 +243,7 @@ def compare_pyramids(args: argparse.Namespace) -> None:
                 kept.append(new)
             done = {height: (np.array(values), plans) for height, (values, plans) in found.items()}
             opt = planned(argparse.Namespace(**{**vars(args), "images": 10 * args.batch}), "H", seed)
-            results.write_text(args.page, pyramids_page(args, done, opt))
+            disk.write_text(args.page, pyramids_page(args, done, opt))
 
 
 def main() -> int:

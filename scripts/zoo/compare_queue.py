@@ -24,9 +24,8 @@ import train_zoo
 from scipy.stats import t as student
 from tqdm import tqdm
 
-from wnet_arch import options
+from wnet_arch import disk, options
 from wnet_arch.archs.base import build_network
-from wnet_arch.benchmark import results
 from wnet_arch.benchmark.tables import table
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
@@ -73,7 +72,7 @@ def measured(training: train_queue.Training, val: str, faces: int) -> float:
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(training.weights), "params"))
     value = psnr(TorchRunner(training.name, opt["scale"], net), val, faces, training.name)
-    results.write_text(kept, json.dumps({"asked": asked, "psnr": value}))
+    disk.write_text(kept, json.dumps({"asked": asked, "psnr": value}))
     return value
 
 
@@ -145,7 +144,7 @@ def main() -> int:
         command=shlex.join(["python", "scripts/zoo/compare_queue.py", *sys.argv[1:]]),
         table=table(["network", args.by, "PSNR", "seeds", "difference to the first"], rows(found, titles), left=2),
     )  # fmt: skip
-    results.write_text(args.page, page)
+    disk.write_text(args.page, page)
     print(page)
     return 0
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from places import ROOT, described, manifest_of, need_all
 
-from wnet_arch import list_pretrained
+from wnet_arch import disk, list_pretrained
 from wnet_arch.benchmark import report, results, tables
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
 from wnet_arch.benchmark.measures import DOWNSTREAM
@@ -151,11 +151,11 @@ def main() -> int:
         faces = min(filter(None, (args.slow_faces, args.limit)))
         some = measure(args, command, [*rivals, *slow], str(Path(args.out) / "slow"), faces)
         page, cards = page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
-    results.write_text(args.write / "MODEL_ZOO.md", page)
+    disk.write_text(args.write / "MODEL_ZOO.md", page)
     for name in names:
         card = manifest_of(name).with_name(f"{name}.md")
         text = model_card(cards[name], name, command, args.degraded)
-        results.write_text(card if args.write == ROOT else args.write / card.name, text)
+        disk.write_text(card if args.write == ROOT else args.write / card.name, text)
     print(f"{args.write / 'MODEL_ZOO.md'} and {len(names)} model cards; {args.out}/report.html has the faces")
     return 0
 
@@ -167,7 +167,7 @@ def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
     found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit)
     card = (manifest_of(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
     text = model_card(found, args.card, command, args.degraded)
-    results.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
+    disk.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
     print(card)
     return 0
 
@@ -251,11 +251,9 @@ def draw_curve(found: results.Results, path: Path) -> None:
             panel.annotate(name, point, xytext=place, textcoords="offset points", fontsize=8, ha=side, va="center")
         panel.margins(x=0.35, y=0.2)
         panel.set(title=f"{set_name}, x{scale}", xlabel="PSNR dic, dB (more is better)", ylabel="LPIPS (less is better)")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
+    with disk.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)
-    part.replace(path)
 
 
 def size(name: str) -> str:

@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -34,7 +33,7 @@ import numpy as np
 import torch
 from places import check_name, manifest_of
 
-from wnet_arch import options
+from wnet_arch import disk, options
 from wnet_arch.archs.base import build_network
 from wnet_arch.data.decoding import image_tensor
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
@@ -162,20 +161,14 @@ def enter(name: str, file: Path) -> None:
     text = manifest.read_text(encoding="utf-8")
     old = re.search(rf'\[\[files\]\]\nname = "{name}"\n.*?kind = "package"\n', text, re.DOTALL)
     text = text.replace(old[0], block) if old else f"{text.rstrip()}\n\n{block}"
-    replace_text(manifest, text)
+    disk.write_text(manifest, text)
     entries.load.cache_clear()
     if manifest != entries.MANIFEST:
         names = ", ".join(f'"{known}"' for known in sorted(entries.load(manifest, "baselines").files))
         text = entries.MANIFEST.read_text(encoding="utf-8")
         table = re.search(r"^\[\[elsewhere\]\]\n(?:\w.*\n)*?names = (\[.*\])$", text, re.MULTILINE)
-        replace_text(entries.MANIFEST, f"{text[: table.start(1)]}[{names}]{text[table.end(1) :]}")
+        disk.write_text(entries.MANIFEST, f"{text[: table.start(1)]}[{names}]{text[table.end(1) :]}")
         entries.load.cache_clear()
-
-
-def replace_text(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def main() -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from places import manifest_of
+
+from wnet_arch import disk
 
 #: Lines of a training's log that travel with its weights, beside those of validations.
 LINES = 200
@@ -37,9 +38,9 @@ def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
     if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == now:
         return f"is shipped already, as {name}"
     _call("ship_weights.py", str(run), name, "--set", faces, *(["--hardware", hardware] if hardware else []))
-    _write(manifest_of(name).with_name(f"{name}.jsonl"), "".join(f"{line}\n" for line in thinned(lines)))
+    disk.write_text(manifest_of(name).with_name(f"{name}.jsonl"), "".join(f"{line}\n" for line in thinned(lines)))
     _call("model_zoo.py", "--sets", faces, "--card", name)
-    _write(mark, json.dumps(now) + "\n")
+    disk.write_text(mark, json.dumps(now) + "\n")
     return f"shipped as {name}; look at its card, and measure all by model_zoo.py before a release"
 
 
@@ -58,9 +59,3 @@ def _call(script: str, *arguments: str) -> None:
     if done.returncode:
         words = (done.stderr or done.stdout).strip().splitlines()
         raise RuntimeError(f"{script}: {words[-1] if words else f'ended with {done.returncode}'}")
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

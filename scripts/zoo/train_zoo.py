@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from wnet_arch import options
+from wnet_arch import disk, options
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
 from wnet_arch.weights.packages import plain
@@ -118,9 +117,7 @@ def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, w
     if result["iterations"] < FEWEST:
         each = f", at {result['seconds']:.1f} s each and {result['validation']:.1f} s a validation" if args.minutes else ""
         sys.exit(f"that is {result['iterations']} iterations{each}: give more --minutes, or fewer --validations")
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    disk.write_text(path, json.dumps(result, indent=1) + "\n")
     return result
 
 

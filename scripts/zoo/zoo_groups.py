@@ -26,8 +26,8 @@ from places import ROOT, need_all
 from skimage.color import rgb2lab
 from tqdm import tqdm
 
-from wnet_arch import list_pretrained, metrics
-from wnet_arch.benchmark import results, stats
+from wnet_arch import disk, list_pretrained, metrics
+from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.tables import table
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
@@ -237,7 +237,7 @@ def main() -> int:
     parser.add_argument("--faces", type=int, default=200, help="faces of each set whose input is changed (default: 200)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "groups.md")
     args = parser.parse_args()
-    results.write_text(args.out, document(args))
+    disk.write_text(args.out, document(args))
     print(args.out)
     return 0
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
+from wnet_arch import disk
 from wnet_arch.benchmark import measures, runner, tables
-from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate, save, write_text
+from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate, save
 from wnet_arch.benchmark.work import BenchmarkJob
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.inference import entries
@@ -86,7 +87,7 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     )
     evaluate(results)
     save(results, options.out)
-    write_text(Path(options.out) / "table.md", tables.markdown(results, options.paper))
+    disk.write_text(Path(options.out) / "table.md", tables.markdown(results, options.paper))
     return results, found
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wnet_arch import disk
 from wnet_arch.benchmark import charts, drawings, stats, tables
 from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.drawings import TRUE, DrawnFace
 from wnet_arch.benchmark.measures import Column
-from wnet_arch.benchmark.results import Results, SetRecord, write_text
+from wnet_arch.benchmark.results import Results, SetRecord
 from wnet_arch.errors import UsageError, install_extra
 from wnet_arch.faces import labels
 
@@ -48,7 +49,7 @@ def write(results: Results, out: str | os.PathLike, count: int = 48) -> Path:
     """
     check_installed()
     path = Path(out) / "report.html"
-    write_text(path, page(results, out, count))
+    disk.write_text(path, page(results, out, count))
     return path
 
 

@@ -145,11 +145,6 @@ def save(results: Results, out: str | os.PathLike) -> None:
     _write(out / "per_image.csv", lambda file: csv.writer(file, lineterminator="\n").writerows(_image_rows(results)))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file beside its target and renames it."""
-    _write(path, lambda file: file.write(text))
-
-
 def _write(path: Path, fill: Callable) -> None:
     with disk.replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         fill(file)

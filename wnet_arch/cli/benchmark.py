@@ -37,7 +37,6 @@ def add_parser(subparsers) -> None:
         help="compare networks on test sets: tables, per-image values, HTML report",
         description="Compares networks, SR images of other programs and ONNX files under named protocols.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--networks", nargs="+", required=True, metavar="NETWORK", help="see below")

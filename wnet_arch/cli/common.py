@@ -24,6 +24,13 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, WNetError) else f"{type(error).__name__}: {text}"
 
 
+class Command(argparse.ArgumentParser):
+    """The parser of a command: what stands below its options in the help (``epilog``) is printed as it is written."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+
+
 def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:
     """Takes an option by the name it had in earlier versions, too, and says its name of today."""
     action = next(action for action in parser._actions if new in action.option_strings)

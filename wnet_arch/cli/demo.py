@@ -30,7 +30,6 @@ def add_parser(subparsers) -> None:
         help="a page in the browser that restores the faces of a photo",
         description="Serves a page on 127.0.0.1: drop a photo, see the faces found, compare before and after, download.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--port", type=int, default=7860, metavar="N", help="0: any free one (default: 7860)")

@@ -30,7 +30,6 @@ def add_parser(subparsers) -> None:
         help="a network as an ONNX, torch.export or safetensors file",
         description="Writes a trained network as one file, and compares that with torch before it gets its name.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("network", metavar="NETWORK", help="a shipped network, run or weights file")

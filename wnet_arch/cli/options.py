@@ -15,10 +15,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Adds ``wnet options`` and what it can do."""
-    parser = subparsers.add_parser(
-        "options", help="option files of the package: list, show, copy", epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = subparsers.add_parser("options", help="option files of the package: list, show, copy", epilog=EXAMPLES)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     actions.add_parser("list", help="names, and what each is").set_defaults(run=list_files)
     show = actions.add_parser("show", help="print a file")

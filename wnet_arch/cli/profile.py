@@ -19,7 +19,6 @@ def add_parser(subparsers) -> None:
         help="what networks cost: parameters, multiply-accumulates, time",
         description="Counts parameters and multiply-accumulates for one 128x128 face; --time measures the forward pass.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="registered names")
     parser.add_argument("--all", action="store_true", help="every registered network")

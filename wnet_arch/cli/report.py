@@ -18,7 +18,6 @@ def add_parser(subparsers) -> None:
         help="a print-ready comparison figure, or the HTML report, from a benchmark",
         description="Works on what `wnet benchmark` left in its folder; computes no network again.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     figure = kinds.add_parser("figure", help="LR, networks and HR side by side, with enlarged details (PNG, PDF or SVG)")
@@ -59,12 +58,13 @@ def run_html(args: argparse.Namespace) -> int:
     """Writes a benchmark's page and table again; returns the exit code."""
     from pathlib import Path
 
+    from wnet_arch import disk
     from wnet_arch.benchmark import report, results, tables
     from wnet_arch.errors import UsageError
 
     if args.report_faces < 1:
         raise UsageError(f"--report-faces: at least 1, not {args.report_faces}")
     found = results.load(args.folder)
-    results.write_text(Path(args.folder) / "table.md", tables.markdown(found, args.paper))
+    disk.write_text(Path(args.folder) / "table.md", tables.markdown(found, args.paper))
     print(report.write(found, args.folder, args.report_faces))
     return 0

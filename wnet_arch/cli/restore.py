@@ -44,7 +44,6 @@ def add_parser(subparsers) -> None:
         help="restore the faces of photos",
         description="Finds the faces of photos, super-resolves each with the network that fits its size, and pastes them back.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="photos, or folders of photos")

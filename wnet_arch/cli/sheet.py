@@ -16,10 +16,7 @@ EXAMPLES = """examples:
 def add_parser(subparsers) -> None:
     """Adds ``wnet sheet``."""
     parser = subparsers.add_parser(
-        "sheet",
-        help="compare a trained network with bicubic enlargement, or show what a training sees: a picture",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "sheet", help="compare a trained network with bicubic enlargement, or show what a training sees: a picture", epilog=EXAMPLES
     )
     parser.add_argument("-opt", required=True, metavar="FILE", help="the option file the network was trained with")
     parser.add_argument("--weights", metavar="FILE", help=".pth or .safetensors; without, the picture is of the data set")

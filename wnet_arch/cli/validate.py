@@ -19,12 +19,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers) -> None:
     """Adds ``wnet validate``."""
-    parser = subparsers.add_parser(
-        "validate",
-        help="check option files without running them",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = subparsers.add_parser("validate", help="check option files without running them", epilog=EXAMPLES)
     parser.add_argument("files", nargs="*", metavar="FILE", help="option files of `basicsr`, or names of `wnet options list`")
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`")
     parser.add_argument("--json-schema", action="store_true", help="print the JSON schema of option files, for editors")

@@ -29,7 +29,6 @@ def add_parser(subparsers) -> None:
         help="list, fetch and verify pretrained files",
         description="Lists, fetches and verifies the pretrained files that this package uses.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action, help_text, run, nargs in (

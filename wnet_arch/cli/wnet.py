@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from wnet_arch.cli.common import run_command
+from wnet_arch.cli.common import Command, run_command
 
 #: Modules with ``add_parser(subparsers)``, in the order of the help.
 COMMANDS = ("prepare", "weights", "options", "validate", "profile", "sheet", "benchmark", "report", "restore", "export", "demo")
@@ -20,7 +20,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wnet", description="W-Net face super-resolution: data, weights, measurements.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Command)
     for command in commands:
         importlib.import_module(f"wnet_arch.cli.{command}").add_parser(subparsers)
     return parser

@@ -12,6 +12,7 @@ import json
 import time
 from pathlib import Path
 
+from wnet_arch import disk
 from wnet_arch.training import progress
 
 FILE = "log.jsonl"
@@ -38,9 +39,7 @@ def drop_behind(opt: dict, iteration: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue
-    part = path.with_suffix(".part")
-    part.write_text("".join(kept), encoding="utf-8")
-    part.replace(path)
+    disk.write_text(path, "".join(kept))
 
 
 class IterationTimer:

@@ -11,6 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
+from wnet_arch import disk
 from wnet_arch.errors import UsageError
 
 WANDB_ID = "wandb_id.txt"
@@ -78,9 +79,7 @@ def _init_wandb(opt: dict, is_resumed: bool) -> None:
     if not number and is_resumed and file.is_file():
         number = file.read_text(encoding="ascii").strip()
     known, number = bool(number), number or secrets.token_hex(4)
-    part = file.with_suffix(".part")
-    part.write_text(f"{number}\n", encoding="ascii")
-    part.replace(file)
+    disk.write_text(file, f"{number}\n")
     resume = "allow" if known else "never"
     project = _project(opt)
     wandb.init(id=number, resume=resume, name=opt["name"], config=opt, project=project, sync_tensorboard=True, dir=str(root))

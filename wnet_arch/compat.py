@@ -16,7 +16,6 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -46,17 +45,19 @@ def _missing(module: str) -> bool:
         return True
 
 
-def supply_functional_tensor() -> bool:
-    """torchvision >= 0.17 has no ``transforms.functional_tensor``, which BasicSR 1.4.2 imports for one function."""
-    name = "torchvision.transforms.functional_tensor"
+def _stand_in(name: str, source: str, function: str) -> bool:
+    """Makes a module with one function of another, if there is none; returns whether it was made."""
     if not _missing(name):
         return False
-    from torchvision.transforms.functional import rgb_to_grayscale
-
-    module: Any = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
-    module.rgb_to_grayscale = rgb_to_grayscale
+    module = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
+    setattr(module, function, getattr(importlib.import_module(source), function))
     sys.modules[name] = module
     return True
+
+
+def supply_functional_tensor() -> bool:
+    """torchvision >= 0.17 has no ``transforms.functional_tensor``, which BasicSR 1.4.2 imports for one function."""
+    return _stand_in("torchvision.transforms.functional_tensor", "torchvision.transforms.functional", "rgb_to_grayscale")
 
 
 def supply_distutils() -> bool:
@@ -71,15 +72,7 @@ def supply_distutils() -> bool:
 
 def supply_scipy_filters() -> bool:
     """SciPy >= 2 has no ``scipy.ndimage.filters``, which BasicSR 1.4.2 imports for NIQE."""
-    name = "scipy.ndimage.filters"
-    if not _missing(name):
-        return False
-    from scipy.ndimage import convolve
-
-    module: Any = types.ModuleType(name, "Stand-in made by wnet_arch.compat.")
-    module.convolve = convolve
-    sys.modules[name] = module
-    return True
+    return _stand_in("scipy.ndimage.filters", "scipy.ndimage", "convolve")
 
 
 def supply_modules() -> None:

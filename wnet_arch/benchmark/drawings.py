@@ -158,5 +158,4 @@ def _add_true_skin(drawn: list[DrawnFace], test_set: TestSet) -> None:
     for face in drawn:
         label = test_set.labels(face.key)
         if label is not None and (label != labels.UNKNOWN).any():
-            grey = np.select([label == labels.SKIN, label == labels.UNKNOWN], [255, 128], 0)
-            face.estimated[TRUE] = grey.astype(np.uint8)
+            face.estimated[TRUE] = labels.skin_picture(label)

@@ -66,6 +66,11 @@ def colorize(labels: np.ndarray) -> np.ndarray:
     return PALETTE[labels]
 
 
+def skin_picture(labels: np.ndarray) -> np.ndarray:
+    """A map as a grey picture, uint8 (H, W): skin white, the rest black, what is unknown grey."""
+    return np.select([labels == SKIN, labels == UNKNOWN], [np.uint8(255), np.uint8(128)], np.uint8(0))
+
+
 def flip(labels: np.ndarray) -> np.ndarray:
     """Returns the map of the mirrored photo: columns reversed, left and right classes exchanged. uint8 (..., H, W)."""
     return np.ascontiguousarray(FLIP[labels[..., ::-1]])

@@ -19,6 +19,7 @@ from wnet_arch.archs.base import build_network
 from wnet_arch.compat import quiet_logger
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.faces import labels
+from wnet_arch.inference.runners import TorchRunner
 from wnet_arch.weights.checkpoint import load_into
 from wnet_arch.words import counted
 
@@ -71,25 +72,20 @@ def compare(opt: dict, weights: str, dataset: str = "val") -> Comparison:
         data = build_dataset(dict(copy.deepcopy(opt["datasets"][dataset]), phase="val", scale=opt["scale"]))
         net = build_network(opt["network_g"])
     load_into(net, weights, "params_ema")
-    methods = {"Bicubic": create_network("Bicubic", opt["scale"]), opt["network_g"]["type"]: net}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for method in methods.values():
-        method.eval().to(device)
-    faces = [_compare_face(sample, methods, metrics, device) for sample in tqdm(data, desc="faces", leave=False)]
+    found = {"Bicubic": create_network("Bicubic", opt["scale"]), opt["network_g"]["type"]: net}
+    methods = {name: TorchRunner(name, opt["scale"], net.eval().to(device), device) for name, net in found.items()}
+    faces = [_compare_face(sample, methods, metrics) for sample in tqdm(data, desc="faces", leave=False)]
     return Comparison(opt["network_g"]["type"], opt["datasets"][dataset]["name"], opt["scale"], _protocol(metrics), faces)
 
 
-def _compare_face(sample: dict, methods: dict, metrics: dict, device: str) -> ComparedFace:
-    def picture(tensor):
-        return tensor2img(tensor, rgb2bgr=False)
-
-    face = ComparedFace(sample["gt_path"], picture(sample["lq"]), picture(sample["gt"]), sample["parsing"].numpy())
-    for name, net in methods.items():
-        with torch.no_grad():
-            out = net(sample["lq"][None].to(device), return_aux=True)
-        face.sr[name] = picture(out.sr)
-        if hasattr(out, "parsing"):
-            face.parsing = (out.parsing[0].mean(0).clamp(0, 1) * 255).round().byte().cpu().numpy()
+def _compare_face(sample: dict, methods: dict[str, TorchRunner], metrics: dict) -> ComparedFace:
+    lq, gt = (tensor2img(sample[key], rgb2bgr=False) for key in ("lq", "gt"))
+    face = ComparedFace(sample["gt_path"], lq, gt, sample["parsing"].numpy())
+    for name, runner in methods.items():
+        face.sr[name], skin = runner.run([lq], [face.name], skin=True)[0]
+        if skin is not None:
+            face.parsing = (skin.clip(0, 1) * 255).round().astype(np.uint8)
         pair = {"img": face.sr[name][..., ::-1], "img2": face.gt[..., ::-1]}  # the framework's metrics expect BGR
         face.metrics[name] = {metric: float(calculate_metric(pair, dict(block))) for metric, block in metrics.items()}
     return face
@@ -130,12 +126,7 @@ def picture(result: Comparison, count: int) -> Image.Image:
     for face in chosen:
         rows.append([face.lq, face.sr["Bicubic"], face.sr[result.network], face.gt])
         if has_map:
-            rows[-1] += [face.parsing, _skin_picture(face.label)]
+            rows[-1] += [face.parsing, labels.skin_picture(face.label)]
         values = [f"{face.metrics[name][metric]:.2f} {name[:8]}" for name in ("Bicubic", result.network)]
         notes.append("\n".join([face.name[:14], metric.upper(), *values]))
     return visuals.sheet(columns, rows, notes)
-
-
-def _skin_picture(label: np.ndarray) -> np.ndarray:
-    """Skin white, the rest black, the unknown grey."""
-    return np.select([label == labels.SKIN, label == labels.UNKNOWN], [np.uint8(255), np.uint8(128)], np.uint8(0)).astype(np.uint8)

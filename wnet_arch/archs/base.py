@@ -55,7 +55,8 @@ class FaceSRNetwork(nn.Module, ABC):
     def __init__(self, scale: int):
         super().__init__()
         if scale not in self.scales:
-            raise NetworkError(f"{type(self).__name__} has no scale {scale!r}; it has {self._names(self.scales)}")
+            known = " and ".join(f"x{s}" for s in self.scales)
+            raise NetworkError(f"{type(self).__name__} has no scale {scale!r}; it has {known}")
         self.scale = scale
 
     def __init_subclass__(cls, **options):
@@ -100,10 +101,6 @@ class FaceSRNetwork(nn.Module, ABC):
                 f"{name} x{self.scale} makes images whose sides are multiples of {self.size_multiple}; "
                 f"an input of {lq.shape[-1]}x{lq.shape[-2]} would give {width}x{height}"
             )
-
-    @staticmethod
-    def _names(scales: tuple[int, ...]) -> str:
-        return " and ".join(f"x{s}" for s in scales)
 
 
 def register_network(cls: type[FaceSRNetwork]) -> type[FaceSRNetwork]:

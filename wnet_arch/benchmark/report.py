@@ -71,7 +71,7 @@ def page(results: Results, out: str | os.PathLike, count: int) -> str:
     data = {
         "places": {place["id"]: {key: place[key] for key in ("charts", "networks", "faces", "cases")} for place in places},
         "columns": [_column(column) for column in results.columns],
-        "colours": charts.colours(_names(results)),
+        "colours": charts.colours(list(dict.fromkeys(network.name for network in results.networks))),
         "true": TRUE,
     }
     return environment.get_template("report.html.j2").render(
@@ -103,10 +103,6 @@ def _library():
 
     code = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its argument has a default, which its types do not say
     return Markup(code.replace("</script", "<\\/script"))
-
-
-def _names(results: Results) -> list[str]:
-    return list(dict.fromkeys(network.name for network in results.networks))
 
 
 def _column(column: Column) -> dict:

@@ -79,16 +79,13 @@ def tasks(index: Index, scales: list[int]) -> Iterator[Task]:
     job = index.job
     for number, test_set in enumerate(job.sets):
         for scale in scales:
+            fitting = [i for i, source in enumerate(job.sources) if source.scale == scale]
             for start in range(0, len(test_set.keys), CHUNK):
                 keys = tuple(test_set.keys[start : start + CHUNK])
-                needs = tuple(filter(None, (_need(index, number, s, keys) for s in _at(job.sources, scale))))
+                needs = tuple(filter(None, (_need(index, number, s, keys) for s in fitting)))
                 if needs:
                     lq = tuple(index.lq[number, scale, key] for key in keys)
                     yield Task(number, scale, keys, lq, tuple(index.gt[number, key] for key in keys), needs)
-
-
-def _at(sources: list[Source], scale: int) -> list[int]:
-    return [i for i, source in enumerate(sources) if source.scale == scale]
 
 
 def _need(index: Index, number: int, source: int, keys: tuple[str, ...]) -> Need | None:

@@ -159,13 +159,9 @@ def _open_weights(label: str, weights: str, option_file: str | None, scales: lis
         )
     if not scales or len(scales) != 1:
         raise UsageError(f"{label}: nothing tells the scale of {weights}; add its option file, or give one --scales")
-    block = {"type": _registered_name(label), "scale": scales[0]}
+    registered = f"{label}_face" if label in TWINS else label  # the framework has one of that name itself
+    block = {"type": registered, "scale": scales[0]}
     return sources.weights_network(label, weights, block, scales[0], Provenance(), device)
-
-
-def _registered_name(name: str) -> str:
-    """The name under which the framework's registry knows our network: NAME_face where it has one of that name itself."""
-    return f"{name}_face" if name in TWINS else name
 
 
 def _check(found: list[Source], scales: list[int]) -> None:

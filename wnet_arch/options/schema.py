@@ -40,11 +40,7 @@ def inner_block(annotation: Any) -> type[Block] | None:
     if not hasattr(annotation, "__origin__") and isinstance(annotation, type):  # list[int] is a type to Python 3.9
         return annotation if issubclass(annotation, Block) else None
     found = [inner_block(argument) for argument in get_args(annotation) if argument is not type(None)]
-    return found[0] if len(found) == 1 and not _is_dict(annotation) else None
-
-
-def _is_dict(annotation: Any) -> bool:
-    return getattr(annotation, "__origin__", None) is dict
+    return found[0] if len(found) == 1 and getattr(annotation, "__origin__", None) is not dict else None
 
 
 def schema_of(opt: dict, training_run: bool) -> type[Block]:

@@ -80,13 +80,11 @@ def sureness(face: Detection, detector: str) -> float:
     """
     if detector == "dlib":
         return float(np.clip(4 * face.score, 0, _MOST))
-    if face.five is not None and not (frames.points_fit(face, detector) and _roll(face.five) <= _LARGEST_TILT):
-        return 0.0
+    if face.five is not None:
+        tilt = abs(frames.tilt(five_point_frame(face.five)))
+        if not (frames.points_fit(face, detector) and tilt <= _LARGEST_TILT):
+            return 0.0
     return float(min(_MOST, -np.log10(max(1 - face.score, 10**-_MOST))))
-
-
-def _roll(five: np.ndarray) -> float:
-    return abs(frames.tilt(five_point_frame(five)))
 
 
 def box_as_it_stands(box: Sequence[float], quarters: int, height: int, width: int) -> tuple[float, float, float, float]:

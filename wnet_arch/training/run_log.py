@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wnet_arch import disk
 from wnet_arch.training import progress
+from wnet_arch.training.logs import get_root_logger
 
 FILE = "log.jsonl"
 #: Seconds of a step, apart, where host and device compute at the same time.
@@ -100,8 +101,6 @@ class JsonMessageLogger:
         terms = {key: value for key, value in log_vars.items() if key not in known}
         entry = {**known, "images_per_second": round(images, 2), **terms}
         append(self.opt, {key: round(value, 8) if isinstance(value, float) else value for key, value in entry.items()})
-        from basicsr.utils import get_root_logger
-
         get_root_logger().info(self._message(known, images, terms))
         if self.tb_logger:
             self._for_tensorboard(known, images, terms)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from wnet_arch import disk
 from wnet_arch.errors import UsageError
+from wnet_arch.training.logs import get_root_logger
 
 WANDB_ID = "wandb_id.txt"
 
@@ -83,6 +84,4 @@ def _init_wandb(opt: dict, is_resumed: bool) -> None:
     resume = "allow" if known else "never"
     project = _project(opt)
     wandb.init(id=number, resume=resume, name=opt["name"], config=opt, project=project, sync_tensorboard=True, dir=str(root))
-    from basicsr.utils import get_root_logger
-
     get_root_logger().info(f"wandb: {'continues' if known else 'starts'} run {number} of project {project}")

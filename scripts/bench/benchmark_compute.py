@@ -224,27 +224,18 @@ def memory(what: str) -> int:
 def ceiling(network: str, precision: str, layout: torch.memory_format, args: argparse.Namespace) -> float | None:
     """FLOP/s of bare 3x3 convolutions of a network's shapes, weighted as they occur in it."""
     from wnet_arch.inference.profiling import clock
+    from wnet_arch.training.own_layers import convolutions
 
-    shapes: dict[tuple, int] = {}
-
-    def note(conv, inputs, _):
-        if conv.kernel_size == (3, 3) and conv.stride == (1, 1) and conv.groups == 1:
-            key = (tuple(inputs[0].shape), conv.out_channels)
-            shapes[key] = shapes.get(key, 0) + 1
-
-    with torch.device("meta"), torch.no_grad():
-        net = build(Case(network, "forward", precision), args)
-        for module in net.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                module.register_forward_hook(note)
-        net(torch.zeros(args.batch, 3, FACE_SIZE // args.scale, FACE_SIZE // args.scale))
-
+    side = FACE_SIZE // args.scale
+    found = convolutions(build(Case(network, "forward", precision), args), (args.batch, 3, side, side))
     now, _ = clock(args.device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     flops = seconds = 0.0
-    for (shape, out), times in shapes.items():
-        x = torch.rand(shape, device=args.device).to(dtype).contiguous(memory_format=layout)
-        weight = torch.rand(out, shape[1], 3, 3, device=args.device).to(dtype).contiguous(memory_format=layout)
+    for conv, times in found.items():
+        if (conv.kernel, conv.stride, conv.groups) != ((3, 3), (1, 1), 1):
+            continue
+        x = torch.rand(conv.shape, device=args.device).to(dtype).contiguous(memory_format=layout)
+        weight = torch.rand(conv.channels, conv.shape[1], 3, 3, device=args.device).to(dtype).contiguous(memory_format=layout)
         with torch.inference_mode():
             F.conv2d(x, weight, padding=1)
             wait(args.device)
@@ -252,7 +243,7 @@ def ceiling(network: str, precision: str, layout: torch.memory_format, args: arg
             F.conv2d(x, weight, padding=1)
             wait(args.device)
             seconds += times * (now() - start)
-        flops += times * 2 * 9 * shape[1] * out * shape[0] * shape[2] * shape[3]
+        flops += times * 2 * conv.macs
     return flops / seconds if seconds else None
 
 

@@ -12,7 +12,7 @@ import yaml
 from wnet_arch.version import __version__
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("scripts/install.sh", "scripts/check.sh", "scripts/test.sh")
+SCRIPTS = ("scripts/install.sh", "scripts/check.sh", "scripts/docs.sh", "scripts/test.sh")
 
 
 @pytest.mark.parametrize("path", [".ci/run", ".github/workflows/tests.yml"])

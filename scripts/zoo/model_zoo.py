@@ -1,4 +1,4 @@
-"""Measures the networks that ship, and writes MODEL_ZOO.md and the model cards beside the weights.
+"""Measures the networks that ship, and writes MODEL_ZOO.md, docs/results/zoo_tables.md, and the cards beside the weights.
 
     python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train
 
@@ -17,6 +17,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import zoo_page
 from places import ROOT, described, manifest_of, need_all
 
 from wnet_arch import disk, list_pretrained
@@ -29,48 +30,8 @@ from wnet_arch.weights import metadata, shipped
 
 #: GMACs of one face.
 SLOW = 100
-#: The picture of PSNR against LPIPS, below the repository's root.
-CURVE = "docs/pictures/psnr_lpips.png"
-#: Of a card, and of the table at the beginning: column, and where a number belongs.
+#: Columns of a card.
 CARD = ("psnr_dic", "ssim_dic", "psnr_rgb", "ssim_rgb", "lpips", "landmark_distance", "identity", "parsing_iou")
-
-PREFACE = """# Model zoo
-
-Networks trained by one recipe (`scripts/zoo/train_zoo.py`) on the same faces, as many of them, with one seed, and measured by one
-command:
-
-    {command}
-
-**None of them has been trained to the end.** What each has seen stands in the first table; the paper's networks saw some hundred
-times as much, and the order of ours may change on that way. The numbers say what these files do, not what the architectures
-could.
-
-W-Net's own weights come with the package, those of its rivals with a second one (`pip install ./baselines` in a clone):
-`wnet_arch.load_pretrained("{first}")`, `wnet restore --network NAME`, `wnet benchmark --networks NAME`,
-`path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are
-for non-commercial research only, and so are they. Details of the faces that they make are estimated, not recovered: never use
-them to identify a person.
-
-{weights}
-
-Cost is that of one 128x128 face; images seen counts repetitions. {faces}{slow}
-The landmarks and identity of an SR face are measured at the place where dlib finds the true face; faces that it does not find
-are counted beside the number. celeba_val has the frame of the training faces. Faces of helen_train are cropped wider (1.8 times the
-box of their landmarks), as none of these networks has seen in training: what they lose there shows how far they depend on the
-frame. `wnet restore` aligns faces to the frame of training. WNetLite's form was chosen
-on the first 200 faces of both sets (docs/reference/networks.md): they are development sets, not untouched tests.
-{variants}"""
-
-BELOW = " Networks marked `below` were measured on fewer faces, at the end of this page."
-
-VARIANTS = """
-{names} went on from wnet_lite_x8 with other losses (options/wnet_lite_key_x8.yml, options/wnet_lite_sharp_x8.yml): of its key
-components, with two weights, and against a discriminator, over fewer images. They trade PSNR for what looks sharp, as the
-picture shows: `wnet restore --quality sharp` takes the last, `faithful` takes WNetLite itself. Their losses
-measure features of VGG-19, and LPIPS those of AlexNet, which is near to it, so LPIPS is kind to them. What they draw is less
-certain than what WNetLite draws. How far `wnet_lite_sharp_x8` goes from WNetLite (its card) was chosen on the last 40 faces of
-celeba_val.
-"""
 
 SLOW_NETWORKS = """
 ## Networks that take seconds for a face
@@ -79,6 +40,9 @@ SLOW_NETWORKS = """
 same faces.
 
 """
+SLOW_NOTE = (
+    "{names}: measured on fewer faces, since a face takes seconds; their numbers stand at the end of [all numbers]({tables})."
+)
 
 #: What the marks of a card's numbers compare, where all networks were measured.
 AMONG_ALL = """**best** and <u>second best</u> are
@@ -124,7 +88,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--limit", type=int, metavar="N", help="first faces of each set, to try it")
     parser.add_argument("--slow-faces", type=int, default=100, metavar="N", help="of each set, for slow networks (default: 100)")
-    parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where MODEL_ZOO.md goes (default: the repository)")
+    parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where the pages go (default: the repository)")
     parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
     parser.add_argument("--card", metavar="NAME", help="measure this network alone, and write its card alone")
     parser.add_argument("--degraded", type=Path, default=Path("zoo_degraded"), metavar="DIR", help="results of check_degraded.py, "
@@ -142,16 +106,19 @@ def main() -> int:
     quick = [name for name in names if name not in slow]
     found = measure(args, command, quick, args.out, args.limit)
     report.write(found, args.out, BenchmarkOptions.report_faces)
-    if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
-        draw_curve(found, args.write / CURVE)
-    page, cards = document(found, names, command), dict.fromkeys(quick, found)
+    networks, note, tables_page = zoo_page.shipped_networks(names), "", zoo_page.details(found, command)
+    cards = dict.fromkeys(quick, found)
     if slow:
         scales = {sources[name].scale for name in slow}
         rivals = [name for name in quick if sources[name].scale in scales]
         faces = min(filter(None, (args.slow_faces, args.limit)))
         some = measure(args, command, [*rivals, *slow], str(Path(args.out) / "slow"), faces)
-        page, cards = page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
-    disk.write_text(args.write / "MODEL_ZOO.md", page)
+        tables_page, cards = tables_page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
+        note = SLOW_NOTE.format(names=", ".join(f"`{name}`" for name in slow), tables=zoo_page.TABLES)
+    zoo_page.draw(found, args.write / zoo_page.PICTURE)
+    (args.write / zoo_page.TABLES).parent.mkdir(parents=True, exist_ok=True)
+    disk.write_text(args.write / zoo_page.TABLES, tables_page)
+    disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(found, networks, command, note))
     for name in names:
         card = manifest_of(name).with_name(f"{name}.md")
         text = model_card(cards[name], name, command, args.degraded)
@@ -186,80 +153,11 @@ def baseline(names: list[str]) -> str:
     return "SPARNet" if any(name.startswith("sparnet_x") for name in names) else "Bicubic"
 
 
-def document(found: results.Results, names: list[str], command: str) -> str:
-    """MODEL_ZOO.md, but for what about_slow() adds."""
-    columns = [c for c in found.columns if c.id in ("psnr_dic", "lpips")]
-    header = ["name", "network", "file", "images seen", "iterations", "seed", "parameters", "GMACs"]
-    first = found.sets[0].name
-    header += [f"{c.title} {c.protocol}".strip() + f", {first}" for c in columns]
-    rows = []
-    for name in names:
-        source, about = open_one(name, None), metadata.texts(shipped.path(name))
-        parameters, macs = cost(source.block, source.scale)
-        card = f"[{name}]({described(name)[1]}/{name}.md)"
-        measured = any(n.name == source.name for n in found.at(source.scale))
-        cells = (tables.cell(found.score(first, source.scale, source.name, c.id), c) if measured else "below" for c in columns)
-        rows.append(
-            [card, f"{source.name} x{source.scale}", size(name), f"{int(about['images_seen']):,}",
-             f"{int(about['iterations']):,}", about["seed"], f"{parameters:,}", f"{macs / 1e9:.2f}", *cells]
-        )  # fmt: skip
-    faces = "; ".join(f"{s.name}: {len(s.keys):,} faces" for s in found.sets) + "."
-    preface = PREFACE.format(
-        command=command, first=names[-1], weights=tables.table(header, rows, left=2), faces=faces, variants=about_variants(names),
-        slow=BELOW if any("below" in row for row in rows) else "",
-    )  # fmt: skip
-    if {"psnr_dic", "lpips"} <= {column.id for column in found.columns}:
-        preface += f"\n![PSNR against LPIPS of every network that ships]({CURVE})\n"
-    return preface + "\n" + tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
-
-
 def about_slow(found: results.Results, names: list[str]) -> str:
     faces = " and ".join(f"{len(s.keys)} faces of {s.name}" for s in found.sets)
     text = SLOW_NETWORKS.format(names=", ".join(f"`{name}`" for name in names), slow=SLOW, faces=faces)
     body = tables.markdown(found).partition("\n")[2].lstrip("\n")
     return text + body.replace("\n#", "\n##")
-
-
-def about_variants(names: list[str]) -> str:
-    variants = [f"`{name}`" for name in names if shipped.files(name)[1]]
-    return VARIANTS.format(names=" and ".join(filter(None, (", ".join(variants[:-1]), variants[-1])))) if variants else ""
-
-
-def draw_curve(found: results.Results, path: Path) -> None:
-    """PSNR against LPIPS of the first set, a panel for each scale, without bicubic enlargement, which is far from all networks."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    set_name, scales = found.sets[0].name, sorted({network.scale for network in found.networks})
-    figure, panels = plt.subplots(1, len(scales), figsize=(4.6 * len(scales), 3.6), squeeze=False, layout="constrained")
-    for panel, scale in zip(panels[0], scales):
-        points = {
-            n.name: [found.score(set_name, scale, n.name, c).mean for c in ("psnr_dic", "lpips")]
-            for n in found.at(scale)
-            if n.parameters
-        }
-        ours = sorted(
-            (point for name, point in points.items() if name.lower().replace("_", "").startswith("wnetlite")), reverse=True
-        )
-        panel.plot(*zip(*ours), color="tab:blue", linewidth=1, zorder=1)
-        for name, point in points.items():
-            panel.scatter(*point, color="tab:blue" if point in ours else "tab:gray", zorder=2)
-            side = ("left", "right")[ours.index(point) % 2] if point in ours else "left"  # variants lie close to each other
-            place = (7 if side == "left" else -7, 0)
-            panel.annotate(name, point, xytext=place, textcoords="offset points", fontsize=8, ha=side, va="center")
-        panel.margins(x=0.35, y=0.2)
-        panel.set(title=f"{set_name}, x{scale}", xlabel="PSNR dic, dB (more is better)", ylabel="LPIPS (less is better)")
-    with disk.replacing(path) as part:
-        figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
-    plt.close(figure)
-
-
-def size(name: str) -> str:
-    own, others = shipped.files(name)
-    text = f"{sum(file.stat().st_size for file in own) / 1e6:.1f} MB"
-    return f"{text}, rest of {others[0].stem}" if others else text
 
 
 def model_card(found: results.Results, name: str, command: str, degraded: Path) -> str:

@@ -249,10 +249,17 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     found = results.load(tmp_path / "bench")
     psnr = f"{found.score('celeba_val', 8, 'WNetLite', 'psnr_dic').mean:.2f}"
     assert "scripts/zoo/model_zoo.py --sets celeba_val=" in page
-    assert "| [wnet_lite_x8](wnet_arch/weights/wnet_lite_x8.md) | WNetLite x8 | " in page
-    assert f"| 1,200 | 300 | 4 | {found.networks[-1].parameters:,} |" in page
+    record = found.networks[-1]
+    row = (
+        f"| [wnet_lite_x8](wnet_arch/weights/wnet_lite_x8.md) | 1,200 | {record.parameters / 1e6:.1f} M | {record.macs / 1e9:.2f} |"
+    )
+    assert row in page
     assert psnr in page
-    assert "paper*" in page  # the paper's rows are marked
+    assert "| the least error (PSNR) | `wnet_lite_x8`, `wnet_lite_x4` |" in page
+    assert (tmp_path / "docs/pictures/cost_quality.png").stat().st_size > 5000
+    everything = (tmp_path / "docs/results/zoo_tables.md").read_text(encoding="utf-8")
+    assert f"{found.score('celeba_val', 8, 'WNetLite', 'psnr_sparnet').mean:.2f}" in everything
+    assert "W-Net, paper, mode I" in everything  # the paper's rows are marked
     card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
     assert card.startswith("# WNetLite x8\n")
     assert "1,200 images in 300 iterations, seed 4" in card
@@ -297,10 +304,12 @@ def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, t
     assert [(n.name, n.scale) for n in few.networks] == [("Bicubic", 8), ("WNetLite", 8), ("WNet", 8)]
     assert [len(found.sets[0].keys) for found in (everything, few)] == [len(everything.sets[0].keys), 1]
     page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
-    first, mark, last = page.partition("\n## Networks that take seconds for a face\n")
+    everything = (tmp_path / "docs/results/zoo_tables.md").read_text(encoding="utf-8")
+    _, mark, last = everything.partition("\n## Networks that take seconds for a face\n")
     assert mark
     assert f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in last
-    assert f"| {costs['wnet_x8'] / 1e9:.2f} | below |" in first
+    assert f"| {costs['wnet_x8'] / 1e9:.2f} | – |" in page
+    assert "`wnet_x8`: measured on fewer faces" in page
     assert f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in (tmp_path / "wnet_x8.md").read_text(encoding="utf-8")
 
 

@@ -23,8 +23,9 @@ def test_links_are_turned_to_where_the_pages_go(tmp_path):
     assert "(../project/contributing.md)" in text
     assert "https://" not in text or "](https://" not in text
     zoo = gather.turned("MODEL_ZOO.md", "results/model_zoo.md", pages, tmp_path)
-    assert "(../files/docs/pictures/psnr_lpips.png)" in zoo
-    assert (tmp_path / "files/docs/pictures/psnr_lpips.png").read_bytes() == (ROOT / "docs/pictures/psnr_lpips.png").read_bytes()
+    picture = "docs/pictures/cost_quality.png"
+    assert f"(../files/{picture})" in zoo
+    assert (tmp_path / "files" / picture).read_bytes() == (ROOT / picture).read_bytes()
     assert "(cards/wnet_x8.md)" in zoo
 
 

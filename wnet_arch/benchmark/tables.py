@@ -111,7 +111,8 @@ def backbones(columns: list[Column]) -> list[tuple[str, str]]:
     return [(", ".join(titles), backbone) for backbone, titles in found.items()]
 
 
-def _heading(column: Column) -> str:
+def heading(column: Column) -> str:
+    """A column's title with its unit, and an arrow to where it is better."""
     unit = f", {column.unit}" if column.unit else ""
     return f"{column.title}{unit} {ARROWS[column.better]}"
 
@@ -142,7 +143,7 @@ def _table_1(results: Results, columns: list[Column], with_paper: bool) -> str:
     """Networks down, set (scale) x metric across."""
     places = [(s.name, scale) for s in results.sets for scale in results.scales]
     titles = {s.name: set_title(results, s) for s in results.sets}
-    header = ["network", *(f"{titles[name]} (x{scale}) {_heading(c)}" for name, scale in places for c in columns)]
+    header = ["network", *(f"{titles[name]} (x{scale}) {heading(c)}" for name, scale in places for c in columns)]
     rows = []
     for name in _names(results):
         rows.append([_plain(name), *(cell(results.score(*place, name, c.id), c) for place in places for c in columns)])
@@ -179,7 +180,7 @@ def _table_2(results: Results, columns: list[Column], with_paper: bool) -> str:
         for scale in results.scales:
             for c in columns:
                 cells = [cell(results.score(test_set.name, scale, name, c.id), c) for name in names]
-                rows.append([set_title(results, test_set), f"x{scale}", _heading(c), *cells])
+                rows.append([set_title(results, test_set), f"x{scale}", heading(c), *cells])
     text = table(["set", "scale", "metric", *map(_plain, names)], rows, left=3)
     if with_paper:
         text += "\n\nPaper, mode II (68 points of OpenFace; AdaFace):\n\n" + _paper_table_2()
@@ -215,7 +216,7 @@ def _table_3(results: Results, with_paper: bool) -> str:
             ticks = ["✓" if on else "" for on in found]
             cells = [cell(results.score(test_set.name, n.scale, n.name, c.id), c) for c in columns]
             rows.append([set_title(results, test_set), f"x{n.scale}", _plain(n.name), *ticks, *cells])
-    text = table([*header, *(f"{c.protocol} {_heading(c)}" for c in columns)], rows, left=6)
+    text = table([*header, *(f"{c.protocol} {heading(c)}" for c in columns)], rows, left=6)
     if with_paper:
         lines = [
             [f"*Exp.{name}, paper*", *("✓" if on else "" for on in modules), f"*{psnr:.2f}*", f"*{ssim:.4f}*"]

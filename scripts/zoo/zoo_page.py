@@ -1,0 +1,240 @@
+"""What MODEL_ZOO.md says: which network to take, one table for each scale, the picture of cost and quality, the paper beside it.
+
+All other numbers (protocols, sets, facial parts, paired tests) stand in docs/results/zoo_tables.md. Written by model_zoo.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from places import described
+
+from wnet_arch.benchmark import paper_numbers as paper
+from wnet_arch.benchmark import results, tables
+from wnet_arch.benchmark.command import cost
+from wnet_arch.inference.entries import open_one
+from wnet_arch.weights import metadata, shipped
+
+#: Below the repository's root: the picture, and where all numbers stand.
+PICTURE, TABLES = "docs/pictures/cost_quality.png", "docs/results/zoo_tables.md"
+#: Columns of the tables, and what networks are chosen by: a title, a column, 1 where more of it is better, -1 where less.
+COLUMNS = ("psnr_dic", "ssim_dic", "lpips", "landmark_distance", "identity")
+PURPOSES = (("the least error (PSNR)", "psnr_dic", 1), ("what looks sharpest (LPIPS); its details are less certain", "lpips", -1))
+
+PAGE = """# Model zoo
+
+Every network that ships, trained by one recipe and measured by one command. **None has been trained to the end**: the paper's
+networks saw about a hundred times as many images, and the order may change on that way.
+
+## Which network
+
+{choice}
+
+W-Net's family comes with the package, its rivals with a second one (`pip install ./baselines` in a clone). Each name works
+everywhere: `wnet restore --network NAME`, `wnet benchmark --networks NAME`, `wnet_arch.load_pretrained("NAME")`, and
+`path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are for non-commercial
+research only, and so are they. The details of a restored face are estimated, not recovered: never use them to identify a person.
+
+{tables}
+{set}: {faces} faces. Protocol `dic`: Y channel, border of 8 pixels. Mean ± half of the 95 % interval.
+**Best** and <u>second best</u> are marked only where the difference to the next is significant{marked}. "Against {baseline}": the
+paired difference in PSNR, `≈` where it is not significant. Cost is that of one 128x128 face; images seen counts repetitions.
+(n ✗): of n faces the metric could not be measured. LPIPS measures features of AlexNet, and networks trained on features of VGG-19
+(`key`, `sharp`) have an advantage in it. {set} is a development set, on which the recipe was chosen.
+
+![Cost against PSNR and LPIPS of every network that ships]({picture})
+
+## Beside the paper
+
+{paper}
+
+The paper measured its networks on other crops of CelebA, trained them on other photos (mode I: 168,854; mode II: 18,000), and
+does not state its protocol in full; its LPIPS is of a backbone that it does not name. The rows show how far our trainings have
+come. They rank no network of ours against one of the paper's.
+
+## More
+
+* [All numbers]({all}): protocols `dic`, `sparnet` and `rgb`, other sets, facial parts, paired tests.
+* The card of each network (its name in the tables) has data, recipe, hardware, licence.
+* [Groups](docs/results/groups.md): for which faces they fail. [Networks](docs/reference/networks.md): what each is.
+
+This page and the tables are written by
+
+    {command}
+{note}"""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A network that ships: its name, what the results call it, and what its file says."""
+
+    name: str
+    shown: str
+    scale: int
+    parameters: int
+    macs: float
+    images: int
+
+    @property
+    def card(self) -> str:
+        """A link to its card."""
+        return f"[{self.name}]({described(self.name)[1]}/{self.name}.md)"
+
+
+def shipped_networks(names: list[str]) -> list[Shipped]:
+    """What the files say."""
+    found = []
+    for name in names:
+        source = open_one(name, None)
+        images = int(metadata.texts(shipped.path(name))["images_seen"])
+        found.append(Shipped(name, source.name, source.scale, *cost(source.block, source.scale), images))
+    return found
+
+
+def page(found: results.Results, networks: list[Shipped], command: str, note: str = "") -> str:
+    """MODEL_ZOO.md. ``note``: what the reader must know of numbers that were measured otherwise, a paragraph."""
+    first, parts = found.sets[0], []
+    for scale in sorted({network.scale for network in networks}, reverse=True):
+        parts.append(f"## x{scale}: {128 // scale}x{128 // scale} to 128x128\n\n{scale_table(found, networks, scale)}\n")
+    return PAGE.format(
+        choice=choice(found, networks), tables="\n".join(parts), set=first.name, faces=f"{len(first.keys):,}",
+        baseline=found.baseline, picture=PICTURE, all=TABLES, paper=beside_paper(found, networks), command=command,
+        marked=", among those measured together" if note else "", note=f"\n{note}\n" if note else "",
+    )  # fmt: skip
+
+
+def choice(found: results.Results, networks: list[Shipped]) -> str:
+    """A row for each purpose: the networks, of each scale, that are first in it on the first set."""
+    rows = [["photos of your own", "`wnet restore` without a name: it looks at each photo and takes what suits it"]]
+    for title, column, sign in PURPOSES:
+        if any(c.id == column for c in found.columns):
+            rows.append([title, firsts(networks, partial(penalty, found, column, sign))])
+    rows.append(["the least computation", firsts(networks, lambda n: n.macs)])
+    return tables.table(["you want", "take"], rows, left=2)
+
+
+def firsts(networks: list[Shipped], key: Callable[[Shipped], float]) -> str:
+    """The network of each scale for which ``key`` is least."""
+    scales = sorted({n.scale for n in networks}, reverse=True)
+    return ", ".join(f"`{min((n for n in networks if n.scale == scale), key=key).name}`" for scale in scales)
+
+
+def penalty(found: results.Results, column: str, sign: int, network: Shipped) -> float:
+    """What orders the networks, the best first: the mean on the first set, negated where more of it is better."""
+    score = found.score(found.sets[0].name, network.scale, network.shown, column)
+    return math.inf if score is None else -sign * score.mean
+
+
+def scale_table(found: results.Results, networks: list[Shipped], scale: int) -> str:
+    """The networks of one scale on the first set, the best PSNR first, plain enlargement last."""
+    first = found.sets[0].name
+    columns = [c for name in COLUMNS for c in found.columns if c.id == name]
+    rows = []
+    for n in sorted((n for n in networks if n.scale == scale), key=partial(penalty, found, "psnr_dic", 1)):
+        cells = (tables.cell(found.score(first, scale, n.shown, c.id), c) for c in columns)
+        rows.append(
+            [n.card, f"{n.images:,}", f"{n.parameters / 1e6:.1f} M", f"{n.macs / 1e9:.2f}", *cells, against(found, n.shown, scale)]
+        )
+    cells = (tables.cell(found.score(first, scale, "Bicubic", c.id), c) for c in columns)
+    rows.append(["Bicubic", "", "0", "0", *cells, against(found, "Bicubic", scale)])
+    header = [
+        "network",
+        "images seen",
+        "parameters",
+        "GMACs",
+        *(tables.heading(c) for c in columns),
+        f"against {found.baseline}, dB",
+    ]
+    return tables.table(header, rows)
+
+
+def against(found: results.Results, name: str, scale: int) -> str:
+    """The paired difference in PSNR to the baseline."""
+    score = found.score(found.sets[0].name, scale, name, "psnr_dic")
+    if score is None or score.difference is None:
+        return "–"
+    difference = score.difference
+    return f"{difference['mean']:+.2f}" if difference["significant"] else f"≈ ({difference['mean']:+.2f})"
+
+
+def beside_paper(found: results.Results, networks: list[Shipped]) -> str:
+    """Ours and the paper's numbers of the networks that both have, on the first set that is called after one of the paper's."""
+    test_set = next((s.name for s in found.sets if tables.paper_set(s.name)), None)
+    if test_set is None:
+        return "No set here is called after one of the paper's."
+    columns = [c for name in ("psnr_dic", "ssim_dic", "lpips") for c in found.columns if c.id == name]
+    rows = []
+    for scale in sorted({n.scale for n in networks}, reverse=True):
+        place = paper.TABLE_1_PLACES.index((tables.paper_set(test_set), scale))
+        for (name, mode), triples in paper.TABLE_1.items():
+            score = [found.score(test_set, scale, plain(name), c.id) for c in columns]
+            if score[0] is None:
+                continue
+            ours = [tables.number(s.mean, c.decimals) if s else "–" for s, c in zip(score, columns)]
+            theirs = [f"*{tables.number(value, c.decimals)}*" for value, c in zip(triples[place], columns)]
+            rows.append([f"{name}{f', mode {mode}' if mode else ''}", f"x{scale}", *ours, *theirs])
+    titles = [c.title for c in columns]
+    return tables.table(["network", "scale", *titles, *(f"{title}, *paper*" for title in titles)], rows, left=2)
+
+
+def plain(name: str) -> str:
+    """The paper's name of a network as the registry has it."""
+    return name.replace("-", "")
+
+
+def details(found: results.Results, command: str) -> str:
+    """All tables of the benchmark."""
+    body = tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
+    head = "# All numbers of the model zoo\n\n[MODEL_ZOO.md](../../MODEL_ZOO.md) is the page to read; this one has the rest of\n\n"
+    return f"{head}    {command}\n\n{body}"
+
+
+def draw(found: results.Results, path: Path) -> None:
+    """Cost against PSNR and against LPIPS on the first set: a row for each scale, W-Net's family in colour."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    test_set, scales = found.sets[0].name, sorted(found.scales, reverse=True)
+    columns = [c for name in ("psnr_dic", "lpips") for c in found.columns if c.id == name]
+    figure, panels = plt.subplots(len(scales), len(columns), figsize=(4.8 * len(columns), 3.2 * len(scales)), squeeze=False,
+                                  layout="constrained")  # fmt: skip
+    for row, scale in zip(panels, scales):
+        networks = [n for n in found.at(scale) if n.parameters and n.macs]
+        for panel, column in zip(row, columns):
+            scores = {n.name: found.score(test_set, scale, n.name, column.id) for n in networks}
+            points = [(n, scores[n.name].mean) for n in networks if scores[n.name]]
+            _scatter(panel, points)
+            panel.set(title=f"{test_set}, x{scale}", xlabel="GMACs a face", ylabel=f"{column.title} ({column.better} is better)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    part.replace(path)
+
+
+def _scatter(panel, points: list[tuple[results.NetworkRecord, float]]) -> None:
+    """Points with their names; of names that would lie on one another, the later ones go below the earlier."""
+    heights = [value for _, value in points]
+    step = (max(heights) - min(heights) or 1.0) / 11
+    used: list[float] = []
+    for network, value in sorted(points, key=lambda one: -one[1]):
+        ours = plain(network.name).lower().startswith("wnet")
+        panel.scatter(network.macs / 1e9, value, color="tab:blue" if ours else "tab:gray", zorder=2)
+        place = value
+        while any(abs(place - other) < step for other in used):
+            place -= step / 4
+        used.append(place)
+        arrow = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6}
+        panel.annotate(
+            network.name, (network.macs / 1e9, value), xytext=(network.macs / 1e9 * 1.25, place), fontsize=8, va="center",
+            arrowprops=arrow if abs(place - value) > step / 2 else None,
+        )  # fmt: skip
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.margins(x=0.35, y=0.18)

@@ -275,6 +275,8 @@ def test_nan_outputs_name_the_faces(tmp_path, face_set, monkeypatch):
         (["RUN"], {"baseline": "Bicubic"}, "no network is called 'Bicubic'"),
         (["RUN"], {"protocols": []}, "nothing to measure"),
         (["RUN"], {"workers": 0}, "--workers: at least 1, not 0"),
+        (["RUN"], {"device": "cuda:99"}, "--device: 'cuda:99' cannot be used here"),
+        (["RUN"], {"device": "gpu"}, "--device: 'gpu' cannot be used here"),
         (["=x"], {}, "'=x' is not"),
         (["Bicubic"], {"scales": [3]}, "Bicubic has no scale 3"),
     ],

@@ -17,6 +17,7 @@ from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evalu
 from wnet_arch.benchmark.work import BenchmarkJob
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.inference import entries
+from wnet_arch.inference.runners import check_device
 from wnet_arch.inference.sources import Source, batched, exchanged
 from wnet_arch.inference.test_sets import TestSet, open_sets
 from wnet_arch.version import __version__
@@ -112,8 +113,7 @@ def _check(options: BenchmarkOptions) -> None:
             raise UsageError(f"--{name}: at least 1, not {value}")
     if options.report_faces < 0:
         raise UsageError(f"--report-faces: 0 or more, not {options.report_faces}")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device: there is no CUDA device here; use cpu")
+    check_device(options.device)
     if os.path.exists(options.out) and not os.path.isdir(options.out):
         raise UsageError(f"--out: {options.out} is a file; name a folder")
 

@@ -46,13 +46,13 @@ def run(args: argparse.Namespace) -> int:
 
     from wnet_arch.errors import UsageError
     from wnet_arch.inference import profiling
+    from wnet_arch.inference.runners import check_device
 
     if bool(args.networks) == args.all:
         raise UsageError("profile: name networks, or give --all")
     if args.runs < 1:
         raise UsageError(f"--runs: at least 1, not {args.runs}")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device: there is no CUDA device here; use cpu")
+    check_device(args.device)
     options = {}
     for entry in args.option:
         name, equals, value = entry.partition("=")

@@ -175,11 +175,12 @@ def scan(folder: str | os.PathLike[str], passed: list[tuple[str, str]] | None = 
 
 def told(passed: list[tuple[str, str]], limit: int = 5) -> str:
     """Files that were passed over, counted and named on one line: ``2 files passed over: a.txt (not a photo), .x (hidden)``."""
-    named = ", ".join(f"{_printable(name)} ({reason})" for name, reason in sorted(passed)[:limit])
+    named = ", ".join(f"{shown(name)} ({reason})" for name, reason in sorted(passed)[:limit])
     more = f" and {len(passed) - limit} more" if len(passed) > limit else ""
     return f"{len(passed):,} file{'s' * (len(passed) != 1)} passed over: {named}{more}"
 
 
-def _printable(name: str) -> str:
-    text = os.fsencode(name).decode("utf-8", "replace")
+def shown(path: str | os.PathLike) -> str:
+    """A path that can be printed on one line, whatever bytes its name has."""
+    text = os.fsencode(path).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "?" for c in text)

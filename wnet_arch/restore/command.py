@@ -14,7 +14,7 @@ import cv2
 from tqdm import tqdm
 
 from wnet_arch import disk
-from wnet_arch.data.formats import suffixes, told
+from wnet_arch.data.formats import shown, suffixes, told
 from wnet_arch.data.photos import Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
 from wnet_arch.inference.fingerprints import code_digest
@@ -128,12 +128,6 @@ def _restore_all(
             except _TROUBLE as error:
                 totals.failed.append((shown(job.source), _reason(error, record.folder)))
             bar.update()
-
-
-def shown(path: str | os.PathLike) -> str:
-    """A path that can be printed on one line, whatever bytes its name has."""
-    text = os.fsencode(path).decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _check_out(out: Path) -> None:

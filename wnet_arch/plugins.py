@@ -25,7 +25,7 @@ Base = TypeVar("Base")
 
 
 class Classes(Mapping[str, type[Base]]):
-    """Our own classes by name, and after them those of other packages, which cannot take the place of ours.
+    """Our own classes by name, and after them those of other packages, which cannot replace ours.
 
     Args:
         group: of entry points.

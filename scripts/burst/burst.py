@@ -1,4 +1,4 @@
-"""On the rented machine: measures what each training of the queue costs, trains for so many minutes, packs the results.
+"""On the rented machine: measures what each training of the queue costs, trains within given minutes, packs the results.
 
     python3 scripts/burst/burst.py --minutes 12             # check, train, collect, in the folder that receive.py made
     python3 scripts/burst/burst.py check                    # or one by one; each can be repeated and goes on where it was
@@ -9,7 +9,7 @@ check: the card, and some steps of each training: its pace, host and device time
 convolutions come to bare ones. What does not fit into memory is accumulated in more parts, which leaves the step what it is.
 What cannot be trained is named, and left out.
 
-train: the queue in its order, by scripts/zoo/train_queue.py. Trainings with `minutes` become so many images as these minutes
+train: the queue in its order, by scripts/zoo/train_queue.py. Trainings with `minutes` become as many images as these minutes
 hold at the measured pace, less where the sum is above --minutes; those with `images` stay as they are, and one that is cut off
 by the time ends at its last checkpoint, which are written every half minute.
 
@@ -222,9 +222,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", nargs="?", choices=("all", "check", "train", "collect"), default="all")
     parser.add_argument("--minutes", type=float, help="for training, and for `all` with the check; half a minute more at most")
-    parser.add_argument(
-        "--part", type=float, default=48, metavar="MIB", help="a part of the results has so many at most (default: 48)"
-    )
+    parser.add_argument("--part", type=float, default=48, metavar="MIB", help="largest part of the results (default: 48)")
     parser.add_argument("--states", action="store_true", help="bring back whole runs, in full precision, to go on with elsewhere")
     args = parser.parse_args()
     if args.step in ("all", "train") and not (args.minutes and args.minutes > 0):

@@ -41,7 +41,7 @@ def wait() -> None:
 
 
 def measure(opt: dict, folder: Path, seconds: float) -> dict:
-    """Builds the model and takes steps for so many seconds.
+    """Builds the model and takes steps for ``seconds``.
 
     Args:
         opt: of a training, as train_zoo.py makes them.

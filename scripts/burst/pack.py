@@ -110,7 +110,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("queue", type=Path, metavar="QUEUE.toml")
     parser.add_argument("--out", type=Path, default=Path("burst"), metavar="FOLDER", help="of the parts (default: burst)")
-    parser.add_argument("--part", type=float, default=48, metavar="MIB", help="a part has so many at most (default: 48)")
+    parser.add_argument("--part", type=float, default=48, metavar="MIB", help="largest part (default: 48)")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="*.whl that the machine lacks, of its Python")
     args = parser.parse_args()
     try:

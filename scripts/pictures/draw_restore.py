@@ -36,8 +36,8 @@ def restored(photo: Path, out: Path, scale: int, options: Sequence[str]) -> Imag
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", nargs="+", help="as `wnet restore` takes them, in place of both that ship")
-    parser.add_argument("--jpeg", type=int, metavar="QUALITY", help="compress the photo, reduced fivefold in place of eightfold")
+    parser.add_argument("--weights", nargs="+", help="as `wnet restore` takes them, instead of both that ship")
+    parser.add_argument("--jpeg", type=int, metavar="QUALITY", help="compress the photo, reduced fivefold instead of eightfold")
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
     scale, choices = 8, {"wnet restore": [], "--quality sharp": ["--quality", "sharp"]}

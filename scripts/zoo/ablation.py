@@ -61,12 +61,12 @@ INTRODUCTION = """# The modules of W-Net, one by one
 
 `{command}`
 wrote this page. Experiments A to H of the paper's Table 3 (x4); H without the term that compares its parsing map with the true
-one; and H which is given the true map, of training and of test faces, in place of its estimate, as no network can be in use: the
+one; and H which is given the true map, of training and of test faces, instead of its estimate, as no network can be in use: the
 ceiling of the idea. Each trained from {seeds} seeds on the same {images:,} images ({data}),
 by the recipe of the model zoo ({rate}, batches of {batch}, {precision}) with {form}. PSNR and SSIM:
 protocol `dic`, last weights, {faces:,} faces of {val}.
 
-**This is a small budget and a small W-Net**: the paper's has 64 channels, enlarges to 1024x1024 and saw some hundred times as
+**This is a small budget and a small W-Net**: the paper's has 64 channels, enlarges to 1024x1024 and saw about a hundred times as
 many images. It tells what the modules do at the beginning of training, and no more.
 
 ± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).

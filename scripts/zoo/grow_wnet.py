@@ -60,7 +60,7 @@ def grow(small: WNet, large: WNet, lq: torch.Tensor) -> None:
 
 
 def statistics(net: WNet, lq: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance (C,) of the features behind the first convolution of the pyramid."""
+    """Mean and variance (C,) of the features after the first convolution of the pyramid."""
     found: list[torch.Tensor] = []
     hook = net.trunk.pyramid[0].register_forward_hook(lambda module, inputs, output: found.append(output.detach().float()))
     with torch.no_grad():

@@ -45,7 +45,7 @@ def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
 
 
 def thinned(lines: list[str]) -> list[str]:
-    """Every so many of a log's lines, all of validations, and the last."""
+    """Lines of a log at equal distances, all of validations, and the last."""
     step = -(-len(lines) // LINES)
     kept = (
         line for index, line in enumerate(lines) if index % step == 0 or index == len(lines) - 1 or '"validation_seconds"' in line

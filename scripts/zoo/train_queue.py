@@ -46,7 +46,7 @@ OPTIONS = (
     "network_option", "force_yml",
 )  # fmt: skip
 KEYS = ("name", "network", "scale", "after", "ship", *OPTIONS)
-#: A training is not begun with less than so many seconds left, unless said otherwise; one that is stopped gets so many to end
+#: A training is not begun with fewer seconds left than the first, unless said otherwise; one that is stopped has the second to end
 #: by itself.
 LEAST, GRACE = 60, 30
 #: Seconds until a training that another program had is asked for again.
@@ -205,7 +205,7 @@ class Queue:
         trainings: in their order.
         jobs: how many at a time.
         minutes: ``None`` is no limit.
-        least: with less than so many seconds left no training is begun.
+        least: with fewer seconds left no training is begun.
     """
 
     def __init__(self, trainings: list[Training], jobs: int, minutes: float | None, least: float = LEAST):
@@ -359,7 +359,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print how far the trainings are, and end")
     parser.add_argument("--ship", action="store_true", help="put what is done into the repository: weights, card, log; and end")
     parser.add_argument("--hardware", metavar="TEXT", help="with --ship: what it was trained on, for the cards")
-    parser.add_argument("--minutes", type=float, help="end after so many (default: when all are done)")
+    parser.add_argument("--minutes", type=float, help="end after this time (default: when all are done)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("zoo"), help="folder of the trainings (default: zoo)")
     args = parser.parse_args()

@@ -201,7 +201,7 @@ class DIC(FaceSRNetwork):
     """Iterative collaboration of super-resolution and landmark estimation (Ma et al., CVPR 2020).
 
     Published: x8 only, the LR face in [0, 1] minus (0.509, 0.424, 0.378); He initialisation, and a landmark
-    net trained beforehand. Differs: x4 is our adaptation, a 1x1 convolution in place of the head's pixel shuffle and
+    net trained beforehand. Differs: x4 is our adaptation, a 1x1 convolution instead of the head's pixel shuffle and
     projections by 4; the landmark net starts from torch's initialisation. DICGAN's discriminator is not built.
 
     Args:

@@ -116,7 +116,7 @@ class FSRNetTrunk(nn.Module):
         )
         self.prior = PriorNet(n)
         self.to_maps = conv(2 * n, num_maps, 1)
-        # The hourglasses' features are large (20 and more): from the usual start, the maps' loss would be some 200, with
+        # The hourglasses' features are large (20 and more): from the usual start, the maps' loss would be about 200, with
         # gradients a hundred times those of the images, and the coarse network would not learn. Maps start near zero.
         nn.init.normal_(self.to_maps.weight, std=1e-3)
         nn.init.zeros_(bias_of(self.to_maps))

@@ -75,7 +75,7 @@ class RegionAttention(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """Restormer's channel attention with ReLU in place of softmax and one temperature, (B, C, H, W) to the same.
+    """Restormer's channel attention with ReLU instead of softmax and one temperature, (B, C, H, W) to the same.
 
     The heads leave interleaved: the channel changes slower than the head.
     """

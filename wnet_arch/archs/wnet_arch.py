@@ -150,7 +150,7 @@ class WNetTrunk(nn.Module):
         return features
 
     def _pyramid_in_training(self, steps: list[nn.Sequential], features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
-        """The pyramid, cut where its features are smallest: behind the convolution before an enlargement, and behind the one
+        """The pyramid, cut where its features are smallest: after the convolution before an enlargement, and after the one
         that halves. What is between two cuts keeps only its input when checkpointing is on: nothing of the largest grid.
         """
         features = self._towards(steps[0], features)

@@ -183,7 +183,7 @@ class WNetLite(MapGuidedNetwork):
         num_feat: channels on the grid of 16x16; 3/4, 1/2 and 1/4 of them on those of 32, 64 and 128.
         depths: blocks on each grid.
         num_heads: of the attention on the smallest grid.
-        attention: self-attention over the whole face behind every block of the smallest grid.
+        attention: self-attention over the whole face after every block of the smallest grid.
         parsing: estimate the map on the grid of 32x32 and fuse it on all larger ones.
         position: a learned offset for every place of the aligned face. Faces framed as in training gain by it, all others lose.
 

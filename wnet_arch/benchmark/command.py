@@ -35,7 +35,7 @@ class BenchmarkOptions:
         metric_options: of metrics by name.
         baseline: the network that the others are compared with; ``None``: the first.
         limit: only the first faces of each set.
-        size: reduce the HR faces to so many pixels each way first.
+        size: first reduce the HR faces to this side in pixels.
         maps: networks that estimate a parsing map are measured with these as well, see ``inference/sources.py``.
     """
 
@@ -93,7 +93,7 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
 
 
 def _with_maps(sources: list[Source], maps: Sequence[str], test_sets: list[TestSet]) -> list[Source]:
-    """Each source, and behind it the same with other parsing maps, if it takes any.
+    """Each source, followed by the same with other parsing maps, if it takes any.
 
     Raises:
         UsageError: none of them does.

@@ -84,7 +84,7 @@ def read(names: list[str], protocol_names: list[str], options: dict[str, dict] |
     """Measures for ``--protocols`` and ``--metrics``; ``all`` stands for all of them.
 
     Args:
-        device: the networks behind metrics run on.
+        device: where the networks of metrics run.
         options: of metrics by name, such as ``{"identity": {"backend": "adaface", "weights": PATH}}``.
 
     Raises:

@@ -16,7 +16,7 @@ SEED = 0
 ALPHA = 0.05
 #: Resamples worked on at a time: memory stays flat.
 _BLOCK = 500
-#: Draws of up to so many numbers, two bytes each, are kept in memory.
+#: Draws of up to this many numbers, two bytes each, are kept in memory.
 _KEEP = 50_000_000
 
 #: What the report prints about its statistics.

@@ -46,7 +46,7 @@ class DecodedImages:
 
     @staticmethod
     def size(count: int, shapes: Sequence[tuple[int, ...]]) -> int:
-        """Bytes that so many samples take."""
+        """Bytes that ``count`` samples take."""
         return count * _stride(shapes)
 
     def get(self, index: int) -> list[np.ndarray] | None:

@@ -167,7 +167,7 @@ def compress(image: np.ndarray, quality: int, half_colour: bool, place: tuple[in
 def line_kernel(length: float, angle: float) -> np.ndarray:
     """Kernel of a camera that moved evenly: float32, a line of ``length`` pixels under ``angle`` (radians), its sum 1."""
     size = 2 * int(np.ceil(length / 2)) + 3
-    centre, fine = size // 2, 17  # drawn so many times as large, then reduced: any length and angle is met
+    centre, fine = size // 2, 17  # drawn larger by this factor, then reduced: any length and angle is met
     large = np.zeros((size * fine, size * fine), np.uint8)
     reach = length / 2 * np.array((np.cos(angle), np.sin(angle)))
     ends = [tuple(int(v) for v in np.round((centre + 0.5 + sign * reach) * fine - 0.5)) for sign in (-1, 1)]

@@ -14,7 +14,7 @@ from wnet_arch.data.rejected import Rejected
 _DEPTHS = (8, 10, 12, 14, 16)
 #: Pillow's names for 16-bit colours as they lie in a file; it keeps the upper 8 bits of each.
 _DEEP = re.compile(r"'(RGB|RGBA|RGBX|LA);16[BLN]")
-#: A picture is nearly black or white where so many of its pixels are within so many grey levels of it.
+#: A picture is nearly black or white where this share of its pixels is within this many grey levels of it.
 _SHARE, _LEVELS = 0.99, 16
 
 

@@ -127,7 +127,7 @@ def _reason(error: Exception) -> str:
 def open_whole(path: str | os.PathLike, **options) -> lmdb.Environment:
     """Opens an LMDB to read, after a look whether its file is as long as its header says.
 
-    The library maps the file into memory: reading behind its end would kill the process (SIGBUS) without a word.
+    The library maps the file into memory: reading past its end would kill the process (SIGBUS) without a word.
 
     Raises:
         DataError: the file is missing, empty or cut off.

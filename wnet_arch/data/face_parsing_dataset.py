@@ -92,7 +92,7 @@ class PairedFaceParsingDataset(Dataset):
     * ``landmarks``: give landmarks, too; needs a set made with ``wnet prepare --landmarks``. Default false.
 
     * ``cache``: keep decoded images in memory, shared by the workers of the loader, decoded once in a run: 64 KiB a face, and
-      with ``jitter`` and ``--surround 0.2`` some 240. Default false; a training on GPUs decides by :meth:`keep_decoded`.
+      with ``jitter`` and ``--surround 0.2`` about 240. Default false; a training on GPUs decides by :meth:`keep_decoded`.
 
     A sample: ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 RGB in [0, 1]; ``parsing`` (H, W) uint8 classes of
     CelebAMask-HQ, 255 = unknown; ``lq_path`` and ``gt_path``, strings. With ``landmarks``: ``landmarks`` (68, 2) float32, x and y

@@ -24,7 +24,7 @@ class FrameJitter:
         share: of the images whose frame is moved; the others keep the set's.
         scale: (low, high), side of the square by that of the frame, drawn evenly on a logarithmic scale.
         shift: of the square's centre, along each axis, up to so much of the frame's side, either way.
-        rotation: up to so many degrees, either way.
+        rotation: largest turn in degrees, either way.
     """
 
     share: float = 0.9

@@ -71,7 +71,7 @@ def load_picture(source: Path | bytes, min_side: int = MIN_SIDE, partial: bool =
 
     Args:
         source: the file, or what it holds.
-        min_side: it must have at least so many pixels each way.
+        min_side: least pixels each way.
         partial: of a file that is cut off or damaged, take what is there, with a note; otherwise it is ``broken``.
     """
     with _rejecting(source):

@@ -51,7 +51,7 @@ class DrawSampler(Sampler):
         batch: images an iteration and process.
         world_size: processes; together they draw what one process with a batch ``world_size`` times as large would.
         rank: of this process.
-        ratio: an epoch is so many times as long as the data set.
+        ratio: length of an epoch, as a multiple of the data set.
         seed: of the order.
         total_iter: the last epoch ends at this iteration.
 
@@ -81,7 +81,7 @@ class DrawSampler(Sampler):
         self.epoch = epoch
 
     def start_behind(self, epoch: int, iteration: int) -> None:
-        """Leaves out what a run had drawn that stopped behind this iteration (counted over all epochs) of ``epoch``."""
+        """Leaves out what a run had drawn that stopped after this iteration (counted over all epochs) of ``epoch``."""
         self._start = epoch, iteration - epoch * self.iterations
 
     def __iter__(self) -> Iterator[Draw]:

@@ -15,7 +15,7 @@ from wnet_arch.errors import DataError, UsageError
 
 #: Of photos, as in every command.
 ENDINGS = tuple(sorted(formats.suffixes()))
-#: A photo has at least so many pixels each way.
+#: Least pixels of a photo, each way.
 _LEAST_SIDE = 16
 
 

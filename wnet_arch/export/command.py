@@ -70,7 +70,7 @@ def export_network(
         precision: of the weights in it: ``fp32``, ``fp16`` or ``bf16``.
         overwrite: replace a file that is there.
         check: a test set, as ``wnet benchmark --sets`` takes them, to compare and time the file on.
-        faces: of that set, the first so many.
+        faces: how many of that set, from its beginning.
 
     Raises:
         UsageError, WeightsError, DataError: an argument, the weights or the set are wrong, or a package is missing.

@@ -28,7 +28,7 @@ def describe() -> str:
 
 
 def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -> None:
-    """Writes the weights, with the metadata that :mod:`wnet_arch.inference.provenance` reads, in place of a file that is there."""
+    """Writes the weights, with the metadata that :mod:`wnet_arch.inference.provenance` reads, instead of a file that is there."""
     state = outputs.net.state_dict()
     path.write_bytes(seals.pack_tensors({name: stored(tensor, precision).clone() for name, tensor in state.items()}, about))
 

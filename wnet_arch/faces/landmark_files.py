@@ -29,7 +29,7 @@ _COUNTS = (NUM_POINTS, 5)
 
 
 class LandmarkFile:
-    """Finds faces by looking their photo up. Can take the place of :class:`~wnet_arch.faces.landmarks.LandmarkDetector`.
+    """Finds faces by looking their photo up. Can replace :class:`~wnet_arch.faces.landmarks.LandmarkDetector`.
 
     Args:
         path: of a file or folder in one of the forms above.

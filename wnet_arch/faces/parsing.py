@@ -226,7 +226,7 @@ def _compact_network(path: str, device: str):
 
 
 def folded(network):
-    """Joins each convolution with the batch normalisation behind it, which saves a third of the time. Changes the network."""
+    """Joins each convolution with the batch normalisation after it, which saves a third of the time. Changes the network."""
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 

@@ -1,4 +1,4 @@
-"""Reads ``--networks``: which sources stand behind each entry.
+"""Reads ``--networks``: which sources each entry means.
 
 An entry is ``[LABEL=]WHAT[@OPTIONS.yml]``, where WHAT is
 
@@ -59,7 +59,7 @@ def read(entries: list[str], scales: list[int] | None, device: str = "cpu") -> t
 
 
 def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Computed:
-    """The source behind one entry that is a network: weights, a run, or an ONNX file.
+    """The source that an entry means, a network: weights, a run, or an ONNX file.
 
     Raises:
         UsageError, WeightsError: as :func:`read`.

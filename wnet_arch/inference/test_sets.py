@@ -133,7 +133,7 @@ def _name_of(path: str) -> str:
 
 
 def open_set(path: str, name: str, scales: list[int], limit: int | None = None, side: int | None = None) -> TestSet:
-    """Opens one set for the given scales; ``limit`` keeps the first faces only, ``side`` reduces them to so many pixels.
+    """Opens one set for the given scales; ``limit`` keeps the first faces only, ``side`` reduces them to that side in pixels.
 
     Raises:
         DataError: there is no such folder; it holds no faces; faces differ in size or cannot be reduced by a scale; the set was

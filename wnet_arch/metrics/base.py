@@ -1,4 +1,4 @@
-"""What every metric looks like: images in, one number an image out, and the name of the network that stands behind it.
+"""What every metric looks like: images in, one number an image out, and the name of the network that it rests on.
 
 A metric works in two steps. :meth:`Metric.describe` turns images into what is compared (landmarks, an identity vector, a
 parsing map), :meth:`Metric.compare` turns two descriptions into numbers. The ground truth of a test set is thus described
@@ -51,7 +51,7 @@ class Metric(ABC, Generic[Described]):
 
     Attributes:
         name: as in tables.
-        backbone: the network and weights behind the number; belongs beside every value that is printed.
+        backbone: the network and weights that the number rests on; belongs beside every value that is printed.
         units: what :meth:`measure` returns, in printing order, with the unit of each. The first is the main value.
         better: ``"higher"`` or ``"lower"``, the same for all of them.
     """

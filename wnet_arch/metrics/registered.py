@@ -81,7 +81,7 @@ def _registered(better: str) -> Callable:
 
 @lru_cache(maxsize=16)
 def _create(kind: type[Metric], **options) -> Metric:
-    """Builds a metric once, and logs what stands behind its numbers."""
+    """Builds a metric once, and logs what its numbers rest on."""
     metric = kind(**options)
     get_root_logger().info(f"Metric {metric.name}: {metric.backbone}")
     return metric

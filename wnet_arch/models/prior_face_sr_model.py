@@ -18,7 +18,7 @@ class PriorFaceSRModel(FaceSRModel):
     Such a loss is called with the network's named tuple, ``gt``, ``parsing`` and ``landmarks`` of the batch, ``None`` where
     the batch has none, and returns the terms, which are logged one by one.
 
-    ``train.freeze_landmark_iters`` (default 0): for so many iterations the landmark net of the network (``trunk.landmarks``)
+    ``train.freeze_landmark_iters`` (default 0): for this many iterations the landmark net of the network (``trunk.landmarks``)
     stays as it is. DIC's is trained on HR faces beforehand and frozen for 2,000 iterations on CelebA. There is no such
     pretrained landmark net here, and one that knows nothing is better not frozen: use this with weights of your own.
     """

@@ -22,7 +22,7 @@ class WNetModel(FaceSRModel):
     Batches need ``parsing`` (B, H, W) uint8 labels beside ``lq`` and ``gt``. Loss terms are logged one by one, see
     :class:`~wnet_arch.losses.wnet_loss.WNetLoss`.
 
-    ``train.true_parsing``: the network gets the true skin map in place of its own estimate, in training and validation. No such
+    ``train.true_parsing``: the network gets the true skin map instead of its own estimate, in training and validation. No such
     network can be used, since nobody has the map of a face that has yet to be restored; it tells what a better estimate would be
     worth. For networks whose ``forward`` takes ``parsing`` (WNet, WNetLite).
     """

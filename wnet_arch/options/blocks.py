@@ -72,7 +72,7 @@ class Dataset(Block):
         description="processes that load images, 0: the training's own; where not given, 1, for each GPU as many as there are "
         "processors, 8 at most",
     )
-    dataset_enlarge_ratio: Optional[Positive] = Field(1, description="an epoch is so many times as long as the data set")
+    dataset_enlarge_ratio: Optional[Positive] = Field(1, description="length of an epoch, as a multiple of the data set")
     prefetch_mode: Optional[Annotated[str, choice("cpu", "cuda")]] = Field(
         None, description="fetch batches ahead; `cuda` needs `pin_memory`"
     )
@@ -134,7 +134,7 @@ class JitterBlock(Block):
     share: Portion = Field(JITTERED.share, description="of the images whose frame is moved")
     scale: Annotated[list, interval(0.5, 2)] = Field(list(JITTERED.scale), description="side of the moved frame by the set's")
     shift: Portion = Field(JITTERED.shift, description="of the centre along each axis, up to this share of the side")
-    rotation: Angle = Field(JITTERED.rotation, description="up to so many degrees either way")
+    rotation: Angle = Field(JITTERED.rotation, description="largest turn in degrees, either way")
 
 
 class FaceDataset(Dataset):
@@ -152,7 +152,7 @@ class FaceDataset(Dataset):
     landmarks: Optional[Flag] = Field(False, description="give the 68 landmarks, too; needs `wnet prepare --landmarks`")
     cache: Optional[Flag] = Field(
         None,
-        description="keep decoded images in memory, shared by the workers: 64 KiB a face, some 240 with `jitter`; where not given, "
+        description="keep decoded images in memory, shared by the workers: 64 KiB a face, about 240 with `jitter`; if not given, "
         "in training on GPUs, if a quarter of the memory is enough",
     )
 
@@ -208,7 +208,7 @@ class MetricBlock(Named):
 class Val(Block):
     """Validation, in training and by `basicsr test`."""
 
-    val_freq: Optional[Count] = Field(None, description="every so many iterations; training needs it")
+    val_freq: Optional[Count] = Field(None, description="iterations from one validation to the next; training needs it")
     save_img: Flag = Field(False, description="write the images, too")
     pbar: Optional[Flag] = Field(False, description="show progress")
     suffix: Optional[Text] = Field(None, description="in names of written images, for that of the run")
@@ -236,8 +236,8 @@ class Wandb(Block):
 class Logger(Block):
     """What a training reports and saves."""
 
-    print_freq: Count = Field(description="a line every so many iterations")
-    save_checkpoint_freq: Count = Field(description="networks and training state every so many iterations")
+    print_freq: Count = Field(description="iterations from one log line to the next")
+    save_checkpoint_freq: Count = Field(description="iterations after which networks and training state are saved")
     use_tb_logger: Flag = Field(description="write for TensorBoard, into `tb_logger/NAME`")
     wandb: Optional[Wandb] = Field(None, description="Weights & Biases")
     progress: Flag = Field(True, description="a progress bar, where the output is a terminal")
@@ -247,7 +247,7 @@ class EngineLogger(Logger):
     """`logger`, models of this package."""
 
     save_checkpoint_minutes: Optional[Positive] = Field(
-        None, description="networks and training state also when so many minutes have gone since they were last saved"
+        None, description="minutes after which networks and training state are saved, too"
     )
     keep_last: Optional[Count] = Field(None, description="checkpoints that stay; all where not given")
     sheet: CountOrZero = Field(4, description="faces on the validation sheet in TensorBoard; 0: none")

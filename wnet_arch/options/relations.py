@@ -183,7 +183,7 @@ def _schedules(train: dict) -> Iterator[str]:
             if sum(block["periods"]) < train["total_iter"]:
                 yield (
                     f"train.{key}.periods add up to {sum(block['periods'])}, less than total_iter ({train['total_iter']}); "
-                    "behind them there would be no learning rate: make them longer"
+                    "after them there would be no learning rate: make them longer"
                 )
         elif weights != len(block.get("restarts", [0])):
             restarts = len(block.get("restarts", [0]))

@@ -154,7 +154,7 @@ class WNetTrain(EngineTrain):
 
     wnet_opt: Optional[Loss] = Field(None, description="loss of image, parsing map and facial components; needed")
     true_parsing: Flag = Field(
-        False, description="give the network the true map in place of its estimate: what a better one would be worth"
+        False, description="give the network the true map instead of its estimate: what a better one would be worth"
     )
 
 

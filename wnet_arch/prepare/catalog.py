@@ -155,7 +155,7 @@ class CelebA(PhotoSource):
             "201,317 photos before, 100 for validation",
             "the 1,000 test photos are DIC's, their crop is not",
         ),
-        "II": ("FSRNet's coarse crop is unpublished", "FSRNet has no validation set; here: the 100 photos behind its test photos"),
+        "II": ("FSRNet's coarse crop is unpublished", "FSRNet has no validation set; here: the 100 photos after its test photos"),
     }
 
     def __init__(self, root: Path, mode: str | None, crop: str):

@@ -8,7 +8,7 @@ While it is being made, the set lives next to its target:
     NAME.partial/set/                  the finished set, written at the end and then moved to NAME
 
 Results are committed in batches, images before outcomes. So what the table names is in every LMDB, whatever killed the process,
-and a rerun goes on behind it. Finished LMDBs are written anew in the order of keys, which makes a continued set, and one joined
+and a rerun goes on after it. Finished LMDBs are written anew in the order of keys, which makes a continued set, and one joined
 from shards, equal to an unbroken one byte for byte. Nothing here grows with the number of photos, except files.
 """
 

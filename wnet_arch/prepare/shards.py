@@ -20,7 +20,7 @@ _NAME = ".shard-{}-of-{}"
 class Shard(NamedTuple):
     """Part ``index``, from 0, of ``count``."""
 
-    index: int  # type: ignore[assignment]  # takes the place of the tuple's method
+    index: int  # type: ignore[assignment]  # replaces the tuple's method
     count: int  # type: ignore[assignment]  # likewise
 
     @classmethod

@@ -11,12 +11,12 @@ from wnet_arch.faces.detection import Detection
 
 #: Side of every network's output; its input is this divided by its scale.
 OUTPUT = 128
-#: A face whose side is at most so many times that of a network's input is reduced to it; what is larger loses too much.
+#: A face whose side is at most this multiple of a network's input is reduced to it; what is larger loses too much.
 MARGIN = 1.25
-#: Faces whose side is so many times the input's, and that are turned by no more than so many degrees, are cut out upright and pixel
-#: by pixel. Any other square must be resampled, and the blur of that costs a network more than a face that stands a little off its
-#: place: of faces tiled at 10 to 20 pixels, those cut so gained 0.3 to 0.6 dB more over bicubic enlargement, turned by 25 degrees
-#: still 0.4 dB (a WNetLite x8 trained for 700 iterations).
+#: Faces whose side is between these multiples of the input's, and that are turned by no more than these degrees, are cut out
+#: upright and pixel by pixel. Any other square must be resampled, and the blur of that costs a network more than a face that
+#: stands a little off its place: of faces tiled at 10 to 20 pixels, those cut so gained 0.3 to 0.6 dB more over bicubic
+#: enlargement, turned by 25 degrees still 0.4 dB (a WNetLite x8 trained for 700 iterations).
 _EXACT_SIDES, _EXACT_TILT = (1 / 1.6, MARGIN), 30.0
 #: The frame of ``celeba-aligned`` by a detector's box: side by the root of the box's area, and its centre below the box's
 #: (negative: above) in the same unit. Medians over 150 photos of CelebA's validation split; RetinaFace's boxes enclose what

@@ -34,7 +34,7 @@ class Listing:
 
 
 def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) -> Listing:
-    """The photos behind what the user has named, and what of it is passed over.
+    """The photos that the user has named, and what of it is passed over.
 
     Of a folder, its photos are taken (see :func:`wnet_arch.data.formats.passed_over`), but no results, in ``out`` or elsewhere; a
     file that is named itself is taken as it is. Results keep their place below the folder. Where two would have one name, the

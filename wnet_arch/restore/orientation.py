@@ -23,7 +23,7 @@ from wnet_arch.restore.search import find_faces
 #: 450 turned views. With what follows all 142 were left as they stood, and of them turned 397 of 426 were put right; the others
 #: have one face each.
 SURE = 2.0
-#: What a turned view must have beyond the photo as it stands: so many times as much in sum, and so much more, and one face so sure.
+#: What a turned view must have beyond the photo as it stands: this multiple in sum, this much more, and one face that is this sure.
 _TIMES, _MORE, _ONE = 1.5, 1.0, 1.5
 #: No single face counts for more; none that is turned further counts at all, since it stands upright in another view.
 _MOST, _LARGEST_TILT = 4.0, 60.0

@@ -3,7 +3,7 @@
 A line of training has ``iter``, ``epoch``, ``lrs``, ``time`` and ``data_time`` (seconds an iteration, and of these waiting for
 images), on a GPU ``host_time`` and ``device_time`` (see :class:`~wnet_arch.training.step_clock.StepClock`),
 ``images_per_second`` and the loss terms; a line of validation ``iter``, ``set``, the metrics and
-``validation_seconds``. A continued run drops what was reported behind the state it continues from.
+``validation_seconds``. A continued run drops what was reported after the state it continues from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def append(opt: dict, entry: dict) -> None:
 
 
 def drop_behind(opt: dict, iteration: int) -> None:
-    """Removes what is behind an iteration, and a line that was cut off."""
+    """Removes what came after an iteration, and a line that was cut off."""
     path = Path(opt["path"]["experiments_root"], FILE)
     if opt.get("rank", 0) or not path.exists():
         return
@@ -84,7 +84,7 @@ class JsonMessageLogger:
         drop_behind(opt, start_iter)
 
     def reset_start_time(self) -> None:
-        """Called by the trainer behind the first iteration of a new run, which is slower than the others."""
+        """Called by the trainer after the first iteration of a new run, which is slower than the others."""
         self.marks.append((time.perf_counter(), self.marks[0][1] + 1))
 
     def __call__(self, log_vars: dict) -> None:

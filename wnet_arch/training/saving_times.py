@@ -7,12 +7,12 @@ import time
 from wnet_arch.errors import UsageError
 from wnet_arch.training import distributed
 
-#: Several processes, which must save together, ask the first one's clock so often: every so many iterations.
+#: Several processes, which must save together, ask the first one's clock: once in this many iterations.
 ASKED = 20
 
 
 class SavingTimes:
-    """Says before which iterations a training saves what it has done, because so many minutes have gone since it last did.
+    """Says before which iterations a training saves what it has done, because its minutes have gone by since it last did.
 
     Args:
         opt: of the run; ``logger.save_checkpoint_minutes`` above 0, or none.

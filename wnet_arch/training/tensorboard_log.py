@@ -47,7 +47,7 @@ def _import(module: str, option: str, name: str, package: str):
 def init_tb_loggers(opt: dict):
     """Replaces ``basicsr.train.init_tb_loggers`` (every version): opens what ``logger`` asks for, on the first process.
 
-    The framework's own writes what a continued run does again beside what the interrupted one did behind its last checkpoint,
+    The framework's own writes what a continued run does again beside what the interrupted one did after its last checkpoint,
     and gives a continued run a new number at wandb, unless told the old one.
 
     Args:

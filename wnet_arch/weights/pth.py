@@ -29,7 +29,7 @@ def load(path: str | os.PathLike, refusal: str = "is not a readable weights file
 
     Args:
         path: of the file.
-        refusal: how the message goes on behind the path.
+        refusal: how the message goes on after the path.
 
     Raises:
         WeightsError: it is missing, damaged, something else, or cannot be made without running code of its own.
@@ -98,7 +98,7 @@ def _code(path: Path, error: Exception) -> str | None:
 
 
 def _names(data: bytes) -> list[str]:
-    """Everything that a pickle, or several behind each other, refers to."""
+    """Everything that a pickle, or several in a row, refers to."""
     found: list[str] = []
     texts: list[str] = []
     at = 0
@@ -113,6 +113,6 @@ def _names(data: bytes) -> list[str]:
                     texts.append(value)
                 if code.name == "STOP" and place is not None:
                     at += place + 1
-    except Exception:  # behind its pickles an old file has bytes of tensors; a damaged one may hold anything
+    except Exception:  # after its pickles an old file has bytes of tensors; a damaged one may hold anything
         return found
     return found

@@ -22,7 +22,7 @@ class Rows(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The image's row behind the last of these."""
+        """The image's row after the last of these."""
         return self.first + self.data.shape[2]
 
     def crop(self, start: int, end: int) -> Rows:

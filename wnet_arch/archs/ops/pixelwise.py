@@ -57,7 +57,7 @@ class _Gated(torch.autograd.Function):
 def gram(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Scalar products of channels over all pixels: (B, C, H, W), (B, D, H, W) -> (B, C, D), float32 at least.
 
-    In half precision the products are summed over some hundred pixels there, and those sums in float32.
+    In half precision the products are summed over about a hundred pixels there, and those sums in float32.
     """
     first, second = (part.permute(0, 2, 3, 1).flatten(1, 2) for part in (first, second))
     pixels = first.shape[1]

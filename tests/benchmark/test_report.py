@@ -291,7 +291,7 @@ def test_the_figure(folder, tmp_path):
         ({"set_name": "face"}, "no set 'face'; did you mean 'faces'"),
         ({"scale": 2}, "has x4, x8, not x2"),
         ({"crop": (0.8, 0.1, 0.3)}, "reaches out of the image"),
-        ({"faces": 7}, "--faces: 1 to 6, not 7"),
+        ({"faces": 7}, "--faces: 1 to 6, which is what .* has, not 7"),
     ],
 )
 def test_figures_that_cannot_be_drawn(folder, tmp_path, options, message):

@@ -87,7 +87,7 @@ def _chosen(sets: list[SetRecord], name: str | None) -> SetRecord:
 def _typical(results: Results, test_set: SetRecord, scale: int, count: int) -> list[str]:
     """Faces on which the last network is neither good nor bad: the middle fifth by the first column, spread evenly."""
     if not 1 <= count <= len(test_set.keys):
-        raise UsageError(f"--faces: 1 to {len(test_set.keys)}, not {count}")
+        raise UsageError(f"--faces: 1 to {len(test_set.keys)}, which is what {test_set.name} has, not {count}")
     values = results.values[test_set.name, scale, results.at(scale)[-1].name][:, 0]
     order = np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable")
     width = max(count, len(order) // 5)

@@ -152,7 +152,7 @@ class CelebA(PhotoSource):
     _NOTES = {
         "I": (
             "DIC trained on 168,854 photos chosen and cropped by OpenFace; points, boxes and list are unpublished. Here: all "
-            "201,317 photos before, 100 for validation",
+            "201,317 photos that come before, and 100 for validation",
             "the 1,000 test photos are DIC's, their crop is not",
         ),
         "II": ("FSRNet's coarse crop is unpublished", "FSRNet has no validation set; here: the 100 photos after its test photos"),

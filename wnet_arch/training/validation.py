@@ -40,20 +40,17 @@ class Validated:
     def __init__(self, opt: dict):
         blocks, val = (opt.get("datasets") or {}).items(), opt.get("val") or {}
         self.names: list[str] = [block["name"] for phase, block in blocks if phase.split("_")[0] == "val"]
-        self.every, self.best_by = val.get("val_freq"), val.get("keep_best")
+        self.every: int = val.get("val_freq") or 0
+        self.best_by: str | None = val.get("keep_best")
         self.last: dict[str, int] = {}
-
-    def _count(self, iteration: int) -> int:
-        return sum(last == iteration for last in self.last.values())
-
-    def is_awaited(self, iteration: int) -> bool:
-        """Whether a set is still to be validated in this iteration."""
-        due = self.names and self.every and iteration % self.every == 0
-        return bool(due) and self._count(iteration) < len(self.names)
 
     def is_complete(self, iteration: int) -> bool:
         """Whether all sets have been validated in this iteration."""
-        return len(self.last) == len(self.names) == self._count(iteration)
+        return all(self.last.get(name) == iteration for name in self.names)
+
+    def is_awaited(self, iteration: int) -> bool:
+        """Whether a set is still to be validated in this iteration."""
+        return self.every > 0 and iteration % self.every == 0 and not self.is_complete(iteration)
 
     def is_best(self, best: Mapping[str, Mapping[str, dict]], name: str, iteration: int) -> bool:
         """Whether ``val.keep_best`` has its best value, by set and metric, on the first set, and since this iteration."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,6 +193,37 @@ def test_a_face_that_was_not_found_is_named(tab):
     first = tab.evaluate("JSON.parse(document.getElementById('data').textContent).places['faces|4'].faces[0].key")
     tab.locator(f'#strip button[data-face="{first}"]').click()
     assert "no face found" in tab.locator("#panels figure", has_text="Bicubic").inner_text()
+
+
+def test_the_faces_open_on_a_typical_face_of_the_best_network(tab, folder):
+    results = results_module.load(folder)
+    for scale in (4, 8):
+        tab.locator(f'[data-place-button="faces|{scale}"]').click()
+        means = {n.name: results.score("faces", scale, n.name, results.columns[0].id).mean for n in results.at(scale)}
+        assert results.columns[0].better == "higher"
+        best = max(means, key=means.get)
+        assert tab.locator("#order-network").input_value() == tab.locator("#right").input_value() == best
+    tab.reload()
+    tab.wait_for_selector("html[data-ready]", timeout=60_000)
+    pressed = [one.get_attribute("aria-pressed") for one in tab.locator("#strip button").all()]
+    assert pressed.index("true") == len(pressed) // 2
+    assert tab.locator("#face-name").inner_text() == tab.locator("#strip button").nth(len(pressed) // 2).get_attribute("data-face")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "best"),
+    [
+        (PSNR, {"Bicubic": [20, 21], "a": [25, 26], "b": [24, 30]}, "b"),
+        (PSNR, {"a": [30, 31], "Bicubic": [20, 21]}, "a"),
+        (PSNR, {"a": [25, np.nan], "b": [np.nan, np.nan]}, "a"),
+        (PSNR, {"a": [25, 25], "b": [25, 25]}, "b"),
+        (replace(PSNR, better="lower"), {"a": [0.3, 0.4], "b": [0.5, 0.6], "Bicubic": [0.9, 0.8]}, "a"),
+    ],
+)
+def test_the_best_network_is_found_by_the_first_column(column, values, best):
+    tables = {name: np.array(found, float)[:, None] for name, found in values.items()}
+    results = handmade({name: {} for name in values}, tables, [column])
+    assert report.best_network(results, results.sets[0], 8) == best
 
 
 def test_order_and_cases(tab):

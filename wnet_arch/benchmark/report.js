@@ -249,18 +249,19 @@ function showPlace(id) {
   all("[data-place]").forEach((node) => (node.hidden = node.dataset.place !== id));
   all("[data-place-button]").forEach((node) => node.setAttribute("aria-pressed", String(node.dataset.placeButton === id)));
   const networks = place().networks;
-  const last = networks[networks.length - 1];
-  options(byId("order-network"), networks.map((name) => [name, name]), last);
+  const best = place().best;
+  options(byId("order-network"), networks.map((name) => [name, name]), best);
   const sides = everyone().map((name) => [name, name]);
   options(byId("left"), sides, networks.includes("Bicubic") ? "Bicubic" : networks[0]);
-  options(byId("right"), sides, last);
+  options(byId("right"), sides, best);
   byId("faces").hidden = place().faces.length === 0;
   if (place().faces.length) {
-    if (!place().faces.some((f) => f.key === state.face)) state.face = ordered()[0].key;
+    const faces = ordered(); // a typical face is seen first: neither the worst nor the best
+    if (!faces.some((f) => f.key === state.face)) state.face = faces[Math.floor(faces.length / 2)].key;
     showViews();
     showStrip();
     showCases();
-    showFace();
+    choose(state.face);
   }
   return Promise.all(["differences", "identity", "cost"].map(showChart));
 }

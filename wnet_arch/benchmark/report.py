@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from wnet_arch.benchmark import charts, drawings, stats, tables
 from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.drawings import TRUE, DrawnFace
 from wnet_arch.benchmark.measures import Column
-from wnet_arch.benchmark.results import Results, SetRecord
+from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord
 from wnet_arch.errors import UsageError, install_extra
 from wnet_arch.faces import labels
 
@@ -69,7 +70,7 @@ def page(results: Results, out: str | os.PathLike, count: int) -> str:
         undefined=jinja2.StrictUndefined,
     )
     data = {
-        "places": {place["id"]: {key: place[key] for key in ("charts", "networks", "faces", "cases")} for place in places},
+        "places": {place["id"]: {key: place[key] for key in ("charts", "networks", "best", "faces", "cases")} for place in places},
         "columns": [_column(column) for column in results.columns],
         "colours": charts.colours(list(dict.fromkeys(network.name for network in results.networks))),
         "true": TRUE,
@@ -137,6 +138,7 @@ def _place(results: Results, cache: Cache, test_set: SetRecord, scale: int, coun
         "scale": scale,
         "outside": tables.is_outside(results, test_set),
         "networks": names,
+        "best": best_network(results, test_set, scale),
         "charts": charts.of_place(results, test_set.name, scale),
         "faces": [_face(results, face, test_set, scale, rows[face.key]) for face in drawn],
         "cases": [[name, _shown(cases[name], shown)] for name in names],
@@ -145,6 +147,18 @@ def _place(results: Results, cache: Cache, test_set: SetRecord, scale: int, coun
 
 def _shown(both: dict[str, list], keys: set[str]) -> dict[str, list]:
     return {kind: [case for case in found if case[0] in keys] for kind, found in both.items()}
+
+
+def best_network(results: Results, test_set: SetRecord, scale: int) -> str:
+    """The network that is first by the mean of the first column; of equal ones, the one that was named last."""
+    column = results.columns[0]
+    sign = 1 if column.better == "higher" else -1
+
+    def rank(network: NetworkRecord) -> float:
+        score = results.score(test_set.name, scale, network.name, column.id)
+        return -math.inf if score is None or math.isnan(score.mean) else sign * score.mean
+
+    return max(reversed(results.at(scale)), key=rank).name
 
 
 def worst_and_best(results: Results, test_set: SetRecord, scale: int) -> dict[str, dict[str, list]]:

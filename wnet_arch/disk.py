@@ -24,7 +24,7 @@ _PROBE = 16 << 20
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, then: str = "run the same command again") -> Iterator[Path]:
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A name beside ``path`` to write to, with its suffix. It is renamed at the end, so what bears the name is whole.
 
     Raises:
@@ -38,7 +38,7 @@ def replacing(path: str | os.PathLike, then: str = "run the same command again")
         yield part
         part.replace(path)
     except OSError as error:
-        raise WNetError(f"cannot write {path}: {reason(error, part, then)}") from error
+        raise WNetError(f"cannot write {path}: {reason(error, part)}") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -92,9 +92,9 @@ def wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def runner(case: Case, args: argparse.Namespace, net: torch.nn.Module | None = None):
+def runner(case: Case, args: argparse.Namespace):
     """A function that does the case's work once."""
-    net = (build(case, args) if net is None else net).to(args.device)
+    net = build(case, args).to(args.device)
     lq = torch.rand(args.batch, 3, FACE_SIZE // args.scale, FACE_SIZE // args.scale).to(args.device)
     if case.network != TRANSCRIPTION:
         net = net.to(memory_format=torch.channels_last)
@@ -187,7 +187,7 @@ def compare(cases: list[Case], args: argparse.Namespace) -> None:
             case.psnr = float(-10 * difference.square().mean().log10())
 
 
-def measure_peak(case: Case, index: int, args: argparse.Namespace) -> None:
+def measure_peak(case: Case, index: int) -> None:
     """In a process of its own: what its memory grows by during the work."""
     command = [sys.executable, __file__, *sys.argv[1:], "--child", str(index)]
     found = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
@@ -362,7 +362,7 @@ def measure_all(args: argparse.Namespace) -> None:
             key = (case.network, case.precision)
             ceilings[key] = case.ceiling = ceiling(*key, layout, args)
         if not args.no_memory:
-            measure_peak(case, index, args)
+            measure_peak(case, index)
     load.append(os.getloadavg()[0])
     card = f"{torch.cuda.get_device_name(args.device)}, " if args.device != "cpu" else ""
     place = f"{card}{platform.machine()}, {args.threads} threads of {os.cpu_count()} processors, torch {torch.__version__}"

@@ -136,7 +136,7 @@ def facts(opt: dict, which: str, hardware: str) -> dict[str, str]:
     return {**{key: str(value) for key, value in known.items()}, **blocks}
 
 
-def after(earlier: Path, opt: dict, known: dict[str, str]) -> dict[str, str]:
+def after(earlier: Path, known: dict[str, str]) -> dict[str, str]:
     """The metadata of a training in two parts: counts are sums, the recipe tells both."""
     before, _ = finished(earlier)
     first = facts(before, LAST, "")
@@ -215,7 +215,7 @@ def main() -> int:
         state = halved(state)
     known = facts(opt, which, args.hardware)
     if args.after:
-        known = after(args.after, opt, known)
+        known = after(args.after, known)
     if args.note:
         known["note"] = args.note
     if args.on:

@@ -115,12 +115,12 @@ def test_chosen_faces_hold_every_networks_extremes():
     values = {name: rng.normal(25, 3, (200, 1)) for name in ("Bicubic", "a", "b")}
     results = handmade({name: {} for name in values}, values, [PSNR])
     cases = report.worst_and_best(results, results.sets[0], 8)
-    chosen = report.choose_faces(results, results.sets[0], 8, 24, cases)
+    chosen = report.choose_faces(results.sets[0], 24, cases)
     assert len(chosen) == len(set(chosen)) == 24
     for table in values.values():
         assert f"f{table[:, 0].argmin()}" in chosen
         assert f"f{table[:, 0].argmax()}" in chosen
-    assert report.choose_faces(results, results.sets[0], 8, 500, cases) == results.sets[0].keys
+    assert report.choose_faces(results.sets[0], 500, cases) == results.sets[0].keys
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def test_a_training_in_two_parts_counts_the_images_of_both(ship, tmp_path, monke
     monkeypatch.setattr(ship, "training_set", lambda data: data["dataroot"][0])
     monkeypatch.setattr(ship, "finished", lambda run: (options(1, 1000), {}))
     later = options(8, 20)
-    known = ship.after(tmp_path, later, ship.facts(later, ship.LAST, "a CPU"))
+    known = ship.after(tmp_path, ship.facts(later, ship.LAST, "a CPU"))
     assert (known["iterations"], known["images_seen"], known["training_set"]) == ("1020", "4080", "faces")
     assert known["recipe"].startswith("with peak 1: 4,000 images, Adam 0.0001, MultiStepLR, batches of 4, ")
     assert "; then 80, Adam 0.0001" in known["recipe"]

@@ -125,7 +125,7 @@ def _place(results: Results, cache: Cache, test_set: SetRecord, scale: int, coun
     """All that the page shows of one set and scale."""
     names = [network.name for network in results.at(scale)]
     cases = worst_and_best(results, test_set, scale)
-    keys = choose_faces(results, test_set, scale, count, cases)
+    keys = choose_faces(test_set, count, cases)
     drawn = drawings.faces(results, cache, test_set, scale, keys)
     drawings.add_landmarks(results, cache, drawn, scale)
     drawings.add_parsing(results, cache, drawn, scale)
@@ -173,7 +173,7 @@ def worst_and_best(results: Results, test_set: SetRecord, scale: int) -> dict[st
     return found
 
 
-def choose_faces(results: Results, test_set: SetRecord, scale: int, count: int, cases: dict) -> list[str]:
+def choose_faces(test_set: SetRecord, count: int, cases: dict) -> list[str]:
     """``count`` faces in the set's order: of every network the worst and best cases as far as half of the room allows, then
     faces spread evenly over the set.
     """

@@ -1,4 +1,4 @@
-"""When a training's state is written: behind the last validation of its iteration, or at once where none is to come."""
+"""When a training's state is written: after the last validation of its iteration, or at once where none is to come."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def written(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.state"))
 
 
-def test_a_state_is_written_behind_the_last_validation_of_its_iteration(tmp_path):
+def test_a_state_is_written_after_the_last_validation_of_its_iteration(tmp_path):
     states = states_of(options(tmp_path))
     states.save(0, 4)  # no validation
     assert written(tmp_path) == ["4.state"]
     states.save(1, 5)
-    states.behind_validation("near", 5)
+    states.after_validation("near", 5)
     assert written(tmp_path) == ["4.state"]
-    states.behind_validation("far", 5)
+    states.after_validation("far", 5)
     assert written(tmp_path) == ["4.state", "5.state"]
     state = training_state.read(tmp_path / "5.state", str(tmp_path))
     assert (state["epoch"], state["iter"], state["draws"]) == (1, 5, {"seed": 3})
@@ -57,13 +57,13 @@ def test_a_state_is_written_behind_the_last_validation_of_its_iteration(tmp_path
 
 def test_validations_of_another_iteration_or_set_do_not_count(tmp_path):
     states = states_of(options(tmp_path))
-    states.behind_validation("near", 5)
-    states.behind_validation("far", 5)
+    states.after_validation("near", 5)
+    states.after_validation("far", 5)
     states.save(1, 10)
-    states.behind_validation("near", 10)
-    states.behind_validation("somewhere else", 10)
+    states.after_validation("near", 10)
+    states.after_validation("somewhere else", 10)
     assert written(tmp_path) == []
-    states.behind_validation("far", 10)
+    states.after_validation("far", 10)
     assert written(tmp_path) == ["10.state"]
 
 
@@ -76,8 +76,8 @@ def test_only_the_last_states_stay(tmp_path):
 
 def test_a_run_goes_on_with_its_random_numbers_and_validations(tmp_path):
     states = states_of(options(tmp_path))
-    states.behind_validation("near", 5)
-    states.behind_validation("a set that these options do not have", 5)
+    states.after_validation("near", 5)
+    states.after_validation("a set that these options do not have", 5)
     states.save(0, 6)
     drawn = torch.rand(3)
     again = states_of(options(tmp_path))

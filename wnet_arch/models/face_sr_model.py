@@ -296,7 +296,7 @@ class FaceSRModel(SRModel):
         super().validation(dataloader, current_iter, tb_logger, save_img)
         if self.validated.is_best(getattr(self, "best_metric_results", {}), name, current_iter):
             self._save_generator("best")
-        self.states.behind_validation(name, current_iter)
+        self.states.after_validation(name, current_iter)
 
     def dist_validation(self, dataloader, current_iter: int, tb_logger, save_img: bool) -> None:
         """The same in each process, with the statistics of BatchNorm of the first."""
@@ -333,7 +333,7 @@ class FaceSRModel(SRModel):
         return visuals
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Writes ``net_g_ITERATION.pth`` and, behind the validation of this iteration, its training state."""
+        """Writes ``net_g_ITERATION.pth`` and, after the validation of this iteration, its training state."""
         self.finite.settle()
         self._save_generator(current_iter)
         self.save_training_state(epoch, current_iter)
@@ -365,7 +365,7 @@ class FaceSRModel(SRModel):
         checkpoint.write(content, Path(self.opt["path"]["models"], f"{net_label}_{label}.pth"))
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Writes the state now, or behind the validation of this iteration if there is one to come."""
+        """Writes the state now, or after the validation of this iteration if there is one to come."""
         if current_iter != -1:
             self.states.save(epoch, current_iter)
 

@@ -2,7 +2,7 @@
 
 An experiment's ``training_states/N.state`` holds the optimizers, the schedules, the gradient scaler, the random numbers of
 every process, the best metrics, how images were drawn, and the checksums of the networks saved beside it. It is written last,
-behind the validation of its iteration: a state that is whole is complete.
+after the validation of its iteration: a state that is whole is complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMAT = "wnet-training-state-2"
 
 
 class States:
-    """The training states of a run, each written behind the validation of its iteration, where there is one.
+    """The training states of a run, each written after the validation of its iteration, where there is one.
 
     Args:
         opt: of the run.
@@ -47,8 +47,8 @@ class States:
         else:
             self._write(epoch, iteration)
 
-    def behind_validation(self, name: str, iteration: int) -> None:
-        """A set has been validated: behind the last one, writes the state that waits for it."""
+    def after_validation(self, name: str, iteration: int) -> None:
+        """A set has been validated: after the last one, writes the state that waits for it."""
         self.validated.last[name] = iteration
         if self._pending and self.validated.is_complete(iteration):
             pending, self._pending = self._pending, None

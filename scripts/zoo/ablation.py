@@ -60,27 +60,29 @@ PACE = 8, 3
 INTRODUCTION = """# The modules of W-Net, one by one
 
 `{command}`
-wrote this page. Experiments A to H of the paper's Table 3 (x4); H without the term that compares its parsing map with the true
-one; and H which is given the true map, of training and of test faces, instead of its estimate, as no network can be in use: the
-ceiling of the idea. Each trained from {seeds} seeds on the same {images:,} images ({data}),
-by the recipe of the model zoo ({rate}, batches of {batch}, {precision}) with {form}. PSNR and SSIM:
-protocol `dic`, last weights, {faces:,} faces of {val}.
+wrote this page. It compares experiments A to H of the paper's Table 3 (x4) with two more. One is H without the loss term that
+compares its parsing map with the true one. The other is H with the true map instead of its estimate, in training and in testing. No
+network in use has that map, so it shows the most that the idea can give.
 
-**This is a small budget and a small W-Net**: the paper's has 64 channels, enlarges to 1024x1024 and saw about a hundred times as
-many images. It tells what the modules do at the beginning of training, and no more.
+Each was trained from {seeds} seeds on the same {images:,} images ({data}), by the recipe
+of the model zoo ({rate}, batches of {batch}, {precision}) with {form}. PSNR and SSIM: protocol
+`dic`, last weights, {faces:,} faces of {val}.
 
-± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
+**This is a small budget and a small W-Net.** The paper's has 64 channels, enlarges to 1024x1024 and saw about a hundred times as many
+images. The table shows what the modules do at the beginning of training, and no more.
+
+± is the standard error over the seeds. Intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
 
 """
 PYRAMIDS = """# The height of W-Net's pyramid, at equal time
 
 `{command}`
-wrote this page. W-Net x4, experiment H of the paper's Table 3, with pyramids of all heights: `peak: 8` enlarges to 1024x1024, as in
-the paper, `peak: 1` stays at 128x128. Each was trained for {minutes:g} minutes ({threads}, one after the other; seeds {seeds}),
+wrote this page. It compares pyramids of all heights in W-Net x4, experiment H of the paper's Table 3: `peak: 8` enlarges to 1024x1024,
+as in the paper; `peak: 1` stays at 128x128. Each was trained for {minutes:g} minutes ({threads}, one after the other; seeds {seeds}),
 with as many images as that gave, drawn from {data}: {rate}, batches of {batch}, {precision},
 `num_feat: {num_feat}`{vgg} VGG terms. PSNR and SSIM: protocol `dic`, last weights, {faces:,} faces of {val}.
 
-± is the standard error over the seeds; intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
+± is the standard error over the seeds. Intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
 
 """
 

@@ -45,12 +45,12 @@ JPEG = (90, 60, 30)
 INTRODUCTION = """# Where the networks fail
 
 `{command}`
-wrote this page: {sets}. Nothing was trained or chosen by these tables. The networks are those of
-[MODEL_ZOO.md](../../MODEL_ZOO.md), without variants trained on from one of them, and so are metrics and protocol (`dic`).
+wrote this page: {sets}. Nothing was trained or chosen by these tables. Networks, metrics and protocol
+(`dic`) are those of the [model zoo](../../MODEL_ZOO.md), without the networks that were trained on from another one.
 
-Groups come from the set's parsing maps (those of our own parser, which errs now and then) and from simple statistics of the HR
-face. **Skin tone is measured from pixels, as the individual typology angle of the median skin colour: light and white balance of
-the photo are in it, so it is not a person's skin type,** and nothing here says who a person is. A face may be in several groups.
+Groups come from the set's parsing maps, made by our own parser, which makes mistakes, and from simple statistics of the HR face.
+**Skin tone is measured from pixels, as the individual typology angle of the median skin colour. It includes the light and the white
+balance of the photo, so it is not a person's skin type.** Nothing here says who a person is. A face may be in several groups.
 
 """
 

@@ -68,8 +68,8 @@ Each was trained from {seeds} seeds on the same {images:,} images ({data}), by t
 of the model zoo ({rate}, batches of {batch}, {precision}) with {form}. PSNR and SSIM: protocol
 `dic`, last weights, {faces:,} faces of {val}.
 
-**This is a small budget and a small W-Net.** The paper's has 64 channels, enlarges to 1024x1024 and saw about a hundred times as many
-images. The table shows what the modules do at the beginning of training, and no more.
+**This is a small budget and a small W-Net.** The paper's has 64 channels, enlarges to 1024x1024 and saw about a hundred times as
+many images. The table shows what the modules do at the beginning of training, and no more.
 
 ± is the standard error over the seeds. Intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
 
@@ -77,9 +77,9 @@ images. The table shows what the modules do at the beginning of training, and no
 PYRAMIDS = """# The height of W-Net's pyramid, at equal time
 
 `{command}`
-wrote this page. It compares pyramids of all heights in W-Net x4, experiment H of the paper's Table 3: `peak: 8` enlarges to 1024x1024,
-as in the paper; `peak: 1` stays at 128x128. Each was trained for {minutes:g} minutes ({threads}, one after the other; seeds {seeds}),
-with as many images as that gave, drawn from {data}: {rate}, batches of {batch}, {precision},
+wrote this page. It compares pyramids of all heights in W-Net x4, experiment H of the paper's Table 3: `peak: 8` enlarges to
+1024x1024, as in the paper; `peak: 1` stays at 128x128. Each was trained for {minutes:g} minutes ({threads}, one after the other;
+seeds {seeds}), with as many images as that gave, drawn from {data}: {rate}, batches of {batch}, {precision},
 `num_feat: {num_feat}`{vgg} VGG terms. PSNR and SSIM: protocol `dic`, last weights, {faces:,} faces of {val}.
 
 ± is the standard error over the seeds. Intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).

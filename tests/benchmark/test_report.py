@@ -154,6 +154,46 @@ def test_tables_sort_by_click_and_by_key(tab):
     assert column() == sorted(column())
 
 
+def test_columns_that_fit_no_screen_are_seen_on_request(tab):
+    place = '#results [data-place="faces|4"]'
+
+    def seen():
+        return [heading.inner_text() for heading in tab.locator(f"{place} th[scope=colgroup]").all() if heading.is_visible()]
+
+    switches = [box.get_attribute("data-group-switch") for box in tab.locator("[data-group-switch]").all()]
+    first = [box.get_attribute("data-group-switch") for box in tab.locator("[data-group-switch]:checked").all()]
+    assert seen() == first != switches
+    hidden = next(name for name in switches if name not in first)
+    tab.locator("#results label", has_text=hidden).click()
+    assert seen() == [name for name in switches if name in (*first, hidden)]
+    tab.locator("#results label", has_text=first[0]).click()
+    assert first[0] not in seen()
+    cells = tab.locator(f"{place} .sortable tbody tr").first.locator("td:visible").count()
+    headings = tab.locator(f"{place} .sortable thead tr").nth(1).locator("th.number:visible").count()
+    assert cells == headings > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (("psnr_dic", "ssim_dic"), ["protocol dic"]),
+        (("psnr_rgb", "psnr_dic", "lpips", "parsing_iou", "parsing_iou_nose"), ["protocol rgb", "perceptual", "downstream"]),
+        (("lpips", "identity", "parsing_iou_eyes", "landmark_nme"), ["perceptual", "downstream"]),
+    ],
+)
+def test_the_first_protocol_and_whole_faces_are_seen_first(names, first):
+    parts = [(*name.rpartition("_"), name) for name in names]
+    columns = [
+        replace(
+            PSNR, id=name, key=key if protocol in ("dic", "rgb") else name, protocol=protocol if protocol in ("dic", "rgb") else ""
+        )
+        for key, _, protocol, name in parts
+    ]
+    groups = report.column_groups(columns)
+    assert [group.heading for group in groups if group.first] == first
+    assert sorted(column.id for group in groups for column in group.columns) == sorted(names)
+
+
 def test_charts_are_drawn_and_follow_their_metric(tab):
     assert tab.locator("#chart-differences svg").count() == 1
     before = tab.locator("#chart-differences svg").inner_html()

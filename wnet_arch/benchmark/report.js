@@ -48,6 +48,11 @@ function sortTable(heading) {
   table.tBodies[0].append(...rows.map(([, row]) => row));
 }
 
+function showColumns() {
+  all("[data-group-switch]").forEach((box) =>
+    all(`[data-group="${box.dataset.groupSwitch}"]`).forEach((cell) => (cell.hidden = !box.checked)));
+}
+
 // --- charts -------------------------------------------------------------------------------------------------------------------
 
 const views = {};
@@ -297,6 +302,7 @@ function listen() {
   all("th[aria-sort] button").forEach((button) => button.addEventListener("click", () => sortTable(button.closest("th"))));
   all("[data-place-button]").forEach((button) => button.addEventListener("click", () => showPlace(button.dataset.placeButton)));
   all("[data-metric-of]").forEach((select) => select.addEventListener("change", () => showMetric(select.dataset.metricOf, select.value)));
+  all("[data-group-switch]").forEach((box) => box.addEventListener("change", showColumns));
   ["order-metric", "order-network"].forEach((id) => byId(id).addEventListener("change", showStrip));
   byId("order-turn").addEventListener("click", (event) => {
     const worst = event.target.textContent.startsWith("worst");
@@ -336,4 +342,5 @@ const choices = data.columns.map((column) => [column.id, column.title]);
 options(byId("order-metric"), choices, columnIds[0]);
 all("[data-metric-of]").forEach((select) => options(select, choices, columnIds[0]));
 listen();
+showColumns();
 showPlace(state.place).then(() => document.documentElement.setAttribute("data-ready", "true"));

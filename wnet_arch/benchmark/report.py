@@ -10,7 +10,7 @@ import base64
 import io
 import math
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from wnet_arch.faces import labels
 HERE = Path(__file__).parent
 #: Faces of each network's worst and best cases, at most.
 CASES = 3
+_PARTS = "facial parts"
 
 
 def check_installed() -> None:
@@ -78,7 +79,7 @@ def page(results: Results, out: str | os.PathLike, count: int) -> str:
     return environment.get_template("report.html.j2").render(
         results=results,
         places=places,
-        groups=_groups(results.columns),
+        groups=column_groups(results.columns),
         colours=data["colours"],
         data=data,
         method=stats.METHOD,
@@ -111,14 +112,30 @@ def _column(column: Column) -> dict:
     return {**asdict(column), "title": title}
 
 
-def _groups(columns: list[Column]) -> list[tuple[str, list[Column]]]:
-    """Columns under the heading of their protocol, in order."""
+@dataclass(frozen=True)
+class Group:
+    """Columns under one heading. ``first``: they are seen when the page opens; all of them together fit no screen."""
+
+    heading: str
+    columns: list[Column]
+    first: bool
+
+
+def column_groups(columns: list[Column]) -> list[Group]:
+    """Columns under the heading of their protocol, in order; the first protocol and whole faces are seen first."""
     groups: dict[str, list[Column]] = {}
     for column in columns:
-        heading = f"protocol {column.protocol}" if column.protocol else "parsing" if column.key.startswith("parsing") else ""
-        heading = heading or ("downstream" if column.key.startswith(("landmark", "identity")) else "perceptual")
-        groups.setdefault(heading, []).append(column)
-    return list(groups.items())
+        groups.setdefault(_heading(column), []).append(column)
+    protocols = [heading for heading in groups if heading.startswith("protocol ")]
+    return [Group(heading, found, heading not in (*protocols[1:], _PARTS)) for heading, found in groups.items()]
+
+
+def _heading(column: Column) -> str:
+    if column.protocol:
+        return f"protocol {column.protocol}"
+    if column.key.startswith("parsing_iou_"):
+        return _PARTS
+    return "downstream" if column.key.startswith(("landmark", "identity", "parsing")) else "perceptual"
 
 
 def _place(results: Results, cache: Cache, test_set: SetRecord, scale: int, count: int) -> dict:

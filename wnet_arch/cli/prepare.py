@@ -112,7 +112,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--landmarks-file", type=Path, metavar="FILE", help="landmarks from a file or folder, instead of detection: see "
         "`wnet prepare --help`; photos that are not in it are rejected where crop or parser need them")  # fmt: skip
     add("--face", choices=CHOICES, help="of several faces, take the largest or the one nearest the centre (default: largest)")
-    add("--surround", type=float, metavar="X", help="store each face with so much of its frame's side around it, too, 0.2 say, for "
+    add("--surround", type=float, metavar="X", help="also store this share of its frame's side around each face, 0.2 say, for "
         "trainings on frames off their place (`datasets.train.jitter`); almost trebles the set")  # fmt: skip
     add("--sheet", type=int, metavar="N", help="draw N photos with points, crop and map to SET.sheet.png")
     add("--margin", type=float, metavar="X", help="of the crop rule landmarks (default: 1.8)")

@@ -19,7 +19,7 @@ is pasted through a soft mask from the face's parsing map. Outside of faces the 
 stay grey, toned ones keep their tint. A photo that lies on its side is restored as it lies.
 
 in OUT:
-  NAME.jpg, NAME.png    the photo, upright, with its colour profile; JPEG stays JPEG, all else becomes PNG
+  NAME.jpg, NAME.png    the photo, upright, with its colour profile; JPEG stays JPEG, every other format becomes PNG
   faces/NAME_01.png     each restored face, 128x128
   sheets/NAME.png       with --sheet: each face before and after
   restored.jsonl        what was made from what; the same command goes on where it was, and skips what is done

@@ -33,7 +33,7 @@ class Optimizer(OpenBlock):
     """An optimizer of `torch.optim`, or `Muon`; its other keys are arguments of its class."""
 
     type: Text = Field(
-        description="name in `torch.optim`, or `Muon`: orthogonal steps for matrices, Adam's for all else; models of the framework "
+        description="name in `torch.optim`, or `Muon`: orthogonal steps for matrices, Adam's for the rest; models of the framework "
         "itself take `Adam` alone"
     )
     lr: Positive = Field(description="learning rate")

@@ -35,6 +35,30 @@ CHAIN = [
     ("wnet restore photos --weights experiments/wnet_x8 ", []),
 ]
 
+#: Commands of the guides that follow the chain, by page and how the line begins, with what makes them small, and what they write.
+#: Left to the tests of their rooms: those that need real faces (crops by points), many photos, or another run.
+GUIDES = [
+    ("data.md", "wnet prepare folder --root photos --labels maps ", [], "datasets/mine/manifest.json"),
+    (
+        "data.md",
+        "wnet prepare celeba --root CelebA --mode II ",
+        ["--partial", "--workers", "1"],
+        "datasets/celeba_II/val/manifest.json",
+    ),
+    ("benchmark.md", "wnet report figure bench ", [], "figure.pdf"),
+    (
+        "benchmark.md",
+        "wnet benchmark --networks wnet_lite_x8 W-Net=experiments/wnet_x8 ",
+        ["--metrics", "--workers", "1"],
+        "maps/table.md",
+    ),
+    ("export.md", "wnet export wnet_lite_x8 -o wnet_lite_x8.onnx", [], "wnet_lite_x8.onnx"),
+    ("export.md", "wnet export experiments/wnet_x8 ", [], "wnet_x8.onnx"),
+    ("export.md", "wnet restore photos --weights wnet_lite_x8.onnx ", [], ""),
+    ("training.md", "wnet sheet -opt options/wnet_x8.yml ", ["--force_yml", *SMALL_NET], "sheet.png"),
+    ("training.md", "wnet sheet -opt wnet_lite_x4 ", [], "samples.png"),
+]
+
 #: Kinds of commands that are neither run nor parsed here, and why. Each must still be printed somewhere.
 NOT_RUN = {
     "bash scripts/": "installs, trains or fetches for minutes: run by hand before a release, CONTRIBUTING.md",
@@ -89,9 +113,14 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("chain")
     photos = folder / "CelebA" / "Img" / "img_align_celeba"
     photos.mkdir(parents=True)
-    for number in (1, 2, 3, 4, 201_318, 201_319, 201_418, 201_421):
+    for number in (1, 2, 3, 4, 18_001, 18_002, 18_101, 18_102, 201_318, 201_319, 201_418, 201_421, 201_422):
         Image.fromarray(drawn_face(number, 256)[0]).resize((178, 218)).save(photos / f"{number:06d}.jpg", quality=95)
-    (folder / "photos").mkdir()
+    for name in ("photos", "maps"):
+        (folder / name).mkdir()
+    for number in range(2):
+        photo, labels = drawn_face(number, 128)
+        Image.fromarray(photo).save(folder / "photos" / f"{number}.png")
+        Image.fromarray(labels).save(folder / "maps" / f"{number}.png")
     Image.fromarray(drawn_face(5, 256)[0]).resize((60, 60)).save(folder / "photos" / "small.png")
     return folder
 
@@ -102,7 +131,9 @@ def run(line: str, extra: list[str], cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run([*start, *words, *extra], cwd=cwd, capture_output=True, text=True)
 
 
-def test_the_chain_of_the_readme_runs_as_it_is_printed(folder):
+@pytest.fixture(scope="module")
+def chained(folder) -> Path:
+    """The folder after README's chain, each command as it is printed."""
     lines = printed(ROOT / "README.md")
     results = {}
     for begin, extra in CHAIN:
@@ -113,6 +144,11 @@ def test_the_chain_of_the_readme_runs_as_it_is_printed(folder):
         result = results[begin] = run(exact[0], extra, folder)
         allowed = (0, 3) if begin.startswith("wnet restore") else (0,)  # 3: the detector sees no face in a drawn one
         assert result.returncode in allowed, f"{exact[0]}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
+    return folder
+
+
+def test_the_chain_of_the_readme_runs_as_it_is_printed(chained):
+    folder = chained
     assert (folder / "datasets/celeba/test/manifest.json").is_file()
     run_folder = folder / "experiments" / "wnet_x8"
     assert (run_folder / "models" / "net_g_6.pth").is_file()
@@ -121,6 +157,20 @@ def test_the_chain_of_the_readme_runs_as_it_is_printed(folder):
     assert list((folder / "results").rglob("*.png"))
     table = (folder / "bench" / "table.md").read_text()
     assert all(name in table for name in ("Bicubic", "WNetLite", "W-Net"))
+
+
+@pytest.mark.parametrize(("page", "begin", "extra", "made"), GUIDES, ids=[begin.strip() for _, begin, _, _ in GUIDES])
+def test_the_guides_commands_run_after_it(chained, page, begin, extra, made):
+    if ".onnx" in begin or begin.startswith("wnet export"):
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'onnx')")
+    if begin.startswith("wnet restore") and not _has_detector():
+        pytest.skip("the detector's weights are not here: wnet weights fetch mtcnn")
+    found = [line for line in printed(ROOT / "docs" / "guides" / page) if line.startswith(begin)]
+    assert found, f"{page} does not print: {begin}"
+    result = run(found[0], extra, chained)
+    allowed = (0, 3) if begin.startswith("wnet restore") else (0,)  # 3: the detector sees no face in a drawn one
+    assert result.returncode in allowed, f"{found[0]}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
+    assert (chained / made).exists()
 
 
 def _has_detector() -> bool:

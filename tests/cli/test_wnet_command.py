@@ -9,6 +9,8 @@ import pytest
 
 from wnet_arch import weights
 from wnet_arch.cli import wnet
+from wnet_arch.faces import detectors
+from wnet_arch.prepare.command import PrepareOptions
 
 IMPORTED = """
 import sys
@@ -52,3 +54,16 @@ def test_whatever_is_here_is_listed_with_its_size(capsys):
     for name in shipped:
         assert " MB, here: " in lines[name]
     assert not [line for line in lines.values() if "unknown" in line]
+
+
+@pytest.mark.parametrize("words", [["restore", "a.png", "-o", "b"], ["prepare", "folder", "--root", "a", "--out", "b"]])
+def test_every_command_has_one_default_detector_and_names_all(words, capsys):
+    parser = wnet.build_parser()
+    given = getattr(parser.parse_args(words), "detector", None)
+    assert given in (None, detectors.DEFAULT)  # not given: the default of PrepareOptions
+    assert PrepareOptions("a", "b").detector == detectors.DEFAULT
+    with pytest.raises(SystemExit):
+        parser.parse_args([*words, "--help"])
+    said = capsys.readouterr().out
+    assert f"(default: {detectors.DEFAULT})" in " ".join(said.split())
+    assert all(name in said for name in detectors.DETECTORS)

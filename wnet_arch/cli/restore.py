@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from wnet_arch.cli.common import add_old_name
-from wnet_arch.faces.detectors import DEFAULT, DETECTORS
 from wnet_arch.words import counted
 
 EXAMPLES = """\
@@ -57,7 +56,8 @@ def add_parser(subparsers) -> None:
     add("--scale", type=float, metavar="S", help="enlarge photos by this (default: the scale of the networks that were used)")
     add("--strength", type=float, default=1.0, metavar="X", help="0: plain enlargement ... 1: restored (default: 1)")
     add("--face-only", action="store_true", help="PATHs are aligned faces, square, of up to 40 pixels; no detection")
-    add("--detector", default=DEFAULT, metavar="NAME", help=f"{', '.join(DETECTORS)} (default: {DEFAULT})")
+    # The names as faces.detectors has them: importing them would take a second before any help.
+    add("--detector", default="mtcnn", metavar="NAME", help="mtcnn, retinaface, dlib (default: mtcnn)")
     add("--min-face", type=float, metavar="N", dest="smallest",
         help="smallest face to look for, in pixels (default: 12; more in photos above 2 megapixels, to save time)")  # fmt: skip
     add("--upright", action="store_true", help="photos stand upright: search none turned (saves time where there are few faces)")

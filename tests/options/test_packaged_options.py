@@ -99,8 +99,8 @@ def test_the_clone_shows_the_files_of_the_package():
 
 @pytest.mark.parametrize(
     "command",
-    ["wnet options list", "wnet options show wnet_x8", "wnet validate --describe", "wnet weights list", "wnet prepare celeba --help",
-     "basicsr train --help"],
+    ["wnet options list", "wnet options show wnet_x8", "wnet validate --describe", "wnet weights list",
+     "wnet prepare celeba --help", "basicsr train --help"],
 )  # fmt: skip
 def test_a_reader_that_has_seen_enough_is_no_error(command):
     program, _, rest = command.partition(" ")

@@ -20,7 +20,7 @@ def test_links_are_turned_to_where_the_pages_go(tmp_path):
     pages = gather.places()
     text = gather.turned("docs/guides/python.md", "guides/python.md", pages, tmp_path)
     assert "(datasets.md)" in text
-    assert "(../project/contributing.md)" in text
+    assert "(../project/contributing.md#add-a-network)" in text
     assert "https://" not in text or "](https://" not in text
     zoo = gather.turned("MODEL_ZOO.md", "results/model_zoo.md", pages, tmp_path)
     picture = "docs/pictures/cost_quality.png"

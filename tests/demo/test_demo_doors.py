@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.demo.test_demo import LIMITS, BlueScreen, need_gradio, save, scene
+from tests.demo.test_demo import LIMITS, WAIT, BlueScreen, need_gradio, save, scene
 from wnet_arch.demo import asgi, gate, server, store
 from wnet_arch.demo.asgi import Refused
 from wnet_arch.demo.choices import PLAIN, Choices
@@ -732,9 +732,9 @@ def tab(page, browser):
 def test_the_files_of_a_tab_go_when_it_is_closed(page, tab, tmp_path):
     before = set(page.files)
     tab.goto(f"http://127.0.0.1:{page.port}")
-    tab.wait_for_selector("#network", timeout=20_000)
+    tab.wait_for_selector("#network", timeout=WAIT)
     tab.locator("#photo input[type=file]").set_input_files(save(tmp_path / "a.png", scene(12)))
-    tab.locator("#status", has_text="1 face found").wait_for(timeout=20_000)
+    tab.locator("#status", has_text="1 face found").wait_for(timeout=WAIT)
     assert len(set(page.files) - before) > 3
     tab.close()
     wait_for(lambda: set(page.files) <= before)
@@ -742,35 +742,35 @@ def test_the_files_of_a_tab_go_when_it_is_closed(page, tab, tmp_path):
 
 def test_what_is_refused_is_said_on_the_page(page, tab, tmp_path):
     tab.goto(f"http://127.0.0.1:{page.port}")
-    tab.wait_for_selector("#network", timeout=20_000)
+    tab.wait_for_selector("#network", timeout=WAIT)
     path, foreign = save(tmp_path / "a.png", scene(12)), page.visitor().upload(b"x")
     tab.route("**/upload?*", lambda route: route.fulfill(body=json.dumps([foreign]), content_type="application/json"))
     tab.locator("#photo input[type=file]").set_input_files(path)
-    tab.get_by_text("Only photos that were uploaded here, examples and results can be opened.").wait_for(timeout=20_000)
+    tab.get_by_text("Only photos that were uploaded here, examples and results can be opened.").wait_for(timeout=WAIT)
     tab.unroute("**/upload?*")
     tab.reload()
-    tab.wait_for_selector("#network", timeout=20_000)
+    tab.wait_for_selector("#network", timeout=WAIT)
     tab.context.clear_cookies()
     tab.locator("#photo input[type=file]").set_input_files(path)
-    tab.get_by_text("Open the page anew: this browser is not known").wait_for(timeout=20_000)
+    tab.get_by_text("Open the page anew: this browser is not known").wait_for(timeout=WAIT)
 
 
 def test_a_link_from_another_site_opens_the_page_with_the_cookie_that_is_there(page, tab, fetched):
     url = f"http://127.0.0.1:{page.port}/"
     tab.goto(url)
-    tab.wait_for_selector("#network", timeout=20_000)
+    tab.wait_for_selector("#network", timeout=WAIT)
     cookies = tab.context.cookies()
     tab.route("http://elsewhere.example/", lambda route: route.fulfill(body=f'<a href="{url}">x</a>', content_type="text/html"))
     tab.goto("http://elsewhere.example/")
     tab.locator("a").click()
-    tab.wait_for_selector("#network", timeout=20_000)
+    tab.wait_for_selector("#network", timeout=WAIT)
     assert tab.context.cookies() == cookies
 
 
 def test_a_page_on_another_port_can_do_nothing(page, tab, fetched):
     before = set(page.files)
     tab.goto(f"http://127.0.0.1:{page.port}")
-    tab.wait_for_selector("#network", timeout=20_000)  # the cookie is there, and ports share it
+    tab.wait_for_selector("#network", timeout=WAIT)  # the cookie is there, and ports share it
     tab.goto(fetched.url)
     address = f"http://127.0.0.1:{page.port}/gradio_api/upload"
     script = """async address => {

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from wnet_arch import disk
+
 #: Width of the window, and colours of the picture.
 WIDTH, COLOURS = 1100, 128
 
@@ -36,8 +38,7 @@ def take(report: Path, out: Path) -> None:
     """Keeps what is above the faces, in few colours."""
     from playwright.sync_api import sync_playwright
 
-    part = out.with_name(f".{out.name}.part.png")
-    with sync_playwright() as started:
+    with disk.replacing(out) as part, sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": WIDTH, "height": 900}, reduced_motion="reduce")
         tab.goto(report.as_uri(), timeout=120_000)
@@ -46,9 +47,9 @@ def take(report: Path, out: Path) -> None:
         tab.set_viewport_size({"width": WIDTH, "height": round(end)})
         tab.screenshot(path=part)
         browser.close()
-    with Image.open(part) as image:
-        image.convert("RGB").quantize(COLOURS).save(out, optimize=True)
-    part.unlink()
+        with Image.open(part) as image:
+            few = image.convert("RGB").quantize(COLOURS)
+        few.save(part, optimize=True)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,6 @@ def main() -> int:
         tables_page, cards = tables_page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
         note = SLOW_NOTE.format(names=", ".join(f"`{name}`" for name in slow), tables=zoo_page.TABLES)
     zoo_page.draw(found, args.write / zoo_page.PICTURE)
-    (args.write / zoo_page.TABLES).parent.mkdir(parents=True, exist_ok=True)
     disk.write_text(args.write / zoo_page.TABLES, tables_page)
     disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(found, networks, command, note))
     for name in names:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from places import described
 
+from wnet_arch import disk
 from wnet_arch.benchmark import paper_numbers as paper
 from wnet_arch.benchmark import results, tables
 from wnet_arch.benchmark.command import cost
@@ -211,11 +212,9 @@ def draw(found: results.Results, path: Path) -> None:
             points = [(n, scores[n.name].mean) for n in networks if scores[n.name]]
             _scatter(panel, points)
             panel.set(title=f"{test_set}, x{scale}", xlabel="GMACs a face", ylabel=f"{column.title} ({column.better} is better)")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
+    with disk.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
     plt.close(figure)
-    part.replace(path)
 
 
 def _scatter(panel, points: list[tuple[results.NetworkRecord, float]]) -> None:

@@ -26,7 +26,6 @@ from safetensors.torch import save_file
 
 from wnet_arch import create_network, disk, visuals
 from wnet_arch.benchmark.cache import Cache
-from wnet_arch.benchmark.results import write_text
 from wnet_arch.cli import wnet
 from wnet_arch.cli.common import run_command
 from wnet_arch.errors import WeightsError, WNetError
@@ -129,7 +128,7 @@ def test_pictures(small, name):
 
 def test_texts(small):
     (small / "table.md").write_text("before")
-    fails(lambda: write_text(small / "table.md", "x" * (2 << 20)))
+    fails(lambda: disk.write_text(small / "table.md", "x" * (2 << 20)))
     assert (small / "table.md").read_text() == "before"
     assert files(small) == ["table.md"]
 

@@ -246,7 +246,7 @@ def test_the_rivals_weights_are_used_as_those_of_the_package(baselines, capsys):
     assert ([source.name for source in sources], scales) == (["Bicubic", "SPARNet", "EDSR"], [8])
     assert open_subject("edsr_x4").block["type"] == "EDSR_face"
     assert list(_paths({"pretrain_network_g": "sparnet_x8"}, {"network_g": {}})) == []
-    assert "sparnet (x4, x8)" in Choices(detector=SimpleNamespace(name="none", smallest_frame=1)).labels
+    assert "SPARNet (x4, x8)" in Choices(detector=SimpleNamespace(name="none", smallest_frame=1)).labels
     for name in RIVALS:
         assert run_command("verify", name) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -5,19 +5,22 @@ import torch
 from torch import nn
 
 from wnet_arch import create_network
-from wnet_arch.training.optimizers import Muon, is_matrix, optimizers
+from wnet_arch.errors import UsageError
+from wnet_arch.training.optimizers import Muon, create, is_matrix, optimizers
+from wnet_arch.training.precision import Precision
 from wnet_arch.weights import checkpoint
 
 
-@pytest.mark.parametrize("shape", [(64, 16, 3, 3), (8, 3, 3, 3), (200, 16, 1, 1), (12, 40)])
-def test_muon_steps_kernels_as_torch_steps_their_matrix(shape):
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("shape", [(64, 16, 3, 3), (8, 3, 3, 3), (200, 16, 1, 1), (12, 40), (24, 24)])
+def test_muon_steps_kernels_as_torch_steps_their_matrix(shape, precision):
     reference = getattr(torch.optim, "Muon", None)
     if reference is None:
         pytest.skip("this torch has no Muon of its own (2.9 and newer have)")
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(shape))
     flat = nn.Parameter(weight.detach().flatten(1).clone())
-    ours = Muon([weight], lr=2e-3, weight_decay=0.1)
+    ours = Muon([weight], lr=2e-3, weight_decay=0.1, precision=precision)
     theirs = reference([flat], lr=2e-3, weight_decay=0.1, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw")
     begin = flat.detach().clone()
     for _ in range(3):
@@ -26,7 +29,47 @@ def test_muon_steps_kernels_as_torch_steps_their_matrix(shape):
         ours.step()
         theirs.step()
     moved = (flat - begin).norm()
-    assert (weight.flatten(1) - flat).norm() < 2e-2 * moved  # both iterate in bfloat16
+    assert (weight.flatten(1) - flat).norm() < 2e-2 * moved  # PyTorch's iterates in bfloat16
+
+
+def test_in_float32_its_step_is_that_of_the_iteration_in_double_precision():
+    torch.manual_seed(0)
+    shapes = [(24, 6, 3, 3), (6, 24, 3, 3), (54, 24, 1, 1), (24, 54), (40, 3, 3, 3), (16, 16)]  # several to a batch, tall and wide
+    weights = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    optimizer = Muon(weights, lr=1.0, nesterov=False, momentum=0.0, precision="fp32")
+    for weight in weights:
+        narrow = torch.randn(len(weight), 4) @ torch.randn(4, weight[0].numel())  # of rank 4, but for a little noise
+        weight.grad = (narrow + 1e-4 * torch.randn(narrow.shape)).view(weight.shape).to(memory_format=layout(weight))
+    expected = [polar(weight.grad.flatten(1).double()) for weight in weights]
+    optimizer.step()
+    for weight, step in zip(weights, expected):
+        found = -weight.detach().flatten(1).double() / (0.2 * max(step.shape) ** 0.5)
+        assert (found - step).norm() < 1e-3 * step.norm(), tuple(weight.shape)
+
+
+def layout(weight):
+    return torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+
+
+def polar(matrix):
+    """Five quintic Newton-Schulz steps (Jordan et al.), written down anew."""
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        product = x @ x.T
+        x = 3.4445 * x + (-4.7750 * product + 2.0315 * product @ product) @ x
+    return x
+
+
+@pytest.mark.parametrize(("train", "expected"), [({}, "fp32"), ({"precision": "bf16"}, "bf16"), ({"precision": "fp16"}, "bf16")])
+def test_muon_iterates_in_the_precision_of_the_training(train, expected):
+    weight = nn.Parameter(torch.randn(4, 4))
+    optimizer = create("Muon", [weight], torch.device("cpu"), Precision(train, "cpu").name, lr=1e-3)
+    assert optimizer.precision == expected
+    assert create("Muon", [weight], torch.device("cpu"), "fp32", lr=1e-3, precision="bf16").precision == "bf16"
+    with pytest.raises(TypeError, match="precision"):
+        create("Adam", [weight], torch.device("cpu"), "fp32", lr=1e-3, precision="bf16")
+    with pytest.raises(UsageError, match="precision must be bf16 or fp32, not 'half'"):
+        Muon([weight], precision="half")
 
 
 def test_a_step_is_as_large_as_adams():

@@ -403,4 +403,4 @@ class FaceSRModel(SRModel):
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
         """See :func:`wnet_arch.training.optimizers.create`."""
-        return optimizers.create(optim_type, params, self.device, lr=lr, **kwargs)
+        return optimizers.create(optim_type, params, self.device, self.precision.name, lr=lr, **kwargs)

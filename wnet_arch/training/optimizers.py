@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import pytorch_optimizer
 import torch
+from pytorch_optimizer.optimizer.utils.matrix import zero_power_via_gram_newton_schulz
 from torch import nn
 
 from wnet_arch.errors import UsageError, did_you_mean
@@ -28,12 +29,17 @@ class Muon(pytorch_optimizer.Muon):
         nesterov: look one step of momentum ahead.
         weight_decay: pull of all weights towards 0, apart from the gradient (as AdamW has it).
         betas: Adam's averages, for all else.
+        precision: the format of the Newton-Schulz steps, ``bf16`` or ``fp32``. Bfloat16 is what the method was published with; on
+            CPUs without instructions for it each product is emulated, and float32 is many times as fast (docs/results/recipe.md).
     """
 
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float = 2e-3, adam_lr: float | None = None, momentum: float = 0.95,
-        nesterov: bool = True, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99),
+        nesterov: bool = True, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99), precision: str = "bf16",
     ):  # fmt: skip
+        if precision not in ("bf16", "fp32"):
+            raise UsageError(f"Muon: precision must be bf16 or fp32, not {precision!r}")
+        self.precision = precision
         params = list(params)
         matrices = [parameter for parameter in params if is_matrix(parameter)]
         others = [parameter for parameter in params if not is_matrix(parameter)]
@@ -44,6 +50,18 @@ class Muon(pytorch_optimizer.Muon):
              "weight_decay": weight_decay},
         ]  # fmt: skip
         super().__init__([group for group in groups if group["params"]])
+
+    def _orthogonalize(self, group: dict, updates: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The package's, which batches matrices of one shape; in float32 by the iteration on their products, which are smaller."""
+        if self.precision == "bf16":
+            return super()._orthogonalize(group, updates)
+        wide = [_wide(update.flatten(1)) for update in updates]
+        found = zero_power_via_gram_newton_schulz(torch.stack(wide), group["ns_steps"], weights=group["ns_coeffs"], dtype=torch.float32)
+        return [one if len(update) == len(one) else one.mT for one, update in zip(found, updates)]
+
+
+def _wide(matrix: torch.Tensor) -> torch.Tensor:
+    return matrix.mT if matrix.size(0) > matrix.size(1) else matrix
 
 
 def is_matrix(parameter: torch.Tensor) -> bool:
@@ -59,13 +77,14 @@ def optimizers() -> dict[str, Callable[..., torch.optim.Optimizer]]:
     return {**steps, "Muon": Muon}
 
 
-def create(name: str, params, device: torch.device, **options) -> torch.optim.Optimizer:
+def create(name: str, params, device: torch.device, precision: str = "fp32", /, **options) -> torch.optim.Optimizer:
     """The optimizer of a name of ``torch.optim``, or :class:`Muon`.
 
     Args:
         name: its ``type`` in the options.
         params: of the network.
         device: where they are.
+        precision: what the network is trained in, ``train.precision``; Muon iterates in float32 where that is ``fp32``.
         **options: its arguments, ``lr`` for one.
 
     Raises:
@@ -74,7 +93,8 @@ def create(name: str, params, device: torch.device, **options) -> torch.optim.Op
     known = optimizers()
     if name not in known:
         raise UsageError(f"train: no optimizer is called '{name}'{did_you_mean(name, known)}")
-    return known[name](params, **{**fused_where_there_is(known[name], device, options), **options})
+    usual = {"precision": "fp32" if precision == "fp32" else "bf16"} if known[name] is Muon else {}
+    return known[name](params, **{**usual, **fused_where_there_is(known[name], device, options), **options})
 
 
 def fused_where_there_is(kind: Callable[..., torch.optim.Optimizer], device: torch.device, given: dict) -> dict[str, bool]:

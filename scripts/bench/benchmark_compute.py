@@ -4,6 +4,7 @@
     python scripts/bench/benchmark_compute.py --mode training --peak 1 --batch 8
     python scripts/bench/benchmark_compute.py WNet WNetLite --start_up
     python scripts/bench/benchmark_compute.py SPARNet WNetLite --mode forward training --threads 2 --json costs.json
+    python scripts/bench/benchmark_compute.py WNetLite --mode muon               # a step of Muon alone, iterated in either precision
     python scripts/bench/benchmark_compute.py WNet --device cuda --mode forward training --batch 8 --no_transcription
 
 W-Net is compared with its plain, eager, float32, un-fused transcription in ``tests/wnet_reference.py``, in the same run:
@@ -95,6 +96,8 @@ def wait(device: str) -> None:
 def runner(case: Case, args: argparse.Namespace):
     """A function that does the case's work once."""
     net = build(case, args).to(args.device)
+    if case.mode == "muon":
+        return muon_step(net, case.precision)
     lq = torch.rand(args.batch, 3, FACE_SIZE // args.scale, FACE_SIZE // args.scale).to(args.device)
     if case.network != TRANSCRIPTION:
         net = net.to(memory_format=torch.channels_last)
@@ -122,11 +125,21 @@ def runner(case: Case, args: argparse.Namespace):
     return forward if case.mode == "forward" else step
 
 
+def muon_step(net: torch.nn.Module, precision: str):
+    """A function that steps a network's weights once by gradients of noise."""
+    from wnet_arch.training.optimizers import Muon
+
+    optimizer = Muon(net.parameters(), precision=precision)
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    return optimizer.step
+
+
 def cases_of(args: argparse.Namespace) -> list[Case]:
     cases = []
     for mode in args.mode:
         for network in args.networks:
-            if network == "WNet" and not args.no_transcription:
+            if network == "WNet" and not args.no_transcription and mode != "muon":
                 cases.append(Case(TRANSCRIPTION, mode, "fp32"))
             for precision in args.precision:
                 cases.append(Case(network, mode, precision))
@@ -303,7 +316,7 @@ def measure_start_up(network: str, precision: str, args: argparse.Namespace) -> 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("networks", nargs="*", default=["WNet"], help="registered names (default: WNet)")
-    parser.add_argument("--mode", nargs="+", choices=("forward", "training"), default=["forward"])
+    parser.add_argument("--mode", nargs="+", choices=("forward", "training", "muon"), default=["forward"])
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--checkpointing", action="store_true", help="training with and without gradient checkpointing")
     parser.add_argument("--scale", type=int, default=8, choices=(4, 8))

@@ -64,8 +64,8 @@ def polar(matrix):
 def test_muon_iterates_in_the_precision_of_the_training(train, expected):
     weight = nn.Parameter(torch.randn(4, 4))
     optimizer = create("Muon", [weight], torch.device("cpu"), Precision(train, "cpu").name, lr=1e-3)
-    assert optimizer.precision == expected
-    assert create("Muon", [weight], torch.device("cpu"), "fp32", lr=1e-3, precision="bf16").precision == "bf16"
+    assert optimizer.param_groups[0]["precision"] == expected
+    assert create("Muon", [weight], torch.device("cpu"), "fp32", lr=1e-3, precision="bf16").param_groups[0]["precision"] == "bf16"
     with pytest.raises(TypeError, match="precision"):
         create("Adam", [weight], torch.device("cpu"), "fp32", lr=1e-3, precision="bf16")
     with pytest.raises(UsageError, match="precision must be bf16 or fp32, not 'half'"):

@@ -30,7 +30,7 @@ class Muon(pytorch_optimizer.Muon):
         weight_decay: pull of all weights towards 0, apart from the gradient (as AdamW has it).
         betas: Adam's averages, for all else.
         precision: the format of the Newton-Schulz steps, ``bf16`` or ``fp32``. Bfloat16 is what the method was published with; on
-            CPUs without instructions for it each product is emulated, and float32 is many times as fast (docs/results/recipe.md).
+            CPUs without instructions for it each product is emulated, and float32 is many times as fast (docs/results/speed.md).
     """
 
     def __init__(
@@ -39,24 +39,24 @@ class Muon(pytorch_optimizer.Muon):
     ):  # fmt: skip
         if precision not in ("bf16", "fp32"):
             raise UsageError(f"Muon: precision must be bf16 or fp32, not {precision!r}")
-        self.precision = precision
         params = list(params)
         matrices = [parameter for parameter in params if is_matrix(parameter)]
         others = [parameter for parameter in params if not is_matrix(parameter)]
         groups = [
             {"params": matrices, "use_muon": True, "lr": lr, "momentum": momentum, "nesterov": nesterov, "use_adjusted_lr": True,
-             "weight_decay": weight_decay},
+             "weight_decay": weight_decay, "precision": precision},
             {"params": others, "use_muon": False, "lr": lr / 4 if adam_lr is None else adam_lr, "betas": tuple(betas), "eps": 1e-8,
              "weight_decay": weight_decay},
         ]  # fmt: skip
         super().__init__([group for group in groups if group["params"]])
 
-    def _orthogonalize(self, group: dict, updates: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The package's, which batches matrices of one shape; in float32 by the iteration on their products, which are smaller."""
-        if self.precision == "bf16":
-            return super()._orthogonalize(group, updates)
-        wide = [_wide(update.flatten(1)) for update in updates]
-        found = zero_power_via_gram_newton_schulz(torch.stack(wide), group["ns_steps"], weights=group["ns_coeffs"], dtype=torch.float32)
+    @staticmethod
+    def _orthogonalize(group: dict, updates: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The package's, for matrices of one shape; in float32 by the iteration on their products, which are smaller."""
+        if group.get("precision") != "fp32":  # nor have states of runs that were begun before there was a choice
+            return pytorch_optimizer.Muon._orthogonalize(group, updates)
+        wide = torch.stack([_wide(update.flatten(1)) for update in updates])
+        found = zero_power_via_gram_newton_schulz(wide, group["ns_steps"], weights=group["ns_coeffs"], dtype=torch.float32)
         return [one if len(update) == len(one) else one.mT for one, update in zip(found, updates)]
 
 

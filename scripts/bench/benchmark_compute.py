@@ -4,7 +4,7 @@
     python scripts/bench/benchmark_compute.py --mode training --peak 1 --batch 8
     python scripts/bench/benchmark_compute.py WNet WNetLite --start_up
     python scripts/bench/benchmark_compute.py SPARNet WNetLite --mode forward training --threads 2 --json costs.json
-    python scripts/bench/benchmark_compute.py WNetLite --mode muon               # a step of Muon alone, iterated in either precision
+    python scripts/bench/benchmark_compute.py WNetLite --mode muon           # a step of Muon alone, iterated in either precision
     python scripts/bench/benchmark_compute.py WNet --device cuda --mode forward training --batch 8 --no_transcription
 
 W-Net is compared with its plain, eager, float32, un-fused transcription in ``tests/wnet_reference.py``, in the same run:

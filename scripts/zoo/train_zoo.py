@@ -61,7 +61,7 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     )  # fmt: skip
     data["val"]["dataroot"] = str(Path(args.val).resolve())
     train.update(
-        accumulation=args.accumulation, ema_decay=0.999, total_iter=iterations, precision=args.precision or "auto",
+        accumulation=args.accumulation, ema_decay=0.999, ema_warmup=True, total_iter=iterations, precision=args.precision or "auto",
         channels_last="auto", grad_clip=1.0, warmup_iter=min(200, iterations // 10),
         scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
     )  # fmt: skip

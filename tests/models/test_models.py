@@ -12,6 +12,7 @@ from basicsr.models import build_model
 
 from wnet_arch import create_network
 from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.training.averaging import decay_at
 from wnet_arch.weights.checkpoint import load_into, read_state_dict
 
 PSNR = {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": True, "better": "higher"}
@@ -66,6 +67,24 @@ def test_training_lowers_the_loss_and_logs_every_term(tmp_path, batch, model_typ
     assert losses[-1] < (0.7 if model_type == "WNetModel" else 0.99) * losses[0]
     terms = {"l_pix", "l_parsing", *(f"l_{c}_pix" for c in ("eyes", "brows", "nose", "mouth"))}
     assert set(model.get_current_log()) == (terms if model_type == "WNetModel" else {"l_pix"})
+
+
+@pytest.mark.parametrize(("warmup", "decays"), [(False, [0.9] * 4), (True, [2 / 11, 3 / 12, 4 / 13, 5 / 14])])
+def test_a_warm_average_forgets_the_start_sooner(tmp_path, batch, warmup, decays):
+    torch.manual_seed(0)
+    model = build_model(options(tmp_path, ema_decay=0.9, ema_warmup=warmup))
+    expected = next(model.net_g.parameters()).detach().clone()
+    for step, decay in enumerate(decays, start=1):
+        model.feed_data(batch)
+        model.optimize_parameters(step)
+        expected = decay * expected + (1 - decay) * next(model.net_g.parameters()).detach()
+    torch.testing.assert_close(next(model.net_g_ema.parameters()), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_warm_average_ends_at_its_own_decay():
+    train = {"ema_decay": 0.999, "ema_warmup": True}
+    assert decay_at(1000, train) == 1001 / 1010 < decay_at(8000, train) < decay_at(10_000, train) == 0.999
+    assert decay_at(10_000, {"ema_warmup": True}) == 0
 
 
 def test_average_follows_parameters_and_batchnorm_statistics(tmp_path, batch):

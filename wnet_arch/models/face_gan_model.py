@@ -15,7 +15,7 @@ from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses import checks
 from wnet_arch.losses.gan_loss import RelativisticHingeGANLoss
 from wnet_arch.models.face_sr_model import FaceSRModel
-from wnet_arch.training import accumulation
+from wnet_arch.training import accumulation, averaging
 from wnet_arch.training.step_clock import timed
 
 #: Parts of the training that may start late, and what ``train.start_iters`` calls them.
@@ -129,7 +129,7 @@ class FaceGANModel(FaceSRModel):
             losses.update(self.optimize_discriminator())
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+            self.model_ema(averaging.decay_at(current_iter, self.opt["train"]))
 
     def started(self, stage: str) -> bool:
         """Whether a part of the training, one of ``STAGES``, takes place in this iteration."""

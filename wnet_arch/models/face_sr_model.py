@@ -24,6 +24,7 @@ from wnet_arch.float32 import true_float32
 from wnet_arch.losses.building import build_loss
 from wnet_arch.training import (
     accumulation,
+    averaging,
     continuation,
     distributed,
     grad_checkpointing,
@@ -33,7 +34,6 @@ from wnet_arch.training import (
     training_state,
     validation,
 )  # fmt: skip
-from wnet_arch.training.averaging import MovingAverage
 from wnet_arch.training.freezing import freeze
 from wnet_arch.training.loss_values import FiniteCheck, LossValues, mean_over_processes
 from wnet_arch.training.memory import reuse_freed_memory
@@ -118,7 +118,7 @@ class FaceSRModel(SRModel):
         get_root_logger().info(f"Use Exponential Moving Average with decay: {self.ema_decay}")
         self.net_g_ema = self.precision.arrange(build_network(self.opt["network_g"])).to(self.device)
         self.net_g_ema.requires_grad_(False).eval()
-        self.average = MovingAverage(self.net_g_ema, self.get_bare_model(self.net_g))
+        self.average = averaging.MovingAverage(self.net_g_ema, self.get_bare_model(self.net_g))
         path = self.opt["path"].get("pretrain_network_g")
         if path:
             self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
@@ -222,7 +222,7 @@ class FaceSRModel(SRModel):
             self.precision.step(self.optimizer_g)
         self.log_dict = self.reduce_loss_dict(accumulation.mean(terms))
         if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+            self.model_ema(averaging.decay_at(current_iter, self.opt["train"]))
 
     def each_part(self) -> Iterator[bool]:
         """Feeds the parts of the batch (``train.accumulation``) one after the other; says of each whether it is the last."""

@@ -122,6 +122,9 @@ class EngineTrain(AnyTrain):
     engine = True
 
     ema_decay: Share = Field(0, description="moving average of the weights, which validation then uses; 0: none")
+    ema_warmup: Flag = Field(
+        False, description="the average forgets the start sooner: its decay in iteration n is (1 + n) / (10 + n) at most"
+    )
     precision: Optional[Annotated[str, choice("fp32", "bf16", "fp16", "auto")]] = Field(
         "fp32",
         description="of convolutions and matrix products; weights, losses and validation stay in float32; `auto`: fp32 or bf16, "

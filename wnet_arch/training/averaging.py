@@ -46,6 +46,16 @@ class MovingAverage:
             torch._foreach_copy_(averages, currents)
 
 
+def decay_at(iteration: int, train_opt: dict) -> float:
+    """The decay in an iteration (from 1): ``ema_decay``, with ``ema_warmup`` at most (1 + n) / (10 + n).
+
+    An average of 0.999 is made of about a thousand iterations. In a shorter training, or early in any, most of it would be the
+    initial weights.
+    """
+    decay = train_opt.get("ema_decay") or 0
+    return min(decay, (1 + iteration) / (10 + iteration)) if train_opt.get("ema_warmup") else decay
+
+
 def _places(average: nn.Module, current: nn.Module, named: str, kept: str) -> Iterator[tuple[dict, dict, str]]:
     for path, _ in getattr(average, named)():
         owner, _, name = path.rpartition(".")

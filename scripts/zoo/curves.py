@@ -1,0 +1,159 @@
+"""PSNR against images seen, for every training of a queue: a picture and a page, from what the trainings logged.
+
+    python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml
+    python scripts/zoo/curves.py scripts/zoo/queues/table1_x8.toml --page docs/results/equal_images.md
+
+Each validation of a training (its moving average, on its `val` set, by the metrics of its option file) is a point of its line.
+Trainings under way are drawn as far as they are, with the images they have seen; those that have not begun are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import train_queue
+import train_zoo
+
+from wnet_arch import disk
+from wnet_arch.benchmark.tables import table
+from wnet_arch.errors import UsageError
+from wnet_arch.inference import profiling
+
+PAGE = """# Equal images, x{scale}
+
+PSNR of networks that saw the same faces in the same order, {images:,} of them in batches of {batch}, by one recipe
+(`scripts/zoo/train_zoo.py`). Validated on {val}: the moving average of the weights, by the metrics of the option files.
+Time is that of a training step where it was trained, beside other work.
+
+    {command}
+
+{table}
+
+![PSNR against images seen, one line for each network]({picture})
+"""
+HEADS = ["network", "images seen", "PSNR", "SSIM", "parameters", "GMACs", "a step"]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one training has logged. ``points``: images seen, PSNR, SSIM at each validation. ``step``: seconds, the median."""
+
+    name: str
+    args: argparse.Namespace
+    points: list[tuple[int, float, float | None]]
+    step: float | None
+
+    @property
+    def seen(self) -> int:
+        return self.points[-1][0]
+
+
+def courses(trainings: list[train_queue.Training]) -> list[Course]:
+    """Those that have validated once, the best first."""
+    found = []
+    for training in trainings:
+        args = train_zoo.build_parser().parse_args(training.arguments)
+        lines = log_lines(training.folder / "experiments" / training.name / "log.jsonl")
+        points = [(line["iter"] * args.batch, line["psnr"], line.get("ssim")) for line in lines if "psnr" in line]
+        steps = [line["time"] for line in lines if "time" in line]
+        if points:
+            found.append(Course(training.name, args, points, statistics.median(steps) if steps else None))
+    return sorted(found, key=lambda course: -course.points[-1][1])
+
+
+def log_lines(path: Path) -> list[dict]:
+    """The lines of a run's log; none where it has not begun, and without one that is being written."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    except FileNotFoundError:
+        return []
+
+
+def rows(found: list[Course]) -> list[list[str]]:
+    lines = []
+    for course in found:
+        cost = profiling.cost(course.args.network, course.args.scale, **dict(course.args.network_option))
+        seen, psnr, ssim = course.points[-1]
+        shown = f"{ssim:.4f}" if ssim is not None else "–"
+        step = f"{course.step:.2g} s" if course.step else "–"
+        lines.append([course.name, f"{seen:,}", f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", step])
+    return lines
+
+
+def draw(found: list[Course], path: Path) -> None:
+    """One line a training, named at its end; W-Net's family in colour."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(8, 5), layout="constrained")
+    ends = spread([course.points[-1][1] for course in found])
+    for course, end in zip(found, ends):
+        images, values = zip(*((images, psnr) for images, psnr, _ in course.points))
+        ours = course.args.network.startswith("WNet")
+        panel.plot(images, values, marker="o", markersize=3, color="tab:blue" if ours else "0.55", zorder=3 if ours else 2)
+        panel.annotate(course.name, (images[-1], values[-1]), xytext=(max(c.seen for c in found) * 1.02, end), fontsize=8,
+                       va="center", arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.6})  # fmt: skip
+    panel.set(xlabel="images seen", ylabel="PSNR, dB (moving average)")
+    panel.margins(x=0.12)
+    panel.grid(color="0.92")
+    with disk.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def spread(heights: list[float]) -> list[float]:
+    """Heights of names, from the top down, none nearer to the one above than a 22nd of what all of them cover."""
+    apart = (max(heights) - min(heights) or 1.0) / 22
+    places: list[float] = []
+    for height in heights:
+        places.append(min([height, *(place - apart for place in places[-1:])]))
+    return places
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("queue", type=Path, metavar="QUEUE.toml")
+    add("--out", type=Path, default=Path("zoo"), metavar="DIR", help="of train_queue.py (default: zoo)")
+    add("--page", type=Path, required=True, metavar="FILE", help="Markdown; the picture gets its name, in docs/pictures")
+    args = parser.parse_args()
+    try:
+        trainings = train_queue.read(args.queue, args.out)
+    except UsageError as error:
+        sys.exit(f"curves: error: {error}")
+    found = courses(trainings)
+    if not found:
+        sys.exit(f"curves: error: no training of {args.queue} has validated in {args.out} yet; train_queue.py runs them")
+    scales = {course.args.scale for course in found}
+    if len(scales) > 1:
+        sys.exit(f"curves: error: {args.queue} has trainings of several scales; make a page for each")
+    for name in sorted({training.name for training in trainings} - {course.name for course in found}):
+        print(f"{name} has not validated yet: left out")
+    write(args.page.resolve(), found, shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]))
+    return 0
+
+
+def write(page: Path, found: list[Course], command: str) -> None:
+    picture = page.parents[1] / "pictures" / f"{page.stem}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    draw(found, picture)
+    first = found[0].args
+    text = PAGE.format(
+        scale=first.scale, images=first.images or 0, batch=first.batch, val=Path(first.val).name, command=command,
+        table=table(HEADS, rows(found), left=1), picture=os.path.relpath(picture, page.parent),
+    )  # fmt: skip
+    disk.write_text(page, text)
+    print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""A queue's trainings as curves of equal images: what the logs say is what the page says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import write_set
+from wnet_arch.inference import profiling
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "zoo"
+QUEUE = """
+[all]
+scale = 8
+images = 40
+batch = 4
+data = ["{set}"]
+val = "{set}"
+[[train]]
+network = "SRCNN"
+[[train]]
+network = "EDSR"
+[[train]]
+name = "small"
+network = "WNet"
+network_option = ["peak=1", "num_feat=16"]
+"""
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import curves
+
+    return curves
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return write_set(tmp_path_factory.mktemp("sets") / "faces", count=2, size=128)
+
+
+@pytest.fixture
+def queue(tmp_path, faces) -> Path:
+    file = tmp_path / "queue.toml"
+    file.write_text(QUEUE.format(set=faces))
+    return file
+
+
+def log(out: Path, name: str, *lines: dict, end: str = "") -> None:
+    run = out / name / "experiments" / name
+    run.mkdir(parents=True)
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + end)
+
+
+def run(script, monkeypatch, queue: Path, out: Path, page: Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["curves.py", str(queue), "--out", str(out), "--page", str(page)])
+    return script.main()
+
+
+def test_the_page_has_the_last_validation_of_each_and_a_picture(script, monkeypatch, tmp_path, queue, capsys):
+    log(tmp_path / "zoo", "SRCNN_x8", {"iter": 5, "time": 0.2}, {"iter": 5, "psnr": 20.5, "ssim": 0.5}, {"iter": 10, "time": 0.4},
+        {"iter": 10, "psnr": 21.25, "ssim": 0.625})  # fmt: skip
+    log(tmp_path / "zoo", "small", {"iter": 5, "psnr": 23.0}, end='{"iter": 6, "psn')  # under way, cut while it was written
+    page = tmp_path / "docs" / "results" / "equal.md"
+    page.parent.mkdir(parents=True)
+    assert run(script, monkeypatch, queue, tmp_path / "zoo", page) == 0
+    assert "EDSR_x8 has not validated yet: left out" in capsys.readouterr().out
+    text = page.read_text()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")][2:]
+    cost = profiling.cost("WNet", 8, peak=1, num_feat=16)
+    assert table[0] == ["small", "20", "23.00", "–", f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", "–"]
+    assert table[1][:4] == ["SRCNN_x8", "40", "21.25", "0.6250"]
+    assert table[1][-1] == "0.3 s"
+    picture = page.parent / re.search(r"\]\((.*\.png)\)", text).group(1)
+    with Image.open(picture) as image:
+        assert image.width > 600
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 20
+
+
+def test_lines_go_through_the_points_of_the_logs(script, monkeypatch, tmp_path, queue):
+    import matplotlib.axes
+
+    drawn = []
+    plot = matplotlib.axes.Axes.plot
+    monkeypatch.setattr(
+        matplotlib.axes.Axes, "plot", lambda self, x, y, **how: (drawn.append((list(x), list(y))), plot(self, x, y, **how))[1]
+    )
+    log(tmp_path / "zoo", "EDSR_x8", {"iter": 3, "psnr": 20.5}, {"iter": 10, "psnr": 22.0})
+    (tmp_path / "docs").mkdir()
+    assert run(script, monkeypatch, queue, tmp_path / "zoo", tmp_path / "docs" / "equal.md") == 0
+    assert drawn == [([12, 40], [20.5, 22.0])]
+
+
+def test_names_of_lines_that_end_alike_do_not_lie_on_each_other(script):
+    heights = [26.0, 25.99, 25.98, 24.0, 23.99]
+    places = script.spread(heights)
+    assert all(upper - lower >= 2.01 / 22 - 1e-9 for upper, lower in itertools.pairwise(places))
+    assert places[0] == 26.0
+    assert places[3] == 24.0
+
+
+@pytest.mark.parametrize(("content", "said"), [(QUEUE, "no training of .* has validated in .* yet; train_queue.py runs them"),
+                                               (QUEUE.replace("EDSR", "EDRS"), "EDRS")])  # fmt: skip
+def test_what_cannot_be_drawn_is_said(script, monkeypatch, tmp_path, faces, content, said):
+    (tmp_path / "queue.toml").write_text(content.format(set=faces))
+    with pytest.raises(SystemExit, match=f"curves: error: .*{said}"):
+        run(script, monkeypatch, tmp_path / "queue.toml", tmp_path / "zoo", tmp_path / "page.md")
+    assert not (tmp_path / "page.md").exists()

@@ -61,6 +61,15 @@ def title(args: argparse.Namespace) -> str:
     return f"{args.network} x{args.scale}{f' ({changed})' if changed else ''}"
 
 
+def shown(value, all_values: list) -> str:
+    """The value of the option that is compared; of a list, such as --force_yml's, what not all have, by the last part of its key."""
+    if not isinstance(value, list):
+        return str(value)
+    own = [item for item in value if any(item not in other for other in all_values)]
+    words = (f"{key} {val}" for key, val in (item if isinstance(item, tuple) else item.split("=", 1) for item in own))
+    return ", ".join(word.rpartition(":")[2] for word in words) or "without"
+
+
 def measured(training: train_queue.Training, val: str, faces: int) -> float:
     """Mean PSNR of the last weights, kept in the training's folder."""
     kept, asked = training.folder / "measured.json", {"val": val, "faces": faces, "weights": training.weights.stat().st_mtime}
@@ -126,14 +135,14 @@ def main() -> int:
         sys.exit(f"compare_queue: error: {error}")
     if args.by not in train_queue.OPTIONS:
         sys.exit(f"compare_queue: error: --by {args.by}: a training has {', '.join(train_queue.OPTIONS)}")
-    found, titles = defaultdict(lambda: defaultdict(dict)), {}
+    found, titles, values = defaultdict(lambda: defaultdict(dict)), {}, [getattr(arguments(one), args.by) for one in trainings]
     for training in trainings:
         if not training.progress()["done"]:
             print(f"{training.name} has not ended: left out")
             continue
         own = arguments(training)
         titles[kind(own, args.by)] = title(own)
-        found[kind(own, args.by)][str(getattr(own, args.by))][own.seed] = measured(training, val, args.faces)
+        found[kind(own, args.by)][shown(getattr(own, args.by), values)][own.seed] = measured(training, val, args.faces)
     if not found:
         sys.exit(f"compare_queue: error: no training of {args.queue} has ended in {args.out}; train_queue.py runs them")
     scales = sorted({own.scale for own in map(arguments, trainings)})

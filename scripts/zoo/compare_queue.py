@@ -62,7 +62,7 @@ def title(args: argparse.Namespace) -> str:
 
 
 def shown(value, all_values: list) -> str:
-    """The value of the option that is compared; of a list, such as --force_yml's, what not all have, by the last part of its key."""
+    """The value of the option that is compared; of a list, as --force_yml has, what not all have, by the last part of its key."""
     if not isinstance(value, list):
         return str(value)
     own = [item for item in value if any(item not in other for other in all_values)]

@@ -261,7 +261,7 @@ def test_logs_and_threads_on_a_full_disk_have_no_traceback(small, capsys, monkey
 
     assert run_command("basicsr", main, []) == 1
     log, error = capsys.readouterr().err.splitlines()
-    assert log == f"basicsr: no space left on {small}: free some, then the log goes on"
+    assert log == f"basicsr: no space left on {small}: free some, then the log continues"
     assert error == f"basicsr: error: no space left on {small}: free some, then run the same command again"
 
 

@@ -5,7 +5,7 @@
 
 Every file runs as it is, at full width, for a few iterations (--iterations, 20), two of them after a resume; only the data, the
 length and the loader's workers are changed, and losses that start late start at once. The results are kept in OUT/results.json:
-the same command goes on where it was interrupted, and repeats what failed. Needs about 2 GB of disk, given back file by file.
+the same command continues where it was interrupted, and repeats what failed. Needs about 2 GB of disk, given back file by file.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def finished(run: Path) -> tuple[dict, dict[str, dict]]:
     seen = [line.get("iter", 0) for line in known]
     opt["train"].update(next((found for found in map(settled, known) if found), {}))
     if max(seen, default=0) < total:
-        sys.exit(f"{run} has done {max(seen, default=0)} of {total} iterations; let it end (the same command goes on)")
+        sys.exit(f"{run} has done {max(seen, default=0)} of {total} iterations; let it end (the same command continues it)")
     file = str(run / "models" / "net_g_latest.pth")
     found = {LAST: read_state_dict(file, "params")}
     if opt["train"].get("ema_decay"):

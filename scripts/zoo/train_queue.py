@@ -8,7 +8,7 @@ A queue is a TOML file: [all] holds what the trainings share, each [[train]] is 
 (network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, `after`: the name of a training above
 it, from whose weights this one starts, and `ship`: the name that --ship gives it (else its own). They are taken in the order of
 the file. A mistake anywhere in it is said before anything starts. Whatever ends the program - its time, Ctrl-C, SIGTERM,
-`kill -9`, a reboot - the same command goes on at the last checkpoint of each training.
+`kill -9`, a reboot - the same command continues at the last checkpoint of each training.
 
 Any number of these programs may work on one queue, on several machines as well if --out is on a disk that they share (with Slurm,
 one for each task of an array): none takes a training that another one has. A training that fails is reported, the others go on.

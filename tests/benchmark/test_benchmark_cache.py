@@ -71,7 +71,7 @@ def test_a_damaged_cache_is_set_aside_and_the_run_goes_on(tmp_path, done, capsys
     run = again(tmp_path, done)
     said = [line for line in capsys.readouterr().err.splitlines() if FILE in line]
     reason = "was not written by this version of the package" if "another" in what and "'s" in what else "is damaged"
-    assert said == [f"{path} {reason}: it is now {path}.bad, and all is computed anew"]
+    assert said == [f"{path} {reason}: it is now {path}.bad, and everything is computed again"]
     assert (run.computed, run.reused) == (12, 0)
     assert Path(f"{path}.bad").read_bytes() == before
     assert again(tmp_path, done).computed == 0

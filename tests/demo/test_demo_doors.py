@@ -752,7 +752,7 @@ def test_what_is_refused_is_said_on_the_page(page, tab, tmp_path):
     tab.wait_for_selector("#network", timeout=WAIT)
     tab.context.clear_cookies()
     tab.locator("#photo input[type=file]").set_input_files(path)
-    tab.get_by_text("Open the page anew: this browser is not known").wait_for(timeout=WAIT)
+    tab.get_by_text("Open the page again: this browser is not known").wait_for(timeout=WAIT)
 
 
 def test_a_link_from_another_site_opens_the_page_with_the_cookie_that_is_there(page, tab, fetched):

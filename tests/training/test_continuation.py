@@ -150,7 +150,7 @@ def test_rates_and_schedules_are_followed_from_there_on(begun, tmp_path, face_se
     assert run.returncode == 0, run.stderr
     said = run.stdout + run.stderr
     assert "From iteration 5 on, train.optim_g.lr: 0.001 -> 0.0004" in said
-    assert "From iteration 5 on, train.scheduler.type: MultiStepLR -> CosineAnnealingRestartLR; the rate goes on as if" in said
+    assert "From iteration 5 on, train.scheduler.type: MultiStepLR -> CosineAnnealingRestartLR; the rate continues as if" in said
     group = state_of(experiment, 6)["optimizers"][0]["param_groups"][0]
     assert group["lr"] == pytest.approx(4e-4 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * 5 / 8)).item()))
     assert list(group["betas"]) == [0.5, 0.9]

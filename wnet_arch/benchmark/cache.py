@@ -54,7 +54,7 @@ class Cache:
             self._db = _opened(self.path)
         except _Damage as damage:
             aside = _set_aside(self.path)
-            print(f"{self.path} {damage}: it is now {aside}, and all is computed anew", file=sys.stderr, flush=True)
+            print(f"{self.path} {damage}: it is now {aside}, and everything is computed again", file=sys.stderr, flush=True)
             self._db = _opened(self.path)
 
     def __enter__(self) -> Cache:
@@ -100,7 +100,7 @@ class Cache:
         try:
             return self._db.execute(query, key).fetchall()
         except sqlite3.Error as error:
-            raise WNetError(f"{self.path} cannot be read ({error}); run again, what is lost is computed anew") from error
+            raise WNetError(f"{self.path} cannot be read ({error}); run again, what is lost is computed again") from error
 
     def _write(self, tables: dict[str, Iterable[tuple]]) -> None:
         try:

@@ -26,7 +26,7 @@ examples:
   wnet benchmark --networks Bicubic other=sr/faces --sets hr/faces --scales 8 --protocols all --metrics all -o bench
   wnet report figure bench --faces 3 -o figure.pdf
 
-Run it again with more networks, sets or metrics and the same -o: only what is missing is computed. A run that was killed goes on.
+Run it again with more networks, sets or metrics and the same -o: only what is missing is computed. A run that was killed continues.
 """
 
 

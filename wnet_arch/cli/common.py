@@ -63,7 +63,7 @@ def _full_disks_in_one_line(program: str) -> Iterator[None]:
         if not disk.is_full(sys.exc_info()[1]):
             log_before(handler, record)
         elif not said:
-            said.append(disk.no_space(getattr(handler, "baseFilename", None), "the log goes on"))
+            said.append(disk.no_space(getattr(handler, "baseFilename", None), "the log continues"))
             print(f"{program}: {said[0]}", file=sys.stderr, flush=True)
 
     threading.excepthook = in_thread

@@ -21,7 +21,7 @@ in OUT:
   NAME.jpg, NAME.png    the photo, upright, with its colour profile; JPEG stays JPEG, every other format becomes PNG
   faces/NAME_01.png     each restored face, 128x128
   sheets/NAME.png       with --sheet: each face before and after
-  restored.jsonl        what was made from what; the same command goes on where it was, and skips what is done
+  restored.jsonl        what was made from what; the same command continues where it was, and skips what is done
   report.json           with --json: the same for this run, and what failed
 
 exit codes: 0 done, 1 a photo failed (the others are done), 2 wrong arguments, 3 no photo had a face, or with --face-only

@@ -163,7 +163,7 @@ class _Again:
 
 def _known(owner: str | None) -> str:
     if owner is None:
-        raise Refused(403, "Open the page anew: this browser is not known, or the program was started again.")
+        raise Refused(403, "Open the page again: this browser is not known, or the program was started again.")
     return owner
 
 

@@ -194,7 +194,7 @@ class _Handlers:
         owner, session = self.visitors.owner(request.headers.get("cookie")), request.session_hash
         path = self.store.photo(owner, photo)  # the gate has looked at paths in requests; this looks at all
         if owner is None or session is None:
-            raise UsageError("open the page anew: this browser is not known, or the program was started again")
+            raise UsageError("open the page again: this browser is not known, or the program was started again")
         with self.store.results(owner, session) as folder:
             return restore_upload(str(path), restorer, self.limits, folder)
 

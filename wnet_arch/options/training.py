@@ -53,7 +53,7 @@ class MultiStepLR(Block):
     type: Annotated[str, choice("MultiStepLR", "MultiStepRestartLR")] = Field(description="both are the same")
     milestones: Counts = Field(description="iterations at which the rate is multiplied by `gamma`")
     gamma: Positive = Field(0.1, description="factor")
-    restarts: CountsOrZero = Field([0], description="iterations at which it starts anew")
+    restarts: CountsOrZero = Field([0], description="iterations at which it starts again")
     restart_weights: PositiveNumbers = Field([1], description="multiples of the first rate at these")
 
 

@@ -58,10 +58,10 @@ _FOLLOWED = ("train.optim_*", "train.scheduler*")
 _BRINGS = (
     ("train.ema_decay", "a new average begins with the weights as they are", lambda before, now: not before),
     ("train.optim_*", "the optimizer keeps what it remembers", None),
-    ("train.scheduler*", "the rate goes on as if it had been so from the start", None),
-    ("val.metrics.*", "its best value begins anew", None),
-    ("val.keep_best", "the best begins anew", None),
-    ("datasets.val*", "best values on it begin anew", None),
+    ("train.scheduler*", "the rate continues as if it had been so from the start", None),
+    ("val.metrics.*", "its best value starts again", None),
+    ("val.keep_best", "the best starts again", None),
+    ("datasets.val*", "best values on it start again", None),
 )
 
 

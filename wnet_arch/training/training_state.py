@@ -161,7 +161,7 @@ def newest(folder: str, models: str) -> tuple[Path, dict] | None:
             print(f"--auto_resume: {error}; trying the state before it", flush=True)
     if states:
         raise UsageError(
-            f"--auto_resume: none of {counted(len(states), 'state')} in {folder} is whole; remove that folder to start the run anew"
+            f"--auto_resume: none of {counted(len(states), 'state')} in {folder} is whole; remove that folder to start again"
         )
     return None
 

@@ -8,8 +8,8 @@ terms unless --vgg names weights; beside them, what the paper does not ask: H wi
 the true one, and H that is given the true map. With --minutes instead of --images: H with pyramids of all heights, trained for
 equal times, which makes docs/results/pyramids.md. All runs of a seed see the same faces in the same order. Measures the last
 weights on the faces of --val (protocol dic). Runs, and what was measured, are kept in --out: the same command continues where it
-was interrupted, and the page is written whenever a run has ended, with what there is. Several such commands may share --out, one for
-each --seeds or --experiments, on as many cores; the whole command then writes the page of all.
+was interrupted, and the page is written whenever a run has ended, with what there is. Several such commands may share --out,
+one for each --seeds or --experiments, on as many cores; the whole command then writes the page of all.
 """
 
 from __future__ import annotations

@@ -8,14 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.benchmark.test_benchmark import IDENTITY, PSNR, go, handmade, train_nothing
+from wnet_arch import create_network
 from wnet_arch.benchmark import charts, drawings, figure, report
 from wnet_arch.benchmark import results as results_module
+from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.figure import FigureOptions
 from wnet_arch.cli.common import run_command
 from wnet_arch.cli.wnet import _main
+from wnet_arch.data.decoding import image_tensor
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces import labels
 
@@ -90,6 +94,24 @@ def test_the_page_holds_the_numbers_of_the_results(page, folder):
     assert cases["Bicubic"]["worst"][0] == [keys[psnr.argmin()], pytest.approx(psnr.min(), abs=1e-3)]
     assert cases["Bicubic"]["best"][0] == [keys[psnr.argmax()], pytest.approx(psnr.max(), abs=1e-3)]
     assert {"<b>&W", "HR"} == set(place["faces"][0]["estimated"])
+
+
+def test_maps_of_every_network_that_estimates_one_are_drawn(tmp_path, face_set):
+    small = {"kind": "WNetLite", "num_feat": 16, "num_heads": 1, "depths": [1, 1, 1, 1]}
+    guided, without = (train_nothing(tmp_path, name, parsing=name == "guided", **small) for name in ("guided", "without"))
+    srcnn = train_nothing(tmp_path, "SRCNN_x8")
+    go(tmp_path / "bench", [f"Guided={guided}", f"Without={without}", f"SRCNN={srcnn}"], [face_set])
+    results = results_module.load(tmp_path / "bench")
+    with Cache(tmp_path / "bench") as cache:
+        drawn = drawings.faces(results, cache, results.sets[0], 8, results.sets[0].keys[:2])
+        drawings.add_estimated(results, cache, drawn, results.sets[0], 8)
+    net = create_network("WNetLite", 8, parsing=True, **{key: value for key, value in small.items() if key != "kind"}).eval()
+    net.load_state_dict(torch.load(guided / "models" / "net_g_latest.pth", weights_only=True)["params"])
+    for face in drawn:
+        assert set(face.estimated) == {"Guided", "HR"}
+        with torch.inference_mode():
+            expected = net(image_tensor(face.lr)[None], return_aux=True).parsing[0].mean(0).clamp(0, 1) * 255
+        assert np.abs(face.estimated["Guided"] - expected.numpy()).max() <= 0.51
 
 
 def test_pictures_in_the_page_are_exact():

@@ -16,7 +16,7 @@ from wnet_arch.data.face_parsing_dataset import decode_labels, image_tensor
 from wnet_arch.errors import DataError, WNetError, named
 from wnet_arch.faces import labels
 from wnet_arch.inference.provenance import Provenance
-from wnet_arch.inference.sources import Exchanged, Folder, Network, Onnx, Source
+from wnet_arch.inference.sources import Exchanged, Folder, Network, Onnx, Source, estimates_map
 from wnet_arch.inference.test_sets import TestSet, open_set
 from wnet_arch.weights.hashing import digest
 
@@ -124,14 +124,12 @@ def add_estimated(results: Results, cache: Cache, drawn: list[DrawnFace], set_re
     """Fills in the parsing maps that networks estimate themselves (W-Net's Figure 8), beside the skin map of the set."""
     for record in results.at(scale):
         source = source_of(record)
-        if type(source) is not Network or record.block.get("type") != "WNet":
+        if type(source) is not Network or not estimates_map(net := source.build()):
             continue
-        net = None
         for face in drawn:
             what = digest("estimated", source.fingerprint)
             data = cache.drawn(digest(face.lr), what)
             if data is None:
-                net = net or source.build()
                 data = encode_png(_estimate(net, face.lr))
                 cache.store_drawn([(digest(face.lr), what, data)])
             face.estimated[record.name] = _grey(data)

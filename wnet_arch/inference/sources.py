@@ -176,6 +176,11 @@ class Exchanged(Network):
             return net(lq.to(next(net.parameters()).device), return_aux=True).parsing.float().cpu()
 
 
+def estimates_map(net: torch.nn.Module) -> bool:
+    """Whether a network estimates a parsing map and is guided by it (WNetLite can be built without)."""
+    return isinstance(net, MapGuidedNetwork) and getattr(net.trunk, "to_map", net) is not None
+
+
 def exchanged(source: Source, parsing: str, test_sets: Sequence[TestSet]) -> Exchanged | None:
     """The source with another map, ``None`` for one that takes none.
 
@@ -185,8 +190,7 @@ def exchanged(source: Source, parsing: str, test_sets: Sequence[TestSet]) -> Exc
     """
     if not isinstance(source, Network) or not source.weights:
         return None
-    net = source.build()
-    if not isinstance(net, MapGuidedNetwork) or getattr(net.trunk, "to_map", net) is None:
+    if not estimates_map(source.build()):
         return None
     of_sets = []
     if parsing != "zeros":

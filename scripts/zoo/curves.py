@@ -10,7 +10,6 @@ Trainings under way are drawn as far as they are, with the images they have seen
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import statistics
@@ -60,20 +59,15 @@ def courses(trainings: list[train_queue.Training]) -> list[Course]:
     found = []
     for training in trainings:
         args = train_zoo.build_parser().parse_args(training.arguments)
-        lines = log_lines(training.folder / "experiments" / training.name / "log.jsonl")
+        try:
+            lines = training.log()
+        except FileNotFoundError:  # it has not begun
+            continue
         points = [(line["iter"] * args.batch, line["psnr"], line.get("ssim")) for line in lines if "psnr" in line]
         steps = [line["time"] for line in lines if "time" in line]
         if points:
             found.append(Course(training.name, args, points, statistics.median(steps) if steps else None))
     return sorted(found, key=lambda course: -course.points[-1][1])
-
-
-def log_lines(path: Path) -> list[dict]:
-    """The lines of a run's log; none where it has not begun, and without one that is being written."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    except FileNotFoundError:
-        return []
 
 
 def rows(found: list[Course]) -> list[list[str]]:
@@ -133,9 +127,11 @@ def main() -> int:
     found = courses(trainings)
     if not found:
         sys.exit(f"curves: error: no training of {args.queue} has validated in {args.out} yet; train_queue.py runs them")
-    scales = {course.args.scale for course in found}
-    if len(scales) > 1:
-        sys.exit(f"curves: error: {args.queue} has trainings of several scales; make a page for each")
+    for key in ("scale", "images", "batch"):
+        values = {getattr(course.args, key) for course in found}
+        if len(values) > 1 or None in values:
+            shown = ", ".join(map(str, values - {None})) or "no number"
+            sys.exit(f"curves: error: {args.queue}: its trainings must have one number of `{key}`, not {shown}")
     for name in sorted({training.name for training in trainings} - {course.name for course in found}):
         print(f"{name} has not validated yet: left out")
     write(args.page.resolve(), found, shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]))
@@ -148,7 +144,7 @@ def write(page: Path, found: list[Course], command: str) -> None:
     draw(found, picture)
     first = found[0].args
     text = PAGE.format(
-        scale=first.scale, images=first.images or 0, batch=first.batch, val=Path(first.val).name, command=command,
+        scale=first.scale, images=first.images, batch=first.batch, val=Path(first.val).name, command=command,
         table=table(HEADS, rows(found), left=1), picture=os.path.relpath(picture, page.parent),
     )  # fmt: skip
     disk.write_text(page, text)

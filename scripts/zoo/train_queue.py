@@ -80,14 +80,18 @@ class Training:
     def weights(self) -> Path:
         return self.folder / "experiments" / self.name / "models" / "net_g_latest.pth"
 
+    def log(self) -> list[dict]:
+        """What the run has reported, without a line that is being written; raises :class:`OSError` where it has not begun."""
+        lines = (self.folder / "experiments" / self.name / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
     def progress(self) -> dict:
         """``images`` seen, ``total`` of them, images a second (``pace``), ``psnr``, and whether it is ``done``."""
         try:
             planned = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
-            log = (self.folder / "experiments" / self.name / "log.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = self.log()
         except (OSError, ValueError):
             return {"images": 0, "total": self.images, "pace": None, "psnr": None, "done": False}
-        lines = [json.loads(line) for line in log if line.endswith("}")]
         batch, last = planned["asked"]["batch"], max((line["iter"] for line in lines), default=0)
         validated = [line for line in lines if "psnr" in line]
         paces = [line["images_per_second"] for line in lines if "images_per_second" in line]

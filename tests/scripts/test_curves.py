@@ -98,6 +98,21 @@ def test_lines_go_through_the_points_of_the_logs(script, monkeypatch, tmp_path, 
     assert drawn == [([12, 40], [20.5, 22.0])]
 
 
+@pytest.mark.parametrize(("before", "after", "said"), [
+    ('network = "EDSR"', 'network = "EDSR"\nscale = 4\nname = "EDSR_x8"', "`scale`, not (4, 8|8, 4)"),
+    ('network = "EDSR"', 'network = "EDSR"\nimages = 80', "`images`, not (40, 80|80, 40)"),
+    ("images = 40", "minutes = 4", "`images`, not no number"),
+])  # fmt: skip
+def test_trainings_that_are_not_equal_are_refused(script, monkeypatch, tmp_path, faces, before, after, said):
+    file = tmp_path / "queue.toml"
+    file.write_text(QUEUE.format(set=faces).replace(before, after))
+    for name in ("SRCNN_x8", "EDSR_x8"):
+        log(tmp_path / "zoo", name, {"iter": 5, "psnr": 20.5})
+    with pytest.raises(SystemExit, match=f"its trainings must have one number of {said}"):
+        run(script, monkeypatch, file, tmp_path / "zoo", tmp_path / "docs" / "page.md")
+    assert not (tmp_path / "docs").exists()
+
+
 def test_names_of_lines_that_end_alike_do_not_lie_on_each_other(script):
     heights = [26.0, 25.99, 25.98, 24.0, 23.99]
     places = script.spread(heights)

@@ -27,7 +27,7 @@ def python(code: str) -> list[str]:
 def test_a_network_runs_without_the_framework():
     """Start-up is torch's alone: BasicSR, torchvision and SciPy are not imported."""
     code = (
-        "import sys, torch, wnet_arch\nnet = wnet_arch.load_pretrained('wnet_lite_x8')\n"
+        "import sys, torch, wnet_arch\nnet = wnet_arch.load_pretrained('wnet_x8')\n"
         "print(tuple(net(torch.rand(1, 3, 16, 16)).shape))\n"
         "print([name for name in ('basicsr', 'torchvision', 'scipy') if name in sys.modules])"
     )

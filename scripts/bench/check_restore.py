@@ -30,6 +30,7 @@ from PIL import Image
 from wnet_arch import visuals
 from wnet_arch.data.photos import load_photo
 from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, frames, paste
+from wnet_arch.restore.networks import DEFAULT
 
 #: Faces from this side on must all be restored, if the detector finds them without help.
 SMALLEST = 16
@@ -269,7 +270,7 @@ def main() -> int:
     add("--groups", type=int, default=24, help="group photos (default: 24)")
     add("--portraits", type=int, default=16, help="portraits (default: 16)")
     add("--weights", nargs="+", default=[], help="as `wnet restore` takes them")
-    add("--network", default="wnet_lite", help="a shipped network (default: wnet_lite)")
+    add("--network", default=DEFAULT, help=f"a shipped network (default: {DEFAULT})")
     add("--seed", type=int, default=0)
     add("--out", type=Path, required=True)
     args = parser.parse_args()

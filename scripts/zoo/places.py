@@ -1,11 +1,13 @@
-"""Where weights lie in the repository: W-Net's family, `wnet_*`, in wnet_arch/weights; all others in baselines/wnet_fsr_zoo.
+"""Where weights lie in the repository: wnet_arch/weights or baselines/wnet_fsr_zoo.
 
-The first is the package `wnet-fsr`, which stays small; the second is `wnet-fsr-zoo`. Each has a manifest.toml, and the first names
+The first is the package `wnet-fsr`, which stays small: what `wnet restore` takes by itself, W-Net and its family's networks for
+photos from life (`wnet_..._real_x4`). All others are in the second, `wnet-fsr-zoo`. Each has a manifest.toml, and the first names
 what the second has, so that it can say what is missing where that is not installed.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,12 +20,16 @@ ZOO = ROOT / "baselines" / "wnet_fsr_zoo" / "manifest.toml"
 
 def manifest_of(name: str) -> Path:
     """The manifest that a network's entry stands in, or will; its weights and its card lie beside it."""
-    return entries.MANIFEST if name.startswith(FAMILY) else ZOO
+    return entries.MANIFEST if _is_first(name) else ZOO
 
 
 def described(name: str) -> tuple[str, str]:
     """What pages call the package of a network, and its folder in the repository."""
-    return ("wnet-fsr", "wnet_arch/weights") if name.startswith(FAMILY) else ("wnet-fsr-zoo", "baselines/wnet_fsr_zoo")
+    return ("wnet-fsr", "wnet_arch/weights") if _is_first(name) else ("wnet-fsr-zoo", "baselines/wnet_fsr_zoo")
+
+
+def _is_first(name: str) -> bool:
+    return re.fullmatch(rf"{FAMILY}((\w+_)?real_)?x\d+", name) is not None
 
 
 def check_name(name: str, kind: str) -> None:

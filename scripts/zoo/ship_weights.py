@@ -2,8 +2,8 @@
 
     python scripts/zoo/ship_weights.py zoo/wnet_lite_x8/experiments/wnet_lite_x8 wnet_lite_x8 --set datasets/celeba_val
 
-Names that begin with wnet_ are W-Net's family and ship with this package, in wnet_arch/weights; all others are of its rivals and go
-into baselines/wnet_fsr_zoo, the package wnet-fsr-zoo. A file of the repository has 16 MB at most; larger weights are several files.
+What `wnet restore` takes by itself ships with this package, in wnet_arch/weights: wnet_x8, and names of W-Net's family with
+`real`, as wnet_lite_real_x8. All others go into baselines/wnet_fsr_zoo, the package wnet-fsr-zoo.
 
 Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the
 set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some
@@ -49,8 +49,6 @@ from wnet_arch.weights.hashing import sha256_file
 
 #: dB that half precision may change.
 HALF = 0.01
-#: Bytes of one file: what a repository can be hosted with. A wheel has no such limit.
-LARGEST = 15.9e6
 LAST, AVERAGE = "last weights", "moving average"
 TERMS = "trained on CelebA and CelebAMask-HQ: non-commercial research only"
 
@@ -265,31 +263,12 @@ def hashes(name: str) -> str:
 
 
 def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> None:
-    """Writes the file, or files where one would be too large, beside their places; renames them; enters the first."""
-    parts = split(state)
-    places = [file] + [file.with_name(f"{name}-{i}of{len(parts)}.safetensors") for i in range(2, len(parts) + 1)]
-    continued: dict[str, str] = json.loads(facts_of_run.get(metadata.CONTINUED, "{}"))
-    for part, place in reversed(list(zip(parts, places))):  # the first holds the hashes of the others
-        known = {**facts_of_run, metadata.CONTINUED: json.dumps(continued)} if place == file and continued else facts_of_run
-        beside = place.with_suffix(".part")
-        beside.write_bytes(seals.pack_tensors(part, known if place == file else None))
-        continued[place.name] = sha256_file(beside)
-    for place in reversed(places):
-        seals.rename(place.with_suffix(".part"), place)
+    """Writes the file beside its place, renames it, and enters it."""
+    beside = file.with_suffix(".part")
+    beside.write_bytes(seals.pack_tensors(state, facts_of_run))
+    seals.rename(beside, file)
     enter(name, file)
-    print(f"{', '.join(f'{place} ({place.stat().st_size / 1e6:.1f} MB)' for place in places)}")
-
-
-def split(state: dict) -> list[dict]:
-    """The tensors in order, in as few parts as the size of a file allows."""
-    parts, size = [{}], 0
-    for key, value in state.items():
-        size += value.numel() * value.element_size() + 200  # its entry in the header
-        if size > LARGEST:
-            parts.append({})
-            size = value.numel() * value.element_size() + 200
-        parts[-1][key] = value
-    return parts
+    print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

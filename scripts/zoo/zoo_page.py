@@ -35,7 +35,8 @@ networks saw about a hundred times as many images, and the order may change on t
 
 {choice}
 
-W-Net's family comes with the package, its rivals with a second one (`pip install ./baselines` in a clone). Each name works
+What `wnet restore` takes by itself comes with the package: `wnet_x8`, `wnet_x4` and the `real` networks. All others are in a
+second one (`pip install ./baselines` in a clone). Each name works
 everywhere: `wnet restore --network NAME`, `wnet benchmark --networks NAME`, `wnet_arch.load_pretrained("NAME")`, and
 `path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are for non-commercial
 research only, and so are they. The details of a restored face are estimated, not recovered: never use them to identify a person.

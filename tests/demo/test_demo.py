@@ -240,7 +240,7 @@ def test_choices_are_the_users_networks_and_bicubic(choices):
 
 
 def test_shipped_networks_are_offered_under_one_name_for_all_scales(monkeypatch):
-    monkeypatch.setattr("wnet_arch.weights.shipped.names", lambda: ["edsr_x8", "wnet_lite_x4", "wnet_lite_x8"])
+    monkeypatch.setattr("wnet_arch.weights.shipped.names", lambda: ["edsr_x8", "wnet_x4", "wnet_x8"])
     monkeypatch.setattr(Choices, "restorer", lambda self, label: None)
     assert Choices(detector=BlueScreen()).labels == [
         "Automatic, by the photo", "Faithful: clean photos", "EDSR (x8)", PLAIN,

@@ -40,7 +40,7 @@ def ship(tmp_path, site, monkeypatch):
     announce(site, "wnet_fsr_zoo", "wnet-fsr-zoo")
     for file in (entries.MANIFEST, entries.MANIFEST.with_name("face_parser.safetensors")):
         shutil.copy(file, folder)
-    text = (folder / "manifest.toml").read_text().partition('[[files]]\nname = "wnet_lite')[0]
+    text = (folder / "manifest.toml").read_text().partition('[[files]]\nname = "wnet_')[0]
     (folder / "manifest.toml").write_text(re.sub(r"(?m)^names = \[.*\]$", "names = []", text))
     (zoo / "manifest.toml").write_text("# Nothing yet.\n")
     monkeypatch.setattr(entries, "MANIFEST", folder / "manifest.toml")
@@ -85,10 +85,10 @@ def test_weights_of_rivals_go_into_the_package_beside_and_the_first_knows_their_
         scale = int(name[-1])
         net = create_network("EDSR", scale, **small).eval()
         put(ship, name, scale, {"type": "EDSR_face", "scale": scale, **small}, net=net)
-    put(ship, "wnet_lite_x8")
-    assert wnet_arch.list_pretrained() == ["edsr_x4", "edsr_x8", "wnet_lite_x8"]
+    put(ship, "wnet_lite_real_x8")
+    assert wnet_arch.list_pretrained() == ["edsr_x4", "edsr_x8", "wnet_lite_real_x8"]
     assert {name: shipped.path(name).parent.name for name in wnet_arch.list_pretrained()} == {
-        "edsr_x4": "wnet_fsr_zoo", "edsr_x8": "wnet_fsr_zoo", "wnet_lite_x8": "weights",
+        "edsr_x4": "wnet_fsr_zoo", "edsr_x8": "wnet_fsr_zoo", "wnet_lite_real_x8": "weights",
     }  # fmt: skip
     state = wnet_arch.load_pretrained("edsr_x8").state_dict()
     assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
@@ -114,27 +114,8 @@ def test_names_and_networks_must_agree_about_the_package(ship):
             ship.check_name(name, kind)
     put(ship, "wnet_lite_x8")
     ship.check_base("wnet_lite_x8", "wnet_lite_sharp_x8")
-    with pytest.raises(SystemExit, match="--on wnet_lite_x8: it is of another package than sharp_x8"):
-        ship.check_base("wnet_lite_x8", "sharp_x8")
-
-
-def test_large_weights_are_several_files_that_know_each_other(ship, monkeypatch):
-    monkeypatch.setattr(ship, "LARGEST", 100_000)
-    net = put(ship, "wnet_lite_x8")
-    folder = entries.MANIFEST.parent
-    files = sorted(file.name for file in folder.glob("wnet_lite*"))
-    assert len(files) > 3
-    assert wnet_arch.list_pretrained() == ["wnet_lite_x8"]
-    state = wnet_arch.load_pretrained("wnet_lite_x8").state_dict()
-    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
-    data = bytearray((folder / files[0]).read_bytes())
-    data[-1] ^= 1
-    (folder / files[0]).write_bytes(data)
-    with pytest.raises(WeightsError, match=r"-2of\d+.safetensors has sha256 \w{64}, wnet_lite_x8.safetensors expects \w{64}"):
-        wnet_arch.load_pretrained("wnet_lite_x8")
-    (folder / files[0]).unlink()
-    with pytest.raises(WeightsError, match=r"-2of\d+.safetensors is missing; wnet_lite_x8.safetensors is continued in it"):
-        wnet_arch.load_pretrained("wnet_lite_x8")
+    with pytest.raises(SystemExit, match="--on wnet_lite_x8: it is of another package than wnet_lite_real_x8"):
+        ship.check_base("wnet_lite_x8", "wnet_lite_real_x8")
 
 
 def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship):
@@ -144,7 +125,8 @@ def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship
     assert same == set(state) - {"trunk.to_rgb.weight"}
     facts = {**FACTS, **metadata.texts(shipped.path("wnet_lite_x8")), metadata.CONTINUED: ship.hashes("wnet_lite_x8")}
     own = {key: value for key, value in state.items() if key not in same}
-    ship.write(own, facts, entries.MANIFEST.with_name("wnet_lite_sharp_x8.safetensors"), "wnet_lite_sharp_x8")
+    beside = shipped.path("wnet_lite_x8").with_name("wnet_lite_sharp_x8.safetensors")
+    ship.write(own, facts, beside, "wnet_lite_sharp_x8")
     entries.load.cache_clear()
     file = shipped.path("wnet_lite_sharp_x8")
     assert file.stat().st_size < 0.1 * shipped.path("wnet_lite_x8").stat().st_size
@@ -192,16 +174,16 @@ def test_a_training_in_two_parts_counts_the_images_of_both(ship, tmp_path, monke
 
 
 def test_what_is_not_whole_is_not_loaded(ship):
-    put(ship, "wnet_lite_x8")
-    with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_x8'; did you mean 'wnet_lite_x8'\?"):
-        wnet_arch.load_pretrained("wnetlite_x8")
-    file = entries.MANIFEST.with_name("wnet_lite_x8.safetensors")
+    put(ship, "wnet_lite_real_x8")
+    with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_real_x8'; did you mean 'wnet_lite_real_x8'\?"):
+        wnet_arch.load_pretrained("wnetlite_real_x8")
+    file = entries.MANIFEST.with_name("wnet_lite_real_x8.safetensors")
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     with pytest.raises(WeightsError, match=r"has sha256 \w{64}, expected \w{64}: install wnet-fsr again"):
-        wnet_arch.load_pretrained("wnet_lite_x8")
+        wnet_arch.load_pretrained("wnet_lite_real_x8")
     file.unlink()
     with pytest.raises(WeightsError, match="is missing, though it ships with this package"):
-        wnet_arch.load_pretrained("wnet_lite_x8")
+        wnet_arch.load_pretrained("wnet_lite_real_x8")
 
 
 def test_weights_of_another_configuration(ship):
@@ -249,7 +231,8 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     assert "scripts/zoo/model_zoo.py --sets celeba_val=" in page
     record = found.networks[-1]
     row = (
-        f"| [wnet_lite_x8](wnet_arch/weights/wnet_lite_x8.md) | 1,200 | {record.parameters / 1e6:.1f} M | {record.macs / 1e9:.2f} |"
+        "| [wnet_lite_x8](baselines/wnet_fsr_zoo/wnet_lite_x8.md) | 1,200 | "
+        f"{record.parameters / 1e6:.1f} M | {record.macs / 1e9:.2f} |"
     )
     assert row in page
     assert psnr in page
@@ -261,7 +244,7 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
     assert card.startswith("# WNetLite x8\n")
     assert "1,200 images in 300 iterations, seed 4" in card
-    assert " MB; package `wnet-fsr` |" in card
+    assert " MB; package `wnet-fsr-zoo` |" in card
     assert psnr in card
 
 
@@ -348,6 +331,6 @@ def test_a_file_holds_the_options_that_were_defaults_when_it_was_trained():
     block = script.explicit({"type": "WNetLite", "scale": 4, "num_feat": 64})
     assert block["num_feat"] == 64
     assert set(block) == {"type", "scale", "num_feat", "depths", "num_heads", "attention", "parsing", "position"}
-    for name in ("wnet_lite_x4", "wnet_lite_x8"):
+    for name in ("wnet_lite_real_x4", "wnet_lite_real_x8"):
         of_file = metadata.read(shipped.path(name)).network
         assert of_file == script.explicit(of_file), f"{name} relies on defaults"

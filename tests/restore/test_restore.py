@@ -362,13 +362,13 @@ def test_networks_by_name_and_file(weights, tmp_path, monkeypatch):
         networks.open_networks("CTCNet", [])
     with pytest.raises(UsageError, match=r"no shipped network is called 'Bicubc'; did you mean 'Bicubic'\?"):
         networks.open_networks("Bicubc", [])
-    files = {f"wnet_lite_x{scale}": Path(path) for scale, path in weights.items()}
+    files = {f"wnet_x{scale}": Path(path) for scale, path in weights.items()}
     for listed in ("names", "ours"):
         monkeypatch.setattr(shipped, listed, lambda: sorted(files))
     monkeypatch.setattr(shipped, "path", files.get)
     assert set(networks.open_networks(None, [])) == {4, 8}
-    assert set(networks.open_networks("wnet_lite_x8", [])) == {8}
-    assert set(networks.open_networks("WNetLite", [])) == {4, 8}
+    assert set(networks.open_networks("wnet_x8", [])) == {8}
+    assert set(networks.open_networks("W-Net", [])) == {4, 8}
 
 
 def test_onnx_files(tmp_path, weights):
@@ -758,19 +758,19 @@ def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none
     with pytest.raises(UsageError, match="--quality: 'sharpp' is none; did you mean 'sharp'"):
         networks.open_networks(None, [], quality="sharpp")
     with pytest.raises(UsageError, match="--quality chooses among the shipped networks"):
-        networks.open_networks("wnet_lite", [], quality="faithful")
+        networks.open_networks("wnet", [], quality="faithful")
     plain, faithful = networks.open_networks(None, []), networks.open_networks(None, [], quality="faithful")
     assert {scale: net.fingerprint for scale, net in plain.items()} == {scale: net.fingerprint for scale, net in faithful.items()}
 
-    monkeypatch.setitem(networks.QUALITIES, "sharp", ("wnet", "wnet_lite"))
-    monkeypatch.setattr(networks.shipped, "names", lambda: ["wnet_lite_x4", "wnet_lite_x8", "wnet_x8"])
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("wnet_lite_real", "wnet"))
+    monkeypatch.setattr(networks.shipped, "names", lambda: ["wnet_lite_real_x8", "wnet_x4", "wnet_x8"])
     opened = networks.open_networks(None, [], quality="sharp")
-    assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_lite_x4", 8: "wnet_x8"}
+    assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_x4", 8: "wnet_lite_real_x8"}
     notes = FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10, 20)).notes
-    assert "faces that went through wnet_lite_x4, as no sharp network has their size: 1" in notes
+    assert "faces that went through wnet_x4, as no sharp network has their size: 1" in notes
     assert not FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10)).notes
 
-    monkeypatch.setitem(networks.QUALITIES, "sharp", ("gone", "wnet_lite"))
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("gone", "wnet"))
     with pytest.raises(WeightsError, match="--quality sharp: no network for it ships"):
         networks.open_networks(None, [], quality="sharp")
 
@@ -908,7 +908,7 @@ def test_doubtful_detections_are_named(weights):
 @pytest.fixture
 def with_real(monkeypatch, weights):
     """A network for degraded faces, at x8 alone, and the faithful ones, as if they shipped."""
-    files = {"wnet_lite_x4": Path(weights[4]), "wnet_lite_x8": Path(weights[8]), "wnet_lite_real_x8": Path(weights[8])}
+    files = {"wnet_x4": Path(weights[4]), "wnet_x8": Path(weights[8]), "wnet_lite_real_x8": Path(weights[8])}
 
     def ship(*names):
         for listed in ("names", "ours"):
@@ -927,16 +927,16 @@ def test_auto_takes_the_network_for_degraded_faces_where_the_look_asks_for_it(wi
     bad = [list(range(40, 104))]
     found = FaceRestorer(quality="auto", detector=BlueScreen())
     clean, degraded = found.restore(scene(10, 20)), found.restore(scene(10, 20), bad)
-    assert [face.network for face in clean.faces] == ["wnet_lite_x4", "wnet_lite_x8"]
+    assert [face.network for face in clean.faces] == ["wnet_x4", "wnet_x8"]
     assert not clean.notes
-    assert [face.network for face in degraded.faces] == ["wnet_lite_x4", "wnet_lite_real_x8"]
+    assert [face.network for face in degraded.faces] == ["wnet_x4", "wnet_lite_real_x8"]
     assert any(note.startswith("quality real, for JPEG of quality ") for note in degraded.notes)
-    assert "faces that went through wnet_lite_x4, as no real network has their size: 1" in degraded.notes
+    assert "faces that went through wnet_x4, as no real network has their size: 1" in degraded.notes
     real = FaceRestorer(quality="real", detector=BlueScreen())
     assert [face.network for face in real.restore(scene(10)).faces] == ["wnet_lite_real_x8"]
-    for quality, small in (("faithful", "wnet_lite_x8"), (None, "wnet_lite_real_x8")):  # auto is the default
+    for quality, small in (("faithful", "wnet_x8"), (None, "wnet_lite_real_x8")):  # auto is the default
         one = FaceRestorer(quality=quality, detector=BlueScreen()).restore(scene(10, 20), bad)
-        assert [face.network for face in one.faces] == ["wnet_lite_x4", small]
+        assert [face.network for face in one.faces] == ["wnet_x4", small]
 
 
 @pytest.mark.parametrize(
@@ -949,11 +949,11 @@ def test_what_a_network_for_degraded_faces_does_better(jpeg, noise, better):
 
 
 def test_where_no_such_network_ships_auto_is_faithful_and_says_so(with_real, tmp_path, capsys):
-    with_real("wnet_lite_x4", "wnet_lite_x8")
+    with_real("wnet_x4", "wnet_x8")
     Image.fromarray(scene(10)).save(tmp_path / "a.jpg", quality=30)
     assert wnet_restore(tmp_path / "a.jpg", "--quality", "auto", "-o", tmp_path / "out") == 0
     text = capsys.readouterr().out
-    assert "1 restored by wnet_lite_x8" in text
+    assert "1 restored by wnet_x8" in text
     assert "quality faithful in spite of JPEG of quality 30, as no network for such photos (wnet_lite_real) ships" in text
     assert wnet_restore(tmp_path / "a.jpg", "--quality", "real", "-o", tmp_path / "out") == 2
     assert "--quality real: no network for it ships yet" in capsys.readouterr().err

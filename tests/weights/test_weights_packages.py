@@ -33,6 +33,8 @@ from wnet_arch.weights.checkpoint import read_state_dict
 
 ROOT = Path(__file__).parents[2]
 RIVALS = ["edsr_x4", "edsr_x8", "sparnet_x4", "sparnet_x8"]
+#: All of the second package.
+ZOO = [*RIVALS, *(f"wnet_lite_{name}" for name in ("key05_x8", "key20_x8", "sharp_x8", "x4", "x8"))]
 OPTIONS = {"num_feat": 32, "depths": [1, 1, 1, 1]}
 #: Of the only entry of a manifest; tests change a line.
 FIELDS = {
@@ -109,18 +111,19 @@ def test_a_name_that_two_packages_give_stands_for_neither_and_both_are_named(sit
     assert re.search(refused, capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("name", ["wnet_lite_x8", "wnetlite_x8"])
+@pytest.mark.parametrize("name", ["wnet_x8", "w_net_x8"])
 def test_no_package_takes_the_place_of_a_network_of_ours(site, name):
     publish(site, "greedy", name)
-    with pytest.raises(WeightsError, match=rf"wnet-fsr \(as wnet_lite_x8\) and greedy 1\.5 \(as {name}\): uninstall all but one"):
-        wnet_arch.load_pretrained("wnet_lite_x8")
-    assert wnet_arch.load_pretrained("wnet_lite_x4")
+    with pytest.raises(WeightsError, match=rf"wnet-fsr \(as wnet_x8\) and greedy 1\.5 \(as {name}\): uninstall all but one"):
+        wnet_arch.load_pretrained("wnet_x8")
+    assert wnet_arch.load_pretrained("wnet_x4")
 
 
 def test_a_package_is_not_taken_by_default(site):
+    publish(site, "wnet-fsr-zoo", "wnet_lite_sharp_x8")  # the second of ours
     publish(site, "sharper", "wnet_lite_sharp_x4")
     assert {scale: net.name for scale, net in open_networks(None, [], quality="sharp").items()} == {
-        4: "wnet_lite_x4", 8: "wnet_lite_sharp_x8",
+        4: "wnet_x4", 8: "wnet_lite_sharp_x8",
     }  # fmt: skip
     assert [net.name for net in open_networks("wnet_lite_sharp_x4", []).values()] == ["wnet_lite_sharp_x4"]
 
@@ -162,7 +165,7 @@ def check_fault(says: str, label: str, caplog) -> None:
         names = wnet_arch.list_pretrained()
     assert [re.match(f"note: {fault}", record.getMessage()) is not None for record in caplog.records] == [True]
     assert "\n" not in caplog.records[0].getMessage()
-    assert {"good_x8", "wnet_lite_x8"} <= set(names)
+    assert {"good_x8", "wnet_x8"} <= set(names)
     assert "tiny_x8" not in names
     for door in (wnet_arch.load_pretrained, weights.resolve, lambda name: open_networks(name, [])):
         with pytest.raises(UsageError, match=f"'tiny_x8'.*{fault}"):
@@ -252,7 +255,7 @@ def test_the_rivals_weights_are_used_as_those_of_the_package(baselines, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"{name}: good, {baselines / name}.safetensors" for name in RIVALS]
     assert run_command("list") == 0
-    assert capsys.readouterr().out.count("ships with wnet-fsr-zoo 0.1.0\n") == len(RIVALS)
+    assert capsys.readouterr().out.count("ships with wnet-fsr-zoo 0.1.0\n") == len(ZOO)
 
 
 def test_files_in_which_a_network_is_continued_are_verified_too(site, tmp_path, monkeypatch):
@@ -297,13 +300,12 @@ def test_what_is_said_of_the_rivals_package_is_what_it_has():
         pytest.skip("this is no clone: it has no baselines/")
     project = entries.tomllib.loads((BASELINES / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     other = next(one for one in entries.load(entries.MANIFEST).elsewhere if one.distribution == project["name"])
-    assert sorted(entries.load(BASELINES / "wnet_fsr_zoo" / "manifest.toml", project["name"]).files) == list(other.names) == RIVALS
+    assert sorted(entries.load(BASELINES / "wnet_fsr_zoo" / "manifest.toml", project["name"]).files) == list(other.names) == ZOO
     assert other.wheel == f"{project['name'].replace('-', '_')}-{project['version']}-py3-none-any.whl"
     assert ROOT / other.folder == BASELINES
     assert project["entry-points"][packages.GROUP] == {"baselines": "wnet_fsr_zoo"}
     family = [name for name in entries.load(entries.MANIFEST).files if re.search(r"_x\d+$", name)]
     assert all(name.startswith("wnet_") for name in family)
-    assert not any(name.startswith("wnet_") for name in RIVALS)
 
 
 #: Runs commands in one process, where no package brings weights; prints what each said and its exit code, as JSON.
@@ -363,7 +365,7 @@ def test_without_the_rivals_package_every_door_names_the_command_that_brings_it(
         f"pretrain_network_g: sparnet_x8: {line}"
     ]
     _, code, text = said[-1]
-    assert (code, text.splitlines()[-1]) == (0, f"{', '.join(RIVALS)}: {line}")
+    assert (code, text.splitlines()[-1]) == (0, f"{', '.join(ZOO)}: {line}")
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -379,6 +381,6 @@ def test_the_command_fits_the_folder_that_one_is_in(tmp_path, monkeypatch, insid
 
 
 def test_one_word_is_a_name_wherever_it_may_be():
-    assert shipped.is_name("wnet_lite_x8")
+    assert shipped.is_name("wnet_x8")
     assert shipped.is_name("sparnet_x8")
     assert not shipped.is_name("srcnn_x8")

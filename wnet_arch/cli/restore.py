@@ -48,7 +48,7 @@ def add_parser(subparsers) -> None:
     add("paths", nargs="+", metavar="PATH", help="photos, or folders of photos")
     add("-o", "--out", required=True, metavar="OUT", help="folder for the results")
     add("--quality", choices=("auto", "faithful", "real", "sharp"), help="faithful: as near to the true face as the networks come, "
-        "in clean photos; real: for photos with JPEG blocks, noise or blur (ships for x4); sharp: more detail, less certain (ships "
+        "in clean photos; real: for photos with JPEG blocks, noise or blur ; sharp: more detail, less certain (ships "
         "for x8); auto (default): real or faithful, by each photo's JPEG quality and noise")  # fmt: skip
     add("--network", metavar="NAME", help="instead, a shipped network by its name, or Bicubic")
     add("--weights", nargs="+", default=[], metavar="FILE",

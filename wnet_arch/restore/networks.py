@@ -17,7 +17,7 @@ from wnet_arch.restore.frames import OUTPUT
 from wnet_arch.weights import shipped
 
 #: The shipped network that is used unless another is named.
-DEFAULT = "wnet_lite"
+DEFAULT = "wnet"
 #: Shipped networks for each purpose; where the first does not exist at a scale, the next one is used.
 QUALITIES = {"faithful": (DEFAULT,), "real": ("wnet_lite_real", DEFAULT), "sharp": ("wnet_lite_sharp", DEFAULT)}
 #: A quality of its own: ``real`` for photos whose look says that they are degraded, where such a network ships; else ``faithful``.
@@ -113,6 +113,7 @@ def _of_quality(quality: str) -> list[Path]:
         raise UsageError(f"--quality: '{quality}' is none{did_you_mean(quality, QUALITIES)}")
     there, wanted = shipped.ours(), QUALITIES[quality]
     if not ships(quality):
+        shipped.matching(wanted[0])  # says which package brings it, where that is known
         raise WeightsError(f"--quality {quality}: no network for it ships yet; --weights takes one of your own")
     found = [next((name for base in wanted if (name := f"{base}_x{scale}") in there), None) for scale in SCALES]
     return [shipped.path(name) for name in found if name]

@@ -16,8 +16,13 @@ def names() -> list[str]:
 
 
 def ours() -> list[str]:
-    """Those that this package itself brings: what others bring is used by its name, and never taken by default."""
-    return [name for name in names() if packages.find(name).distribution == entries.OWN]
+    """Those of this package and of its second one: what others bring is used by its name, and never taken by default."""
+    known = {packages.plain(other.distribution) for other in entries.load(entries.MANIFEST).elsewhere}
+    return [name for name in names() if _brought_by(name) in {packages.plain(entries.OWN), *known}]
+
+
+def _brought_by(name: str) -> str:
+    return packages.plain(packages.find(name).distribution.partition(" ")[0])
 
 
 def missing() -> dict[str, str]:

@@ -133,7 +133,7 @@ def key_value(text: str) -> tuple[str, object]:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train_zoo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="as its option file is called: WNetLite, WNet, SPARNet, EDSR, ...")
-    parser.add_argument("scale", type=int, choices=(4, 8))
+    parser.add_argument("scale", type=int, choices=(1, 2, 4, 8))
     amount = parser.add_mutually_exclusive_group(required=True)
     amount.add_argument("--minutes", type=float, help="time for all of it, roughly")
     amount.add_argument("--images", type=int, help="images to see, so that networks are compared at equal data")

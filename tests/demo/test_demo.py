@@ -304,7 +304,7 @@ def test_the_download_is_what_the_restorer_makes(choices, weights, tmp_path):
     assert Path(shown.download).name == "a <b> ü.jpeg.png"
     assert "<b>a &lt;b&gt; ü.jpeg.png</b>: 3 faces found, 2 restored" in shown.summary
     assert shown.lines.count("<li>") == 3
-    assert "left alone: 91.2 pixels, larger than the 20" in shown.lines
+    assert "left alone: 91.2 pixels, larger than 20 pixels" in shown.lines
     assert [caption for _, caption in shown.faces] == ["2 · 17 pixels", "3 · 15 pixels"]
     for file in (shown.before, shown.after, shown.boxes, shown.parsing, *(path for pair in shown.close_ups for path in pair)):
         assert Image.open(file).width > 0
@@ -561,7 +561,7 @@ def test_slider_faces_and_parsing_are_seen(tab, tmp_path):
 
     tab.get_by_role("tab", name="Faces").click()
     tab.wait_for_function("document.querySelector('#boxes img')?.naturalWidth >= 900")
-    assert "larger than the 20 that this network takes" in tab.locator("#list").inner_text()
+    assert "larger than 20 pixels" in tab.locator("#list").inner_text()
     tab.get_by_role("tab", name="Parsing").click()
     tab.wait_for_function("document.querySelector('#parsing img')?.naturalWidth > 0")
     assert "takes for skin" in tab.locator("#about-parsing").inner_text()

@@ -55,8 +55,8 @@ def test_layers_have_weights(loss, layers, vgg_file):
     [
         ({"vgg": ""}, "vgg is the name or path of weights, or nothing, not ''"),
         ({"vgg": False}, "vgg is .* not False"),
-        ({"scale": "4"}, "scale is 4 or 8, not '4'"),
-        ({"scale": 3}, "scale is 4 or 8, not 3"),
+        ({"scale": "4"}, "scale is 1, 2, 4 or 8, not '4'"),
+        ({"scale": 3}, "scale is 1, 2, 4 or 8, not 3"),
         ({"component_weights": {}}, "component_weights gives at least one component"),
         ({"component_weights": {"eye": 1.0}}, "component_weights has 'eye'; the components are eyes, brows, nose, mouth"),
         ({"component_weights": {"eyes": "2"}}, "component_weights.eyes is a number"),

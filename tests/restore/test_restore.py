@@ -762,7 +762,7 @@ def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none
     plain, faithful = networks.open_networks(None, []), networks.open_networks(None, [], quality="faithful")
     assert {scale: net.fingerprint for scale, net in plain.items()} == {scale: net.fingerprint for scale, net in faithful.items()}
 
-    monkeypatch.setitem(networks.QUALITIES, "sharp", ("wnet_lite_real", "wnet"))
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("wnet_lite_real",))
     monkeypatch.setattr(networks.shipped, "names", lambda: ["wnet_lite_real_x8", "wnet_x4", "wnet_x8"])
     opened = networks.open_networks(None, [], quality="sharp")
     assert {scale: net.name for scale, net in opened.items()} == {4: "wnet_x4", 8: "wnet_lite_real_x8"}
@@ -770,7 +770,7 @@ def test_a_quality_is_a_choice_among_shipped_networks_and_says_where_it_has_none
     assert "faces that went through wnet_x4, as no sharp network has their size: 1" in notes
     assert not FaceRestorer(quality="sharp", detector=BlueScreen()).restore(scene(10)).notes
 
-    monkeypatch.setitem(networks.QUALITIES, "sharp", ("gone", "wnet"))
+    monkeypatch.setitem(networks.QUALITIES, "sharp", ("gone",))
     with pytest.raises(WeightsError, match="--quality sharp: no network for it ships"):
         networks.open_networks(None, [], quality="sharp")
 

@@ -77,15 +77,15 @@ class PairedFaceParsingDataset(Dataset):
 
     Options (a block of ``datasets`` in an option file):
 
-    * ``dataroot``: a set made by ``wnet prepare`` (``gt.lmdb``, ``lq_x4.lmdb`` or ``lq_x8.lmdb``, ``parsing.lmdb``), or a list of
-      sets, drawn from together; or
+    * ``dataroot``: a set made by ``wnet prepare`` (``gt.lmdb``, ``lq_x8.lmdb`` or that of another scale, ``parsing.lmdb``), or a
+      list of sets, drawn from together; or
     * ``dataroot_gt``: a folder of HR images; ``dataroot_lq``: a folder of LR images of the same stems (without it they are
       made from the HR ones by PIL's bicubic filter); ``dataroot_parsing``: a folder of label maps of the same stems (without
       it every map is unknown).
     * ``use_hflip``: mirror at random in training, image, map and landmarks alike, left and right exchanged. Default false.
     * ``degradation``: a block of :class:`~wnet_arch.data.degradation.Degradation`'s attributes, ``{}`` for its defaults: LR faces
       are made from the HR ones, as photos from life have them, and what is stored as LR is not used. In training another one each
-      time; in validation always the same for each face.
+      time; in validation always the same for each face. Needed at x1, where the LR face has the HR face's size.
     * ``jitter``: a block of :class:`~wnet_arch.data.jitter.FrameJitter`'s attributes, ``{}`` for its defaults: faces cut out a
       little off their frame, HR image, map and landmarks alike; needs sets made with ``wnet prepare --surround``. The LR image is
       Pillow's bicubic reduction of that, or ``degradation``'s. Drawn as that is.
@@ -118,6 +118,8 @@ class PairedFaceParsingDataset(Dataset):
         self.gt, self.lq, self.parsing = self._open_set() if opt.get("dataroot") else self._open_folders()
         block = opt.get("degradation")
         self.degradation = None if block is None else Degradation.from_options(block)
+        if self.scale == 1 and self.degradation is None:
+            raise UsageError("at scale 1 LR and HR face are the same, and nothing can be learned: add degradation: {}")
         self.jitter, self.wide, self.surrounds = self._open_wide(opt.get("jitter"))
         self.landmarks = self._open_landmarks() if opt.get("landmarks") else None
         self._check_keys()
@@ -149,8 +151,9 @@ class PairedFaceParsingDataset(Dataset):
         self.roots = self._find_roots()
         for root in self.roots:
             more = [LANDMARKS] * bool(self.opt.get("landmarks")) + [WIDE] * (self.opt.get("jitter") is not None)
-            check_set(root, [self.scale], ["parsing", *more])
-        return tuple(self._reader(kind) for kind in ("gt", f"lq_x{self.scale}", "parsing"))
+            check_set(root, [self.scale] if self.scale > 1 else [], ["parsing", *more])
+        lq = self._reader(f"lq_x{self.scale}") if self.scale > 1 else None  # x1: the HR face, which `degradation` changes
+        return self._reader("gt"), lq, self._reader("parsing")
 
     def _find_roots(self) -> list[str]:
         roots = self.opt["dataroot"]

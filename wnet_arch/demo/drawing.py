@@ -19,9 +19,9 @@ RESTORED, LEFT_ALONE, OVERLAY = (13, 148, 136), (217, 119, 6), (219, 39, 119)
 _OPACITY = 0.6
 
 
-def why_left_alone(face: RestoredFace, largest_side: float) -> str:
+def why_left_alone(face: RestoredFace) -> str:
     """Why no network has worked on a face, a few words."""
-    return f"{frames.told(face.side):g} pixels, larger than the {largest_side:g} that this network takes"
+    return f"{frames.told(face.side):g} pixels, {face.left_alone}"
 
 
 def fitted(image: np.ndarray, least: int = 1, largest: int = LARGEST_SIDE) -> np.ndarray:

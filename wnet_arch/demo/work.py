@@ -75,7 +75,7 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
         about_parsing(photo),
         str(download),
         summary(Path(path).name, picture.rgb, photo),
-        listing(photo.faces, restorer.largest_side),
+        listing(photo.faces),
     )
     for number, face in enumerate(photo.faces, 1):
         if face.cut_out and len(shown.faces) < GALLERY:
@@ -109,13 +109,13 @@ def about_parsing(photo: RestoredPhoto) -> str:
     return f"{escape(' and '.join(names))} estimate{'s' * (len(names) == 1)} no map of the face."
 
 
-def listing(faces: list[RestoredFace], largest_side: float) -> str:
+def listing(faces: list[RestoredFace]) -> str:
     """A line for each face, HTML."""
     lines = []
     for face in faces:
         network = escape(title(str(face.network)))
         done = f"{face.side:.0f} pixels, {'restored' if face.restored else 'enlarged'} by {network} x{face.scale}"
-        lines.append(f"<li>{done if face.cut_out else 'left alone: ' + drawing.why_left_alone(face, largest_side)}</li>")
+        lines.append(f"<li>{done if face.cut_out else 'left alone: ' + drawing.why_left_alone(face)}</li>")
     return f"<ol>{''.join(lines)}</ol>" if lines else ""
 
 

@@ -71,7 +71,7 @@ class WNetLoss(nn.Module):
         pixel_weight, parsing_weight, key_weight: lambdas of section 4.2: 1.0, 1.0, 0.5.
         parsing_target: ``"hr"`` compares the map at the network's grid. ``"lr"`` (section 4.2) compares the prediction,
             area-averaged to the LR grid, with the bicubically reduced and clipped skin map; it needs ``scale``.
-        scale: 4 or 8, used by ``parsing_target: lr`` only.
+        scale: 1, 2, 4 or 8, used by ``parsing_target: lr`` only.
         vgg: weights by name or path, see :class:`~wnet_arch.losses.vgg.VGG19Features`; ``None`` leaves out the perceptual
             part of L_key.
         layer_weights: weight of each VGG layer. The paper says "the k-th"; conv5_4 before ReLU is the framework's habit, and
@@ -131,8 +131,8 @@ class WNetLoss(nn.Module):
             raise UsageError(f"WNetLoss: parsing_target is 'hr' or 'lr', not {parsing_target!r}")
         if parsing_target == "lr" and not scale:
             raise UsageError("WNetLoss: parsing_target 'lr' needs scale")
-        if scale is not None and (isinstance(scale, bool) or scale not in (4, 8)):
-            raise UsageError(f"WNetLoss: scale is 4 or 8, not {scale!r}")
+        if scale is not None and (isinstance(scale, bool) or scale not in (1, 2, 4, 8)):
+            raise UsageError(f"WNetLoss: scale is 1, 2, 4 or 8, not {scale!r}")
         if vgg is not None and not (isinstance(vgg, str) and vgg):
             raise UsageError(f"WNetLoss: vgg is the name or path of weights, or nothing, not {vgg!r}")
         if component_mean not in ("region", "image"):

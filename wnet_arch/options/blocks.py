@@ -288,7 +288,7 @@ class Options(Block):
 
     name: FolderName = Field(description="of the run: its folder in `experiments/` or `results/`")
     model_type: Text = Field(description="a registered model: what is trained, with which losses")
-    scale: Count = Field(description="factor of enlargement; networks of this package: 4 or 8")
+    scale: Count = Field(description="factor of enlargement; networks of this package: 4 or 8, W-Net also 2 and 1")
     num_gpu: Devices = Field("auto", description="GPUs of a process; `auto`: all there are, `0`: CPU")
     manual_seed: Optional[Annotated[int, whole(0, 2**32 - 1001)]] = Field(
         None, description="of all random numbers; drawn where not given"

@@ -18,12 +18,12 @@ from wnet_arch.weights import shipped
 
 #: The shipped network that is used unless another is named.
 DEFAULT = "wnet"
-#: Shipped networks for each purpose; where the first does not exist at a scale, the next one is used.
-QUALITIES = {"faithful": (DEFAULT,), "real": ("wnet_lite_real", DEFAULT), "sharp": ("wnet_lite_sharp", DEFAULT)}
+#: Shipped networks for each purpose; at a scale that none of them has, :data:`DEFAULT` is used.
+QUALITIES = {"faithful": (DEFAULT,), "real": ("wnet_lite_real", "wnet_real"), "sharp": ("wnet_lite_sharp",)}
 #: A quality of its own: ``real`` for photos whose look says that they are degraded, where such a network ships; else ``faithful``.
 AUTO = "auto"
 BICUBIC = "Bicubic"
-SCALES = (4, 8)
+SCALES = (1, 2, 4, 8)
 _TRAIN = "train one (README, 'Train and compare') and give its run or weights file: --weights experiments/wnet_x8"
 
 
@@ -81,7 +81,7 @@ def open_networks(
         raise UsageError("--quality chooses among the shipped networks; leave it out where you name one, or give your own")
     found: list[sources.Computed]
     if network == BICUBIC:
-        found = [sources.bicubic(scale) for scale in SCALES]
+        found = [sources.bicubic(scale) for scale in SCALES if scale > 1]
     else:
         chosen = _shipped_files(network) if network else [] if weights else _of_quality(quality or "faithful")
         paths = list(weights) or [str(path) for path in chosen]
@@ -96,7 +96,12 @@ def open_networks(
 
 def ships(quality: str) -> bool:
     """Whether a network for this quality, one of :data:`QUALITIES`, ships at any scale."""
-    return any(name.startswith(f"{QUALITIES[quality][0]}_x") for name in shipped.ours())
+    return any(is_for(quality, name) for name in shipped.ours())
+
+
+def is_for(quality: str, name: str) -> bool:
+    """Whether a shipped network is one for this quality, one of :data:`QUALITIES`, and does not just stand in for one."""
+    return name.rpartition("_x")[0] in QUALITIES[quality]
 
 
 def _shipped_files(name: str) -> list[Path]:
@@ -111,7 +116,7 @@ def _shipped_files(name: str) -> list[Path]:
 def _of_quality(quality: str) -> list[Path]:
     if quality not in QUALITIES:
         raise UsageError(f"--quality: '{quality}' is none{did_you_mean(quality, QUALITIES)}")
-    there, wanted = shipped.ours(), QUALITIES[quality]
+    there, wanted = shipped.ours(), (*QUALITIES[quality], DEFAULT)
     if not ships(quality):
         shipped.matching(wanted[0])  # says which package brings it, where that is known
         raise WeightsError(f"--quality {quality}: no network for it ships yet; --weights takes one of your own")

@@ -18,7 +18,7 @@ from wnet_arch.faces.detectors import DEFAULT, create_detector
 from wnet_arch.faces.parsing import Parser, create_parser
 from wnet_arch.restore import frames, paste
 from wnet_arch.restore.hints import PhotoHints, read_hints
-from wnet_arch.restore.networks import AUTO, QUALITIES, FaceNetwork, enlarge_face, open_networks, ships
+from wnet_arch.restore.networks import AUTO, QUALITIES, FaceNetwork, enlarge_face, is_for, open_networks, ships
 from wnet_arch.restore.orientation import box_as_it_stands, find_upright, frame_as_it_stands, points_as_they_stand
 from wnet_arch.restore.search import SMALLEST
 
@@ -183,8 +183,8 @@ class FaceRestorer:
 
     @property
     def largest_side(self) -> float:
-        """Side of the largest face that is restored, in pixels of the photo."""
-        return max(network.side for network in self.networks.values()) * frames.MARGIN
+        """Side of the largest face that is restored in a photo that looks clean, in pixels of the photo."""
+        return _largest_side(self.networks)
 
     def restore(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
         """Restores all faces of a photo that are not larger than the networks' inputs; others are left alone, with a note.
@@ -224,8 +224,9 @@ class FaceRestorer:
         if upright.quarters:
             faces = [_as_it_stands(face, upright.quarters, *photo.shape[:2]) for face in faces]
         turn = -90 * upright.quarters % 360
-        self._explain(faces, hints)
-        notes = self._notes(faces, upright.smallest, hints, turn, quality) + why * any(face.cut_out for face in faces)
+        largest = _largest_side(networks)
+        _explain(faces, hints, largest, self.detector.name != "dlib")
+        notes = self._notes(faces, upright.smallest, largest, hints, turn, quality) + why * any(face.cut_out for face in faces)
         return RestoredPhoto(enlarged, factor, faces, upright.smallest, notes, turn, hints, self._changes(faces))
 
     def restore_face(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
@@ -245,20 +246,20 @@ class FaceRestorer:
             raise DataError(f"an aligned face is square, or a photo of CelebA (178x218); this is {width}x{height}")
         hints = read_hints(photo, tables)
         quality, networks, why = self._choose(hints)
-        scale = frames.choose_scale(width, networks)
+        scale, largest = frames.choose_scale(width, networks), _largest_side(networks)
         face = RestoredFace((0.0, 0.0, float(width), float(height)), width, frames.whole(width), scale=scale)
         if scale is None:
-            self._explain([face], hints)
-            reduce = f"reduce it to {SMALLEST:g} to {self.largest_side:g} pixels first, to have it restored"
-            return RestoredPhoto(given, 1.0, [face], width, [*self._notes([face], SMALLEST, hints), reduce], hints=hints)
+            _explain([face], hints, largest)
+            reduce = f"reduce it to {SMALLEST:g} to {largest:g} pixels first, to have it restored"
+            return RestoredPhoto(given, 1.0, [face], width, [*self._notes([face], SMALLEST, largest, hints), reduce], hints=hints)
         network = networks[scale]
         face.network, face.estimated = network.name, network.estimates
         face.lq = crop.resize(photo, network.side, crop.Image.Resampling.BICUBIC)
         face.sr = network.run([face.lq])[0].sr
         hints = _keep_tone([face], hints)
-        self._explain([face], hints)
+        _explain([face], hints, largest)
         mixed = np.rint(enlarge_face(face.lq) + np.float32(self.strength) * face.added).astype(np.uint8)
-        notes = self._notes([face], SMALLEST, hints, quality=quality) + why
+        notes = self._notes([face], SMALLEST, largest, hints, quality=quality) + why
         return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width, notes, 0, hints, self._changes([face]))
 
     def _choose(self, hints: PhotoHints) -> tuple[str | None, dict[int, FaceNetwork], list[str]]:
@@ -308,18 +309,14 @@ class FaceRestorer:
     def _changes(self, faces: list[RestoredFace]) -> bool:
         return self.strength > 0 and any(face.restored for face in faces)
 
-    def _explain(self, faces: list[RestoredFace], hints: PhotoHints) -> None:
-        """Why faces were left alone, and why little of others is certain."""
-        for face in faces:
-            if not face.cut_out:
-                face.left_alone = f"larger than {self.largest_side:g} pixels"
-            elif face.restored:
-                perhaps = face.score is not None and self.detector.name != "dlib" and face.score < _PERHAPS
-                doubts = [f"perhaps no face: score {face.score:.2f}"] if perhaps else []
-                face.doubts = (*doubts, *hints.degraded, *["its parsing map shows no face"] * (face.mask_from == "oval"))
-
     def _notes(
-        self, faces: list[RestoredFace], smallest: float, hints: PhotoHints, turn: int = 0, quality: str | None = None
+        self,
+        faces: list[RestoredFace],
+        smallest: float,
+        largest: float,
+        hints: PhotoHints,
+        turn: int = 0,
+        quality: str | None = None,
     ) -> list[str]:
         notes = []
         restored = [face for face in faces if face.restored]
@@ -331,7 +328,7 @@ class FaceRestorer:
             what = "1 face is" if large == 1 else f"{large} faces are"
             if large == len(faces):
                 what = "the face is" if large == 1 else "all faces are"
-            notes.append(f"{what} larger than {self.largest_side:g} pixels and left alone")
+            notes.append(f"{what} larger than {largest:g} pixels and left alone")
         if restored and hints.tone:
             notes.append("black and white: only light and dark were restored" if hints.tone.name == "grey"
                          else "toned: only light and dark were restored, in the photo's tint")  # fmt: skip
@@ -342,11 +339,27 @@ class FaceRestorer:
             notes.append(f"perhaps no face: {perhaps} of {len(restored)} restored")
         if quality:
             used = Counter(face.network for face in restored if face.network is not None)
-            for name in sorted(name for name in used if not name.startswith(f"{QUALITIES[quality][0]}_x")):
+            for name in sorted(name for name in used if not is_for(quality, name)):
                 notes.append(f"faces that went through {name}, as no {quality} network has their size: {used[name]}")
         if self.smallest is None and smallest > SMALLEST + 0.5:
             notes.append(f"the photo is large, so it was searched for faces of {smallest:.0f} pixels and more (--min-face)")
         return notes
+
+
+def _largest_side(networks: Mapping[int, FaceNetwork]) -> float:
+    """Side of the largest face that these networks take, in pixels of the photo."""
+    return max(network.side for network in networks.values()) * frames.MARGIN
+
+
+def _explain(faces: list[RestoredFace], hints: PhotoHints, largest: float, has_sure_scores: bool = False) -> None:
+    """Why faces were left alone, and why little of others is certain; dlib's scores are no shares, and say nothing of that."""
+    for face in faces:
+        if not face.cut_out:
+            face.left_alone = f"larger than {largest:g} pixels"
+        elif face.restored:
+            perhaps = face.score is not None and has_sure_scores and face.score < _PERHAPS
+            doubts = [f"perhaps no face: score {face.score:.2f}"] if perhaps else []
+            face.doubts = (*doubts, *hints.degraded, *["its parsing map shows no face"] * (face.mask_from == "oval"))
 
 
 def _keep_tone(faces: list[RestoredFace], hints: PhotoHints) -> PhotoHints:

@@ -69,7 +69,7 @@ WRONG = [
     ("WIPA", "wavelet", 1),
 ]
 
-SCALED = [pytest.param(name, scale, id=f"{name}-x{scale}") for name in list_networks() for scale in (4, 8)]
+SCALED = [pytest.param(name, scale, id=f"{name}-x{scale}") for name in list_networks() for scale in NETWORKS[name].scales]
 
 
 def small(name: str, scale: int, seed: int = 0) -> torch.nn.Module:

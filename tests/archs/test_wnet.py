@@ -256,7 +256,7 @@ def test_checkpointing_saves_memory():
     assert saved_bytes(net) < 0.5 * plain
 
 
-@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
 @pytest.mark.parametrize("size", [(16, 16), (1, 3), (40, 7)])
 def test_enlarge_is_pils_bicubic(scale, size):
     """Bit for bit, halves and borders included, whatever precision the image comes in."""

@@ -16,6 +16,7 @@ from wnet_arch.data.degradation import KERNELS, Degradation, compress, line_kern
 from wnet_arch.data.face_lmdb import reduce_bicubic
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
 from wnet_arch.data.sampler import Draw, SeededDataset, seeded
+from wnet_arch.errors import UsageError
 from wnet_arch.faces.align import Tilted
 
 NOTHING = dict.fromkeys(("clean", "blur", "noise", "jpeg", "grey", "tint"), 0) | {"kernels": ("bicubic",), "same_size": 1}
@@ -172,6 +173,19 @@ def test_draws_follow_from_the_seed_and_the_place_in_training_and_from_the_face_
     plain = PairedFaceParsingDataset({**opt, "phase": "val", "degradation": None})
     assert not all(torch.equal(plain[index]["lq"], first[index]) for index in range(4))
     assert all(torch.equal(plain[index]["parsing"], val[index]["parsing"]) for index in range(4))
+
+
+def test_at_scale_1_lr_faces_are_hr_faces_degraded_and_nothing_else_makes_them(face_set):
+    """A set needs no LR faces of that scale, and whoever forgets the block is told so."""
+    opt = {"dataroot": str(face_set), "scale": 1, "phase": "val"}
+    with pytest.raises(UsageError, match="at scale 1 LR and HR face are the same, and nothing can be learned: add degradation: {}"):
+        PairedFaceParsingDataset(opt)
+    clean, degraded = ({"clean": share, "same_size": 1, "grey": 0, "tint": 0} for share in (1, 0))
+    for sample in PairedFaceParsingDataset({**opt, "degradation": clean}):
+        assert torch.equal(sample["lq"], sample["gt"])
+    samples = list(PairedFaceParsingDataset({**opt, "degradation": degraded}))
+    assert all(sample["lq"].shape == sample["gt"].shape for sample in samples)
+    assert not any(torch.equal(sample["lq"], sample["gt"]) for sample in samples)
 
 
 def test_cached_faces_are_degraded_anew(face_set):

@@ -939,6 +939,41 @@ def test_auto_takes_the_network_for_degraded_faces_where_the_look_asks_for_it(wi
         assert [face.network for face in one.faces] == ["wnet_x4", small]
 
 
+@pytest.fixture
+def large_faces(monkeypatch, tmp_path):
+    """W-Net for larger faces as if it alone shipped: x2 for all photos, x1 for degraded ones."""
+    files = {}
+    for name in ("wnet_x2", "wnet_real_x2", "wnet_real_x1"):
+        block = {"type": "WNet", "scale": int(name[-1]), "num_feat": 8, "peak": 1, "num_heads": 1}
+        torch.manual_seed(len(files))
+        net = create_network("WNet", **{key: value for key, value in block.items() if key != "type"})
+        state = {key: value + 0.01 * torch.randn_like(value) if value.ndim > 1 else value for key, value in net.state_dict().items()}
+        files[name] = tmp_path / f"{name}.safetensors"
+        save_file(state, files[name], {"network_g": json.dumps(block), "scale": str(block["scale"]), "training_set": "none"})
+    for listed in ("names", "ours"):
+        monkeypatch.setattr(shipped, listed, lambda: sorted(files))
+    monkeypatch.setattr(shipped, "path", files.get)
+
+
+def test_larger_faces_have_networks_too_and_a_degraded_one_of_a_networks_own_size_is_restored_in_place(large_faces):
+    photo, bad = scene(40, 80, 110, height=170), [list(range(40, 104))]  # squares of 61, 122 and 167 pixels
+    restorer = FaceRestorer(detector=BlueScreen())
+    clean, degraded = restorer.restore(photo), restorer.restore(photo, bad)
+    assert {face.network: face.scale for face in clean.cut_out} == {"wnet_x2": 2}
+    assert "2 faces are larger than 80 pixels and left alone" in clean.notes
+    assert {face.network: face.scale for face in degraded.cut_out} == {"wnet_real_x2": 2, "wnet_real_x1": 1}
+    assert "1 face is larger than 160 pixels and left alone" in degraded.notes
+    assert [face.left_alone for face in degraded.faces if not face.cut_out] == ["larger than 160 pixels"]
+    assert clean.scale == degraded.scale == 2
+    alone = restorer.restore(scene(80, height=140), bad)
+    assert (alone.scale, alone.image.shape) == (1, (140, 140, 3))
+    rows, columns = around(alone.faces[0], alone, 1)
+    outside = np.ones(alone.image.shape[:2], bool)
+    outside[rows, columns] = False
+    assert np.array_equal(alone.image[outside], scene(80, height=140)[outside])
+    assert not np.array_equal(alone.image, scene(80, height=140))
+
+
 @pytest.mark.parametrize(
     ("jpeg", "noise", "better"), [(95, 2.0, 0), (90, None, 0), (89, None, 1), (None, 4.9, 0), (None, 5.0, 1), (40, 9.0, 2)]
 )

@@ -57,7 +57,8 @@ VARIANTS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
     "blur 0.8, noise 5, JPEG 75": lambda photo, rng: jpeg(noisy(lens(photo, 0.8), 5, rng), 75),
 }
 #: Sides of the faces' frames in the photo, for each scale.
-SIDES = {8: (13.0, 20.0), 4: (21.0, 39.0)}
+SIDES = {8: (13.0, 20.0), 4: (21.0, 39.0), 2: (41.0, 79.0), 1: (81.0, 140.0)}
+#: Of a photo of the smallest faces; those of larger ones are as many times larger.
 SIZE = (400, 300)
 
 
@@ -81,7 +82,7 @@ class Measured:
 def tiled(files: list[Path], rng: Rng, scale: int, number: int) -> Scene:
     """Faces in rows, each on a place between the pixels of the photo."""
     low, high = SIDES[scale]
-    truth = background(rng, SIZE[0] * scale, SIZE[1] * scale)
+    truth = background(rng, *(side * max(scale, 4) for side in SIZE))
     placed, top, left, lowest = [], 4 * scale, 4 * scale, 0
     for index in rng.permutation(len(files)):
         face, frame = face_photo(files[index], float(np.exp(rng.uniform(np.log(low), np.log(high)))) * scale)
@@ -145,7 +146,7 @@ def main() -> int:
     add = parser.add_argument
     add("--faces", type=Path, required=True, help="folder of faces: CelebA's photos (178x218), or square face images")
     add("--groups", type=int, default=6, help="group photos of each scale (default: 6)")
-    add("--scales", type=int, nargs="+", choices=SIDES, default=list(SIDES))
+    add("--scales", type=int, nargs="+", choices=SIDES, help="of the photos (default: those of the networks)")
     add("--weights", nargs="+", default=[], help="as `wnet restore` takes them")
     add("--network", help="a shipped network (default: those of --quality)")
     add("--quality", help="as `wnet restore` takes it")
@@ -155,7 +156,8 @@ def main() -> int:
     args = parser.parse_args()
     restorer = FaceRestorer(args.network, weights=args.weights, quality=args.quality)
     files, rng = photos_in(args.faces), np.random.default_rng(args.seed)
-    scenes = [tiled(files, rng, scale, number) for scale in args.scales for number in range(args.groups)]
+    scales = args.scales or sorted({*restorer.networks, *restorer.real_networks}, reverse=True)
+    scenes = [tiled(files, rng, scale, number) for scale in scales for number in range(args.groups)]
     args.out.mkdir(parents=True, exist_ok=True)
     faces = []
     for number, scene in enumerate(tqdm(scenes, unit="photo")):

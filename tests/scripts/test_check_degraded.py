@@ -70,7 +70,7 @@ def measured(script, faces: Path, scale: int, **network) -> list:
     return list(script.measure(FaceRestorer(detector=detector, **network), scene, 0, 3))
 
 
-@pytest.mark.parametrize("scale", [4, 8])
+@pytest.mark.parametrize("scale", [2, 4, 8])
 def test_what_adds_nothing_gains_nothing(script, faces, scale):
     found = measured(script, faces, scale, network="Bicubic")
     assert {face.variant for face in found} == set(script.VARIANTS)

@@ -5,8 +5,9 @@
 It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
 wnet_arch.list_pretrained() names, which must be those of both packages (places.py), and of bicubic enlargement: protocols
 dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say what came out, with the paper's numbers in rows
-marked so. Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first
---slow-faces of each set, beside the others of their scale on the same faces.
+marked so. Networks for x1, whose LR faces are HR faces degraded, are not in it: their cards hold what check_degraded.py found.
+Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces
+of each set, beside the others of their scale on the same faces.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
 from wnet_arch.benchmark.measures import DOWNSTREAM
 from wnet_arch.errors import did_you_mean
 from wnet_arch.inference.entries import open_one
+from wnet_arch.inference.sources import Network
 from wnet_arch.weights import metadata, shipped
 
 #: GMACs of one face.
@@ -55,15 +57,18 @@ CARD_TEXT = """# {title}
 
 {facts}
 
-Mean ± half of the 95 % interval (bootstrap over faces), from `{command}`.
-Protocols and metrics are explained in MODEL_ZOO.md, which has the other networks beside it; {among}
-
-{numbers}
+{measured}
 {photos}
 It has been trained briefly. celeba_val is a development set, on which the recipe was chosen{form}. Quality falls on faces
 cropped or aligned otherwise than above{helen}; `wnet restore` aligns them. Details of the faces are estimated, not recovered:
 never use them to identify a person. {groups}
 """
+MEASURED = """Mean ± half of the 95 % interval (bootstrap over faces), from `{command}`.
+Protocols and metrics are explained in MODEL_ZOO.md, which has the other networks beside it; {among}
+
+{numbers}"""
+IN_PLACE = """It does not enlarge: it restores faces that are large enough and yet blurred, noisy or compressed. Protocols of
+super-resolution do not apply."""
 #: What is only true of some cards.
 FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_train (docs/reference/networks.md)"
 GROUPS = (
@@ -74,7 +79,7 @@ GROUPS = (
 GROUPED = ("WNetLite", "EDSR", "SPARNet")
 NO_GROUPS = "Nothing was measured by groups of people."
 PHOTOS = """
-These are faces that were only reduced; it was trained for others, with LR faces as photos from life have them. Restored group
+It was trained for other faces than those that were only reduced: for LR faces as photos from life have them. Restored group
 photos, from `{command}`:
 
 {table}
@@ -102,12 +107,14 @@ def main() -> int:
     if args.card:
         return write_card(args, command, names)
     sources = {name: open_one(name, None) for name in names}
+    in_place = [name for name in names if sources[name].scale == 1]
+    names = [name for name in names if name not in in_place]
     slow = [name for name, source in sources.items() if cost(source.block, source.scale)[1] > SLOW * 1e9]
     quick = [name for name in names if name not in slow]
     found = measure(args, command, quick, args.out, args.limit)
     report.write(found, args.out, BenchmarkOptions.report_faces)
     networks, note, tables_page = zoo_page.shipped_networks(names), "", zoo_page.details(found, command)
-    cards = dict.fromkeys(quick, found)
+    cards: dict[str, results.Results | None] = {**dict.fromkeys(quick, found), **dict.fromkeys(in_place)}
     if slow:
         scales = {sources[name].scale for name in slow}
         rivals = [name for name in quick if sources[name].scale in scales]
@@ -118,11 +125,11 @@ def main() -> int:
     zoo_page.draw(found, args.write / zoo_page.PICTURE)
     disk.write_text(args.write / zoo_page.TABLES, tables_page)
     disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(found, networks, command, note))
-    for name in names:
+    for name in cards:
         card = manifest_of(name).with_name(f"{name}.md")
         text = model_card(cards[name], name, command, args.degraded)
         disk.write_text(card if args.write == ROOT else args.write / card.name, text)
-    print(f"{args.write / 'MODEL_ZOO.md'} and {len(names)} model cards; {args.out}/report.html has the faces")
+    print(f"{args.write / 'MODEL_ZOO.md'} and {len(cards)} model cards; {args.out}/report.html has the faces")
     return 0
 
 
@@ -130,7 +137,8 @@ def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
     """The card of one network that has just been put into the package; the page waits for a run over all."""
     if args.card not in names:
         sys.exit(f"--card {args.card}: there is no such network{did_you_mean(args.card, names)}")
-    found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit)
+    is_measured = open_one(args.card, None).scale > 1
+    found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit) if is_measured else None
     card = (manifest_of(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
     text = model_card(found, args.card, command, args.degraded)
     disk.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
@@ -159,17 +167,17 @@ def about_slow(found: results.Results, names: list[str]) -> str:
     return text + body.replace("\n#", "\n##")
 
 
-def model_card(found: results.Results, name: str, command: str, degraded: Path) -> str:
-    """What a user must know of one file."""
+def model_card(found: results.Results | None, name: str, command: str, degraded: Path) -> str:
+    """What a user must know of one file; ``found`` is ``None`` for a network for x1."""
     path, source = shipped.path(name), open_one(name, None)
     about = metadata.texts(path)
-    record = next(n for n in found.at(source.scale) if n.name == source.name)
+    parameters, macs = cost(source.block, source.scale)
     own, others = shipped.files(name)
     files = "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in own)
     if others:
         files += f"; all else from those of {others[0].stem}"
     facts = [
-        ["network", f"`{json.dumps(source.block)}`; {record.parameters:,} parameters, {record.macs / 1e9:.2f} GMACs a face"],
+        ["network", f"`{json.dumps(source.block)}`; {parameters:,} parameters, {macs / 1e9:.2f} GMACs a face"],
         ["files", f"{files}; package `{described(name)[0]}`"],
         ["training data", f"{about['training_set']}: aligned CelebA photos with maps by our parser, CelebAMask-HQ with its own"],
         ["seen", f"{int(about['images_seen']):,} images in {int(about['iterations']):,} iterations, seed {about['seed']}"],
@@ -182,21 +190,27 @@ def model_card(found: results.Results, name: str, command: str, degraded: Path) 
             facts.append([title, f"`datasets.train.{key}: {about[key]}`; what is not named has its default (options/README.md)"])
     if "note" in about:
         facts.append(["note", about["note"]])
-    columns = [c for c in found.columns if c.id in CARD]
-    rows = [[s.name, *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns)] for s in found.sets]
-    numbers = tables.table(["set", *(f"{c.title} {c.protocol}".strip() for c in columns)], rows)
     return CARD_TEXT.format(
         title=f"{source.name} x{source.scale}",
         name=name,
         side=128 // source.scale,
         facts=tables.table(["", ""], facts, left=2),
-        command=command,
-        among=AMONG_ALL if len(found.at(source.scale)) > 2 else "it was\nmeasured by itself.",
-        numbers=numbers,
+        measured=IN_PLACE if found is None else measured(found, source, command),
         photos=photos_table(about, degraded / name),
         form=FORM if source.name == "WNetLite" else "",
-        helen=", as helen_train shows" if "helen_train" in {s.name for s in found.sets} else "",
+        helen=", as helen_train shows" if found and "helen_train" in {s.name for s in found.sets} else "",
         groups=GROUPS if source.name in GROUPED else NO_GROUPS,
+    )
+
+
+def measured(found: results.Results, source: Network, command: str) -> str:
+    """The numbers of one network, with how they were made."""
+    columns = [c for c in found.columns if c.id in CARD]
+    rows = [[s.name, *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns)] for s in found.sets]
+    return MEASURED.format(
+        command=command,
+        among=AMONG_ALL if len(found.at(source.scale)) > 2 else "it was\nmeasured by itself.",
+        numbers=tables.table(["set", *(f"{c.title} {c.protocol}".strip() for c in columns)], rows),
     )
 
 

@@ -171,6 +171,8 @@ def beside_paper(found: results.Results, networks: list[Shipped]) -> str:
     columns = [c for name in ("psnr_dic", "ssim_dic", "lpips") for c in found.columns if c.id == name]
     rows = []
     for scale in sorted({n.scale for n in networks}, reverse=True):
+        if (tables.paper_set(test_set), scale) not in paper.TABLE_1_PLACES:
+            continue
         place = paper.TABLE_1_PLACES.index((tables.paper_set(test_set), scale))
         for (name, mode), triples in paper.TABLE_1.items():
             score = [found.score(test_set, scale, plain(name), c.id) for c in columns]

@@ -267,6 +267,26 @@ def test_a_network_that_has_just_come_gets_its_card_alone(ship, tmp_path, face_s
         zoo.main()
 
 
+def test_the_card_of_a_network_for_x1_has_what_it_does_to_degraded_photos(ship, tmp_path, face_set, monkeypatch):
+    small = {"num_feat": 8, "peak": 1}
+    monkeypatch.setitem(FACTS, metadata.DEGRADATION, "{}")
+    put(ship, "wnet_real_x1", 1, {"type": "WNet", "scale": 1, **small}, net=create_network("WNet", 1, **small))
+    zoo = load_script("zoo/model_zoo")
+    arguments = ["--sets", face_set, "--card", "wnet_real_x1", "--write", tmp_path, "--degraded", tmp_path / "degraded"]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    with pytest.raises(SystemExit, match=r"its faces are degraded, run scripts/bench/check_degraded\.py"):
+        zoo.main()
+    folder = tmp_path / "degraded" / "wnet_real_x1"
+    folder.mkdir(parents=True)
+    (folder / "table.md").write_text("| JPEG 75 | x1 | +0.5 |\n")
+    (folder / "command.txt").write_text("python scripts/bench/check_degraded.py --scales 1\n")
+    assert zoo.main() == 0
+    card = (tmp_path / "wnet_real_x1.md").read_text(encoding="utf-8")
+    assert "128x128 to 128x128" in card
+    assert "It does not enlarge" in card
+    assert "`python scripts/bench/check_degraded.py --scales 1`:\n\n| JPEG 75 | x1 | +0.5 |" in card
+
+
 def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, tmp_path, face_set, monkeypatch):
     put(ship, "wnet_lite_x4", 4)
     put(ship, "wnet_lite_x8", 8)

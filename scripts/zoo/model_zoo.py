@@ -175,7 +175,7 @@ def model_card(found: results.Results | None, name: str, command: str, degraded:
     own, others = shipped.files(name)
     files = "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in own)
     if others:
-        files += f"; all else from those of {others[0].stem}"
+        files += f"; the rest from those of {others[0].stem}"
     facts = [
         ["network", f"`{json.dumps(source.block)}`; {parameters:,} parameters, {macs / 1e9:.2f} GMACs a face"],
         ["files", f"{files}; package `{described(name)[0]}`"],

@@ -89,6 +89,20 @@ def test_celeba_by_mode(celeba, tmp_path, capsys):
     assert "note: DIC trained on 168,854 photos" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [(("201318", "201417"), "to val: this set is not made"), (("201418", "202599"), "to test: this set is not made"),
+     (("201318", "201417", "201418", "202599"), "to val or test: these sets are not made"), ((), "")],
+)  # fmt: skip
+def test_a_part_of_celeba_without_photos_of_a_split_says_what_will_be_missing(celeba, tmp_path, capsys, gone, said):
+    for number in gone:
+        (celeba / "Img" / "img_align_celeba" / f"{number}.jpg").unlink()
+    assert wnet_prepare("celeba", "--root", celeba, "--mode", "I", "--partial", "--out", tmp_path / "set") == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: none of the photos belongs")]
+    assert len(notes) == bool(said)
+    assert all(said in note for note in notes)
+
+
 def test_celeba_mode_two_uses_its_photos_only_and_shards_agree(celeba, tmp_path):
     words = ("celeba", "--root", celeba / "Img", "--mode", "II", "--partial", "--out")
     assert wnet_prepare(*words, tmp_path / "set") == 0

@@ -113,8 +113,16 @@ class PhotoSource:
                 "expected": self.expected,
                 "found": counts,
                 "partial": bool(self.expected) and counts != self.expected,
-                "notes": list(self.notes),
+                "notes": [*self.notes, *self._empty(counts)],
             }
+
+    @staticmethod
+    def _empty(counts: dict[str, int]) -> list[str]:
+        """What to know of splits without a photo: option files name their sets."""
+        empty = [split for split, count in counts.items() if split and not count]
+        what = "these sets are" if len(empty) > 1 else "this set is"
+        note = f"none of the photos belongs to {' or '.join(empty)}: {what} not made, and option files need another there"
+        return [note] if empty else []
 
 
 class CelebA(PhotoSource):

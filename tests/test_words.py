@@ -35,7 +35,8 @@ ABOVE_ONE = (
     ("count", "noun", "said"),
     [(1, "photo", "1 photo"), (0, "photo", "0 photos"), (2, "face", "2 faces"), (12_345, "image", "12,345 images"),
      (1, "box", "1 box"),
-     (3, "box", "3 boxes"), (2, "entry", "2 entries"), (2, "day", "2 days"), (5_334, "epoch", "5,334 epochs"), (2, "patch", "2 patches")],
+     (3, "box", "3 boxes"), (2, "entry", "2 entries"), (2, "day", "2 days"),
+     (5_334, "epoch", "5,334 epochs"), (2, "patch", "2 patches")],
 )  # fmt: skip
 def test_one_is_no_plural(count, noun, said):
     assert counted(count, noun) == said

@@ -85,7 +85,9 @@ TABLE = {
     "which way is better": Broken({"val.metrics.psnr.better": "up"}, "val.metrics.psnr.better", "must be higher or lower"),
     "prefetching": Broken({"datasets.train.prefetch_mode": "gpu"}, "datasets.train.prefetch_mode", "must be cpu or cuda"),
     "peak": Broken({"network_g.peak": 3}, "network_g", "peak is 1, 2, 4 or 8"),
-    "scale that no network has": Broken({"scale": 3, "network_g.scale": 3}, "network_g", "WNet has no scale 3; it has x4 and x8"),
+    "scale that no network has": Broken(
+        {"scale": 3, "network_g.scale": 3}, "network_g", "WNet has no scale 3; it has x1, x2, x4 and x8"
+    ),
     "a name with a slash": Broken({"name": "my/run"}, "name", "a name that a folder can have, without /"),
     "the parent folder": Broken({"name": ".."}, "name", "a name that a folder can have, without /"),
     # missing

@@ -1,6 +1,6 @@
 """Measures the networks that ship, and writes MODEL_ZOO.md, docs/results/zoo_tables.md, and the cards beside the weights.
 
-    python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train
+    python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train   # made with wnet prepare --scales 2 4 8
 
 It is one `wnet benchmark` (folder --out, with its report; a rerun computes only what is missing) of all networks that
 wnet_arch.list_pretrained() names, which must be those of both packages (places.py), and of bicubic enlargement: protocols

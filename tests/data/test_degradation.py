@@ -178,7 +178,7 @@ def test_draws_follow_from_the_seed_and_the_place_in_training_and_from_the_face_
 def test_at_scale_1_lr_faces_are_hr_faces_degraded_and_nothing_else_makes_them(face_set):
     """A set needs no LR faces of that scale, and whoever forgets the block is told so."""
     opt = {"dataroot": str(face_set), "scale": 1, "phase": "val"}
-    with pytest.raises(UsageError, match="at scale 1 LR and HR face are the same, and nothing can be learned: add degradation: {}"):
+    with pytest.raises(UsageError, match=r"at scale 1 .* the same, and nothing can be learned: add degradation: \{\}"):
         PairedFaceParsingDataset(opt)
     clean, degraded = ({"clean": share, "same_size": 1, "grey": 0, "tint": 0} for share in (1, 0))
     for sample in PairedFaceParsingDataset({**opt, "degradation": clean}):

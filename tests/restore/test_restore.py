@@ -947,7 +947,8 @@ def large_faces(monkeypatch, tmp_path):
         block = {"type": "WNet", "scale": int(name[-1]), "num_feat": 8, "peak": 1, "num_heads": 1}
         torch.manual_seed(len(files))
         net = create_network("WNet", **{key: value for key, value in block.items() if key != "type"})
-        state = {key: value + 0.01 * torch.randn_like(value) if value.ndim > 1 else value for key, value in net.state_dict().items()}
+        state = net.state_dict()
+        state |= {key: value + 0.01 * torch.randn_like(value) for key, value in state.items() if value.ndim > 1}
         files[name] = tmp_path / f"{name}.safetensors"
         save_file(state, files[name], {"network_g": json.dumps(block), "scale": str(block["scale"]), "training_set": "none"})
     for listed in ("names", "ours"):

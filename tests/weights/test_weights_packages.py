@@ -123,7 +123,7 @@ def test_a_package_is_not_taken_by_default(site):
     publish(site, "wnet-fsr-zoo", "wnet_lite_sharp_x8")  # the second of ours
     publish(site, "sharper", "wnet_lite_sharp_x4")
     assert {scale: net.name for scale, net in open_networks(None, [], quality="sharp").items()} == {
-        4: "wnet_x4", 8: "wnet_lite_sharp_x8",
+        2: "wnet_x2", 4: "wnet_x4", 8: "wnet_lite_sharp_x8",
     }  # fmt: skip
     assert [net.name for net in open_networks("wnet_lite_sharp_x4", []).values()] == ["wnet_lite_sharp_x4"]
 

@@ -55,7 +55,8 @@ class FaceSRNetwork(nn.Module, ABC):
     def __init__(self, scale: int):
         super().__init__()
         if scale not in self.scales:
-            known = " and ".join(f"x{s}" for s in self.scales)
+            *some, last = (f"x{known}" for known in self.scales)
+            known = f"{', '.join(some)} and {last}" if some else last
             raise NetworkError(f"{type(self).__name__} has no scale {scale!r}; it has {known}")
         self.scale = scale
 

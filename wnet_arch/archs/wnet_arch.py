@@ -223,8 +223,8 @@ class WNet(MapGuidedNetwork):
       no connection from input to output either (``global_residual``; with it the last convolution starts near zero).
 
     Args:
-        scale: 8 or 4 as in the paper, 2, or 1, of the LR face. It changes the enlargement only: the trunk is the same. At x1 an image
-            becomes one of its own size, for faces that are large enough and yet noisy, blurred or compressed.
+        scale: 8 or 4 as in the paper, 2, or 1, of the LR face. It changes the enlargement only: the trunk is the same. At x1 an
+            image becomes one of its own size, for faces that are large enough and yet noisy, blurred or compressed.
         num_feat: channels everywhere; 64 as in f_{3x3,64}. A multiple of 8, and of ``num_heads``.
         peak: how far the pyramid enlarges the 128x128 features: 8 as in the paper (1024x1024), 4, 2, or 1 (no pyramid).
         parsing_block: the Parsing Block, or a plain convolution block (ablation, Table 3).

@@ -12,9 +12,10 @@ EXAMPLES = """\
 The details of a restored face are estimated, not recovered. Never use it to identify a person.
 
 Faces from about 12 pixels on are found (measured on the square that networks are trained on, about 1.5 times as wide as the face).
-Those of up to 20 pixels go through the network for x8, up to 40 through that for x4; larger ones are left alone. The photo is
-enlarged by bicubic interpolation (not at all where nothing is restored, unless --scale is given), and what the network adds to that
-is pasted through a soft mask from the face's parsing map. Outside of faces the result equals plain enlargement. Grey photos
+Those of up to 20 pixels go through the network for x8, up to 40 through that for x4, up to 80 through that for x2. Where the photo
+has JPEG blocks or noise, those of up to 160 pixels go through one that keeps their size (x1). Larger ones are left alone. The photo
+is enlarged by bicubic interpolation (not at all where nothing is restored, unless --scale is given), and what the network adds is
+pasted through a soft mask from the face's parsing map. Outside of faces the result equals plain enlargement. Grey photos
 stay grey, toned ones keep their tint. A photo that lies on its side is restored as it lies.
 
 in OUT:
@@ -55,7 +56,7 @@ def add_parser(subparsers) -> None:
         help="your own: runs, .pth, .safetensors or .onnx files, one for each scale, [LABEL=]WHAT[@OPTIONS.yml]")  # fmt: skip
     add("--scale", type=float, metavar="S", help="enlarge photos by this (default: the scale of the networks that were used)")
     add("--strength", type=float, default=1.0, metavar="X", help="0: plain enlargement ... 1: restored (default: 1)")
-    add("--face-only", action="store_true", help="PATHs are aligned faces, square, of up to 40 pixels; no detection")
+    add("--face-only", action="store_true", help="PATHs are aligned faces, square, of up to 80 pixels (real: 160); no detection")
     # The names as faces.detectors has them: importing them would take a second before any help.
     add("--detector", default="mtcnn", metavar="NAME", help="mtcnn, retinaface, dlib (default: mtcnn)")
     add("--min-face", type=float, metavar="N", dest="smallest",

@@ -136,7 +136,7 @@ class FaceRestorer:
             :func:`wnet_arch.restore.orientation.find_upright`.
         quality: which shipped networks, unless one is named: ``faithful``, as near to the true face as they come if the photo is
             clean; ``sharp``, with more detail that is less certain (ships for x8; where a scale has none, as ``faithful``);
-            ``real``, trained on degraded faces (ships for x4); ``auto`` (default): ``real`` for photos whose hints say that they
+            ``real``, trained on degraded faces; ``auto`` (default): ``real`` for photos whose hints say that they
             are degraded, and else ``faithful``. The photo's notes say where it took ``real``, and why.
 
     Raises:

@@ -46,6 +46,8 @@ def lens(photo: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(photo, (0, 0), sigma)
 
 
+#: dB of a photo that was not changed, from its original: at x1, clean.
+SAME = 100
 Rng = np.random.Generator
 #: What is done to a reduced photo. Lengths in its pixels, grey levels of 255.
 VARIANTS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
@@ -134,10 +136,10 @@ def table(faces: list[Measured]) -> str:
             if own:
                 gains, (low, high) = np.array([face.gain for face in own]), interval(own)
                 plain, restored = (np.mean([getattr(face, what) for face in own]) for what in ("plain", "restored"))
-                lines.append(
-                    f"| {name} | x{scale} | {len(own)} | {plain:.2f} | {restored:.2f} | {gains.mean():+.2f} "
-                    f"[{low:+.2f}, {high:+.2f}] | {(gains < 0).mean():.1%} |"
-                )
+                cells = f"{plain:.2f} | {restored:.2f} | {gains.mean():+.2f} [{low:+.2f}, {high:+.2f}] | {(gains < 0).mean():.1%}"
+                if plain > SAME:
+                    cells = f"the original | {restored:.2f} | nothing can be gained | –"
+                lines.append(f"| {name} | x{scale} | {len(own)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

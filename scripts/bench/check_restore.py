@@ -40,7 +40,7 @@ SEAM, WORST_SEAM = 1.02, 1.1
 FILLED = 0.9
 #: Least share of faces that must be nearer to the original.
 BETTER = 0.95
-BANDS = ((12, 16), (16, 20), (20, 30), (30, 40))
+BANDS = ((12, 16), (16, 20), (20, 30), (30, 40), (40, 80))
 
 
 @dataclass

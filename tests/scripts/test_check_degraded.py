@@ -81,6 +81,11 @@ def test_what_adds_nothing_gains_nothing(script, faces, scale):
     assert plain["JPEG 75"] > plain["blur 0.8, noise 5, JPEG 75"]
 
 
+def test_a_photo_that_is_its_own_original_is_told_so(script):
+    found = [script.Measured("clean", 1, photo, 90.0, 138.1, 51.7, None) for photo in range(3)]
+    assert "| clean | x1 | 3 | the original | 51.70 | nothing can be gained | – |" in script.table(found)
+
+
 def test_what_a_network_spoils_is_seen(script, faces, tmp_path):
     found = measured(script, faces, 4, weights=[random_network(tmp_path, 4)])
     clean = [face for face in found if face.variant == "clean"]

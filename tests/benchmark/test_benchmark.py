@@ -411,7 +411,7 @@ def test_names_cannot_break_the_table():
     assert "a|b" not in text
 
 
-@pytest.mark.parametrize("side", [64, 152, 256])
+@pytest.mark.parametrize("side", [64, 96, 152, 200, 256])
 def test_faces_of_an_untrained_size_are_told_and_can_be_reduced(tmp_path, weights, capsys, side):
     folder = tmp_path / "faces"
     folder.mkdir()

@@ -39,6 +39,11 @@ FEWEST = 5
 SPARE = 0.1
 #: Minutes between checkpoints.
 SAVED = 5
+#: On these hang the folder, the plan and the images seen, and an option decides each; --force_yml does not change them.
+OWN = {
+    "name": "--name", "train:total_iter": "--images or --minutes", "train:accumulation": "--accumulation",
+    "datasets:train:batch_size_per_gpu": "--batch",
+}  # fmt: skip
 
 
 def option_file(network: str, scale: int) -> Path:
@@ -76,6 +81,18 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     )
     opt["manual_seed"] = args.seed
     return options.override(opt, args.force_yml)
+
+
+def changed(args: argparse.Namespace, opt: dict) -> list[str]:
+    """Those of ``OWN`` that --force_yml would change in the option file ``opt``."""
+    without = recipe(argparse.Namespace(**{**vars(args), "force_yml": []}), opt, PACE)
+    return [key for key in OWN if _value(options.override(without, args.force_yml), key) != _value(without, key)]
+
+
+def _value(opt: dict, key: str) -> object:
+    for part in key.split(":"):
+        opt = (opt or {}).get(part)
+    return opt
 
 
 def run(opt: dict, folder: Path, label: str) -> Path:
@@ -165,6 +182,8 @@ def prepared(argv: list[str] | None = None) -> tuple[argparse.Namespace, Path]:
         args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
         # Options that it does not have are said before there is a folder.
         options.check_schema({**recipe(args, options.load(str(file)), PACE), "name": args.name}, is_train=True)
+        for key in changed(args, options.load(str(file))):
+            sys.exit(f"--force_yml does not change {key} here; give {OWN[key]}")
     except UsageError as error:
         sys.exit(str(error))
     return args, file

@@ -84,6 +84,34 @@ def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp
     assert [seen["opt"]["train"][key]["lr"] for key in ("optim_g", "optim_d")] == [1e-3, 1e-3]
 
 
+#: For every kind of key that the recipe sets, another value than its own.
+FORCED = (
+    "val:val_freq=7", "val:pbar=true", "val:keep_best=ssim", "logger:print_freq=3", "logger:save_checkpoint_freq=9",
+    "logger:save_checkpoint_minutes=1", "logger:keep_last=5", "logger:use_tb_logger=true", "manual_seed=31",
+    "train:ema_decay=0.5", "train:grad_clip=2.5", "train:warmup_iter=1", "train:precision=fp32", "train:optim_g:lr=0.125",
+    "train:scheduler:eta_min=0.25", "datasets:train:num_worker_per_gpu=3", "datasets:train:use_hflip=false",
+    "datasets:val:dataroot=elsewhere", "network_g:num_feat=48",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("network", ["wnet_lite", "SRGAN"])
+def test_what_is_forced_is_applied_last_whatever_the_recipe_has(tmp_path, monkeypatch, face_set, network):
+    script, seen = load_script("zoo/train_zoo"), {}
+
+    def ran(opt, folder, label):
+        seen.update(opt)
+        (folder / "log.jsonl").write_text('{"iter": 10, "psnr": 20.0}')
+        return folder / "log.jsonl"
+
+    monkeypatch.setattr(script, "run", ran)
+    arguments = [network, 8, "--images", 160, "--data", face_set, "--val", face_set, "--out", tmp_path, "--force_yml", *FORCED]
+    monkeypatch.setattr(sys, "argv", ["train_zoo.py", *map(str, arguments)])
+    assert script.main() == 0
+    for entry in FORCED:
+        key, _, text = entry.partition("=")
+        assert script._value(seen, key) == yaml.safe_load(text), key
+
+
 @pytest.mark.parametrize(("asked", "precision"), [(None, "auto"), ("bf16", "bf16")])
 def test_the_precision_is_the_faster_one_unless_named(asked, precision):
     script = load_script("zoo/train_zoo")
@@ -113,6 +141,10 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
         (["WNetLite", 8, "--images", 40, "--force_yml", "train:wnet:key_weight=1"], "the options have no 'train:wnet"),
         (["WNetLite", 8, "--images", 40, "--val", "nowhere"], "there is no folder nowhere; `wnet prepare"),
         (["WNetLite", 8, "--minutes", 1, "--images", 40], "not allowed with argument"),
+        (["WNetLite", 8, "--images", 40, "--force_yml", "name=mine"], "--force_yml does not change name here; give --name"),
+        (["WNetLite", 8, "--images", 40, "--force_yml", "train:total_iter=4"], "total_iter here; give --images or --minutes"),
+        (["EDSR", 8, "--images", 40, "--force_yml", "datasets:train:batch_size_per_gpu=9"], "batch_size_per_gpu here; give --batch"),
+        (["EDSR", 8, "--images", 40, "--force_yml", "train:accumulation=2"], "train:accumulation here; give --accumulation"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(tmp_path, sets, monkeypatch, capsys, arguments, said):

@@ -172,13 +172,9 @@ def model_card(found: results.Results | None, name: str, command: str, degraded:
     path, source = shipped.path(name), open_one(name, None)
     about = metadata.texts(path)
     parameters, macs = cost(source.block, source.scale)
-    own, others = shipped.files(name)
-    files = "; ".join(f"`{file.name}`, {file.stat().st_size / 1e6:.1f} MB" for file in own)
-    if others:
-        files += f"; the rest from those of {others[0].stem}"
     facts = [
         ["network", f"`{json.dumps(source.block)}`; {parameters:,} parameters, {macs / 1e9:.2f} GMACs a face"],
-        ["files", f"{files}; package `{described(name)[0]}`"],
+        ["file", f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB; package `{described(name)[0]}`"],
         ["training data", f"{about['training_set']}: aligned CelebA photos with maps by our parser, CelebAMask-HQ with its own"],
         ["seen", f"{int(about['images_seen']):,} images in {int(about['iterations']):,} iterations, seed {about['seed']}"],
         ["recipe", f"`scripts/zoo/train_zoo.py`: {about['recipe']}"],

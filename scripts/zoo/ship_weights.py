@@ -9,10 +9,9 @@ Takes the last weights or their moving average, whichever has the higher PSNR (p
 set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some
 networks more than of others; --which decides otherwise, as for networks that do not aim at PSNR. Matrices are stored in half
 precision if that changes the PSNR by less than 0.01 dB, in single precision otherwise; vectors and statistics always in single.
-With --on NAME only tensors go into the file that differ from those of a shipped network: for trainings that went on from it and
-left parts as they were. --blend 0.7 ships what lies between that network (0) and the trained one (1), weight by weight (network
-interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial training adds, with less of the patterns that
-it draws.
+--on NAME says that the training went on from a shipped network. --blend 0.7 ships what lies between that network (0) and the
+trained one (1), weight by weight (network interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial
+training adds, with less of the patterns that it draws.
 
 --after RUN names an earlier run that the training went on from, as a high pyramid from a low one (grow_wnet.py): the card
 counts its images and says what differed.
@@ -190,7 +189,7 @@ def main() -> int:
     if args.blend is not None and not (args.on and 0 < args.blend < 1):
         sys.exit("--blend X lies between 0 and 1, and needs the network it starts from: --on NAME")
     if args.on:
-        check_base(args.on, args.name)
+        check_base(args.on)
     opt, found = finished(args.run)
     if not re.fullmatch(rf"[a-z0-9_]+_x{opt['scale']}", args.name):
         sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
@@ -217,23 +216,18 @@ def main() -> int:
     if args.note:
         known["note"] = args.note
     if args.on:
-        base = shared(state, args.on)
         known["recipe"] += f"; went on from {args.on}"
         known["recipe"] += f"; weights {args.blend:g} of the way from there to the end" if args.blend is not None else ""
-        state = {name: value for name, value in state.items() if name not in base}
-        known[metadata.CONTINUED] = hashes(args.on)
     write(state, known, manifest_of(args.name).with_name(f"{args.name}.safetensors"), args.name)
     return 0
 
 
-def check_base(base: str, name: str) -> None:
-    """A variant is continued in the files of the network that it went on from, so these must be there, and lie beside it."""
+def check_base(base: str) -> None:
+    """Ends the script where a network that the training went on from is not there."""
     try:
         shipped.path(base)
     except WeightsError as error:
         sys.exit(f"--on: {error}")
-    if manifest_of(base) != manifest_of(name):
-        sys.exit(f"--on {base}: it is of another package than {name}; leave it out")
 
 
 def blend(start: dict, end: dict, share: float) -> dict:
@@ -243,23 +237,6 @@ def blend(start: dict, end: dict, share: float) -> dict:
         same = not value.is_floating_point() or torch.equal(start[key].float(), value.float())
         mixed[key] = value if same else torch.lerp(start[key].float(), value.float(), share)
     return mixed
-
-
-def shared(state: dict, name: str) -> set[str]:
-    """The tensors that are those of a shipped network."""
-    known = read_state_dict(name)
-    same = {key for key, value in state.items() if key in known and torch.equal(known[key].float(), value.float())}
-    if not same:
-        sys.exit(f"--on {name}: no tensor is the same; leave it out")
-    if set(known) != set(state):
-        sys.exit(f"--on {name}: its tensors have other names; leave it out")
-    print(f"{len(same)} of {len(state)} tensors are those of {name}")
-    return same
-
-
-def hashes(name: str) -> str:
-    """The files of a shipped network and their SHA-256, as ``continued_in`` has them."""
-    return json.dumps({file.name: sha256_file(file) for part in shipped.files(name) for file in part})
 
 
 def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> None:

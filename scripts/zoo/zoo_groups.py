@@ -34,7 +34,6 @@ from wnet_arch.faces import labels
 from wnet_arch.inference.entries import open_one
 from wnet_arch.inference.sources import Source, bicubic
 from wnet_arch.inference.test_sets import TestSet, open_sets
-from wnet_arch.weights import shipped
 
 #: Groups smaller than this are left out: their means say nothing.
 FEWEST = 15
@@ -203,7 +202,7 @@ def networks(scale: int) -> dict[str, Source]:
     """Bicubic and what ships for the scale, by the benchmark's names; without variants."""
     found = [
         bicubic(scale),
-        *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}") and not shipped.files(name)[1]),
+        *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}") and "_sharp_" not in name),
     ]
     return {source.name: source for source in found}
 

@@ -46,7 +46,7 @@ research only, and so are they. The details of a restored face are estimated, no
 **Best** and <u>second best</u> are marked only where the difference to the next is significant{marked}. "Against {baseline}": the
 paired difference in PSNR, `≈` where it is not significant. Cost is that of one 128x128 face; images seen counts repetitions.
 (n ✗): of n faces the metric could not be measured. LPIPS measures features of AlexNet, and networks trained on features of VGG-19
-(`key`, `sharp`) have an advantage in it. {set} is a development set, on which the recipe was chosen.
+(`sharp`) have an advantage in it. {set} is a development set, on which the recipe was chosen.
 
 ![Cost against PSNR and LPIPS of every network that ships]({picture})
 

@@ -103,7 +103,7 @@ def test_weights_of_rivals_go_into_the_package_beside_and_the_first_knows_their_
     ):
         zoo.need_all()
     with pytest.raises(SystemExit, match="--on: edsr_x8: shipped in the package wnet-fsr-zoo"):
-        ship.check_base("edsr_x8", "edsr_sharp_x8")
+        ship.check_base("edsr_x8")
 
 
 def test_names_and_networks_must_agree_about_the_package(ship):
@@ -112,31 +112,6 @@ def test_names_and_networks_must_agree_about_the_package(ship):
     for name, kind in (("lite_x8", "WNetLite"), ("wnet_x8", "EDSR_face")):
         with pytest.raises(SystemExit, match=f"'{name}' is no name for weights of {kind}"):
             ship.check_name(name, kind)
-    put(ship, "wnet_lite_x8")
-    ship.check_base("wnet_lite_x8", "wnet_lite_sharp_x8")
-    with pytest.raises(SystemExit, match="--on wnet_lite_x8: it is of another package than wnet_lite_real_x8"):
-        ship.check_base("wnet_lite_x8", "wnet_lite_real_x8")
-
-
-def test_a_variant_holds_what_differs_from_the_network_that_it_went_on_from(ship):
-    base = put(ship, "wnet_lite_x8", half=True)
-    state = {**read_state_dict("wnet_lite_x8"), "trunk.to_rgb.weight": torch.rand_like(base.trunk.to_rgb.weight)}
-    same = ship.shared(state, "wnet_lite_x8")
-    assert same == set(state) - {"trunk.to_rgb.weight"}
-    facts = {**FACTS, **metadata.texts(shipped.path("wnet_lite_x8")), metadata.CONTINUED: ship.hashes("wnet_lite_x8")}
-    own = {key: value for key, value in state.items() if key not in same}
-    beside = shipped.path("wnet_lite_x8").with_name("wnet_lite_sharp_x8.safetensors")
-    ship.write(own, facts, beside, "wnet_lite_sharp_x8")
-    entries.load.cache_clear()
-    file = shipped.path("wnet_lite_sharp_x8")
-    assert file.stat().st_size < 0.1 * shipped.path("wnet_lite_x8").stat().st_size
-    loaded = wnet_arch.load_pretrained("wnet_lite_sharp_x8").state_dict()
-    assert all(torch.equal(loaded[key], value.float()) for key, value in state.items())
-    with pytest.raises(SystemExit, match="no tensor is the same"):
-        ship.shared({key: torch.rand_like(value.float()) for key, value in state.items()}, "wnet_lite_x8")
-    put(ship, "wnet_lite_x8")  # another one in its place
-    with pytest.raises(WeightsError, match=r"wnet_lite_x8.safetensors has sha256 \w{64}, wnet_lite_sharp_x8.safetensors expects"):
-        wnet_arch.load_pretrained("wnet_lite_sharp_x8")
 
 
 def test_weights_between_two_networks_keep_what_both_have(ship, tmp_path, monkeypatch):

@@ -143,7 +143,7 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
         (["WNetLite", 8, "--minutes", 1, "--images", 40], "not allowed with argument"),
         (["WNetLite", 8, "--images", 40, "--force_yml", "name=mine"], "--force_yml does not change name here; give --name"),
         (["WNetLite", 8, "--images", 40, "--force_yml", "train:total_iter=4"], "total_iter here; give --images or --minutes"),
-        (["EDSR", 8, "--images", 40, "--force_yml", "datasets:train:batch_size_per_gpu=9"], "batch_size_per_gpu here; give --batch"),
+        (["EDSR", 8, "--images", 40, "--force_yml", "datasets:train:batch_size_per_gpu=9"], "_per_gpu here; give --batch"),
         (["EDSR", 8, "--images", 40, "--force_yml", "train:accumulation=2"], "train:accumulation here; give --accumulation"),
     ],
 )

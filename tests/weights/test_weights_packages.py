@@ -34,7 +34,7 @@ from wnet_arch.weights.checkpoint import read_state_dict
 ROOT = Path(__file__).parents[2]
 RIVALS = ["edsr_x4", "edsr_x8", "sparnet_x4", "sparnet_x8"]
 #: All of the second package.
-ZOO = [*RIVALS, *(f"wnet_lite_{name}" for name in ("key05_x8", "key20_x8", "sharp_x8", "x4", "x8"))]
+ZOO = [*RIVALS, *(f"wnet_lite_{name}" for name in ("sharp_x8", "x4", "x8"))]
 OPTIONS = {"num_feat": 32, "depths": [1, 1, 1, 1]}
 #: Of the only entry of a manifest; tests change a line.
 FIELDS = {
@@ -256,26 +256,6 @@ def test_the_rivals_weights_are_used_as_those_of_the_package(baselines, capsys):
     assert lines == [f"{name}: good, {baselines / name}.safetensors" for name in RIVALS]
     assert run_command("list") == 0
     assert capsys.readouterr().out.count("ships with wnet-fsr-zoo 0.1.0\n") == len(ZOO)
-
-
-def test_files_in_which_a_network_is_continued_are_verified_too(site, tmp_path, monkeypatch):
-    if not BASELINES.is_dir():
-        pytest.skip("this is no clone: it has no baselines/")
-    package = site / "copied"
-    package.mkdir()
-    for file in BASELINES.glob("wnet_fsr_zoo/*"):
-        if file.name.startswith(("manifest", "sparnet_x8")):
-            shutil.copy(file, package)
-    text = (package / "manifest.toml").read_text()
-    (package / "manifest.toml").write_text(
-        next(block for block in re.split(r"(?m)^(?=\[\[files\]\])", text) if "sparnet_x8" in block)
-    )
-    announce(site, "copied", "wnet-fsr-zoo")
-    assert run_command("verify", "sparnet_x8") == 0
-    second = package / "sparnet_x8-2of2.safetensors"
-    second.write_bytes(second.read_bytes()[:-1] + b"!")
-    with pytest.raises(WeightsError, match=r"sparnet_x8-2of2.safetensors has sha256 \w{64}, sparnet_x8.safetensors expects"):
-        run_command("verify", "sparnet_x8")
 
 
 def test_an_older_package_of_the_rivals_is_told_from_none(site):

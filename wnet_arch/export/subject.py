@@ -119,6 +119,5 @@ def open_subject(network: str) -> Subject:
 
 
 def _texts(weights: str) -> dict[str, str]:
-    """What a weights file says of itself; of several files for one network, one will be made."""
-    found = metadata.texts(Path(weights)) if weights.endswith(".safetensors") else {}
-    return {key: value for key, value in found.items() if key != metadata.CONTINUED}
+    """What a weights file says of itself."""
+    return metadata.texts(Path(weights)) if weights.endswith(".safetensors") else {}

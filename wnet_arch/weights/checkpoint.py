@@ -16,7 +16,7 @@ from torch import nn
 
 from wnet_arch import disk
 from wnet_arch.errors import WeightsError, WNetError
-from wnet_arch.weights import metadata, pth, seals, shipped
+from wnet_arch.weights import pth, seals, shipped
 from wnet_arch.weights.hashing import sha256_file
 
 SUFFIX = ".sha256"
@@ -102,10 +102,7 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file
 
-            state: Any = {}
-            for other in metadata.continuations(Path(path)):
-                state.update(load_file(other))
-            state.update(load_file(path))  # last: a variant holds what differs from the network that it is continued in
+            state: Any = load_file(path)
         else:
             state = pth.load(path)
     except WeightsError:

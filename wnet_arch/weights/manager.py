@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wnet_arch import disk
 from wnet_arch.errors import WeightsError
-from wnet_arch.weights import metadata, packages, sources
+from wnet_arch.weights import packages, sources
 from wnet_arch.weights.entries import OWN, Entry, Origin
 from wnet_arch.weights.hashing import HashMemory, sha256_file, sha256_tree
 
@@ -108,7 +108,7 @@ def add(name: str, path: str | os.PathLike) -> Path:
 
 
 def verify(name: str, offline: str | os.PathLike | None = None) -> str:
-    """Computes the hashes afresh, those of files in which a network is continued, too. Returns the path and how much is known.
+    """Computes the hash afresh. Returns the path and how much is known.
 
     Raises:
         WeightsError: not there, or another hash than the manifest's.
@@ -117,8 +117,6 @@ def verify(name: str, offline: str | os.PathLike | None = None) -> str:
     _memory().forget(path)
     wanted = entry(name)
     _verified(wanted, path)
-    if path.suffix == ".safetensors":
-        metadata.continuations(path)
     known = len(wanted.sha256)
     return f"{path}" + (f" (only the first {known} of 64 digits are known)" if known < 64 else "")
 

@@ -1,9 +1,7 @@
 """What a ``.safetensors`` file says of the network in it.
 
 Metadata are texts: ``network_g`` (that block of an option file, as JSON) and ``scale``, without which the file cannot be built by
-itself; ``training_set``, ``iterations`` and ``seed``, which every table prints; and what else the model card has. Where the tensors
-are too many for one file, ``continued_in`` names the others, which lie beside it, with their SHA-256 (JSON). So it does in the file
-of a variant, which holds the tensors that differ from those of another network.
+itself; ``training_set``, ``iterations`` and ``seed``, which every table prints; and what else the model card has.
 """
 
 from __future__ import annotations
@@ -14,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wnet_arch.errors import WeightsError
-from wnet_arch.weights.hashing import sha256_file
 
-CONTINUED = "continued_in"
 #: What was done to the faces of the training: the blocks of these names in `datasets.train` (JSON), where there were any.
 DEGRADATION, JITTER = "degradation", "jitter"
 
@@ -79,23 +75,3 @@ def origin(found: Mapping[str, str]) -> Provenance:
     """Where weights come from, by the metadata of their file. Raises ``ValueError`` where that is damaged."""
     iterations, seed = (int(found[key]) if key in found else None for key in ("iterations", "seed"))
     return Provenance(found.get("training_set"), iterations, seed, degraded=DEGRADATION in found)
-
-
-def continuations(path: Path) -> list[Path]:
-    """The other files of the network, verified.
-
-    Raises:
-        WeightsError: one is missing or damaged; both hashes are named.
-    """
-    try:
-        hashes = json.loads(texts(path).get(CONTINUED, "{}"))
-        files = {path.parent / Path(name).name: str(expected) for name, expected in hashes.items()}
-    except (ValueError, AttributeError) as error:
-        raise WeightsError(f"{path}: its metadata is damaged ({error})") from error
-    for file, expected in files.items():
-        if not file.is_file():
-            raise WeightsError(f"{file} is missing; {path.name} is continued in it")
-        found = sha256_file(file)
-        if found != expected:
-            raise WeightsError(f"{file} has sha256 {found}, {path.name} expects {expected}")
-    return list(files)

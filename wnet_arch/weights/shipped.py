@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from wnet_arch.errors import WeightsError
-from wnet_arch.weights import entries, manager, metadata, packages
+from wnet_arch.weights import entries, manager, packages
 
 
 def names() -> list[str]:
@@ -66,18 +66,6 @@ def path(name: str) -> Path:
     if name not in names():
         raise WeightsError(missing().get(name) or f"no shipped network is called '{name}'{hint(name)}")
     return manager.resolve(name)
-
-
-def files(name: str) -> tuple[list[Path], list[Path]]:
-    """The files of an installed network, verified, and those of another from which a variant takes the rest of its tensors.
-
-    Raises:
-        WeightsError: as :func:`path`, for any of them.
-    """
-    first = path(name)
-    every = [first, *metadata.continuations(first)]
-    own = [file for file in every if file.stem.partition("-")[0] == name]
-    return own, [file for file in every if file not in own]
 
 
 def owns(path: str | os.PathLike) -> bool:

@@ -440,6 +440,25 @@ def test_aligned_faces_that_are_too_large_are_written_as_they_are_and_told(weigh
     assert Image.open(tmp_path / "more" / "small.png").size == (128, 128)
 
 
+@pytest.mark.parametrize("size", [(178, 218), (160, 160), (129, 129), (128, 128), (90, 90)])
+def test_no_restored_face_is_smaller_than_what_was_given(size):
+    given = np.array(Image.fromarray(drawn_face(2, 300)[0]).resize(size))
+    found = FaceRestorer(quality="real").restore_face(given)
+    assert found.faces[0].network == "wnet_real_x1"
+    assert found.image.shape[:2] == (max(size[1], 128), max(size[0], 128))
+    if found.image.shape != given.shape:
+        return
+    frame = np.zeros(given.shape[:2], bool)
+    left, top, right, bottom = map(int, found.faces[0].box)
+    frame[top:bottom, left:right] = True
+    changed = (found.image != given).any(-1)
+    assert not changed[~frame].any()
+    assert changed[frame].mean() > 0.3
+    if size == (178, 218):
+        assert (left, top, right, bottom) == (12, 40, 164, 192)
+        assert not changed[[top, bottom - 1], left:right].any()  # no seam
+
+
 # The command
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from wnet_arch.faces import crop
 from wnet_arch.faces.align import Tilted, five_point_frame
 from wnet_arch.faces.detection import Detection
 
@@ -46,9 +47,9 @@ def points_fit(face: Detection, detector: str) -> bool:
     return bool(_SIZE_AGREES[0] < ratio < _SIZE_AGREES[1] and shift < _PLACE_AGREES)
 
 
-def whole(side: int) -> Tilted:
-    """The frame of a photo that is a face image already."""
-    return _square(0, 0, side)
+def of_box(box: crop.Box) -> Tilted:
+    """The frame of a face that is cut out already, or whose place in the photo is known."""
+    return _square(box.left, box.top, box.side)
 
 
 def tilt(frame: Tilted) -> float:

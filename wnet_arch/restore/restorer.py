@@ -232,22 +232,25 @@ class FaceRestorer:
     def restore_face(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
         """Restores an aligned face: a square in the frame of ``celeba-aligned``, as small as the networks' inputs.
 
-        The result has the network's output size, and of a grey face is grey. Mask and ``scale`` do not apply. A face too large for
-        the networks stays as it is; so does a photo of CelebA (178x218), which shows one of 152 pixels, uncut.
+        The result has the network's output size, and of a grey face is grey. Parsing and ``scale`` do not apply. A face too large
+        for the networks stays as it is. No result is smaller than what was given: a larger face than the network's output keeps its
+        size, and a photo of CelebA (178x218), which shows one of 152 pixels, is restored in its place.
 
         Raises:
             DataError: the image is not square, or no image.
         """
         photo = given = _checked_image(image)
-        if photo.shape[:2] == crop.CELEBA_ALIGNED_SIZE[::-1]:
-            photo = crop.cut(photo, crop.CELEBA_ALIGNED)
         height, width = photo.shape[:2]
+        box = crop.Box(0, 0, width, height)
+        if (width, height) == crop.CELEBA_ALIGNED_SIZE:
+            box, photo = crop.CELEBA_ALIGNED, crop.cut(photo, crop.CELEBA_ALIGNED)
+            height, width = photo.shape[:2]
         if height != width:
             raise DataError(f"an aligned face is square, or a photo of CelebA (178x218); this is {width}x{height}")
         hints = read_hints(photo, tables)
         quality, networks, why = self._choose(hints)
         scale, largest = frames.choose_scale(width, networks), _largest_side(networks)
-        face = RestoredFace((0.0, 0.0, float(width), float(height)), width, frames.whole(width), scale=scale)
+        face = RestoredFace(tuple(map(float, box)), width, frames.of_box(box), scale=scale)
         if scale is None:
             _explain([face], hints, largest)
             reduce = f"reduce it to {SMALLEST:g} to {largest:g} pixels first, to have it restored"
@@ -258,9 +261,15 @@ class FaceRestorer:
         face.sr = network.run([face.lq])[0].sr
         hints = _keep_tone([face], hints)
         _explain([face], hints, largest)
-        mixed = np.rint(enlarge_face(face.lq) + np.float32(self.strength) * face.added).astype(np.uint8)
+        added = np.float32(self.strength) * face.added
+        if width > frames.OUTPUT:
+            everywhere = np.ones(added.shape[:2], np.float32)
+            mixed = given.copy()
+            paste.paste(mixed, given.shape[:2], face.frame, added, everywhere if photo is given else paste.soft_mask(everywhere))
+        else:
+            mixed = np.rint(enlarge_face(face.lq) + added).astype(np.uint8)
         notes = self._notes([face], SMALLEST, largest, hints, quality=quality) + why
-        return RestoredPhoto(mixed, mixed.shape[0] / width, [face], width, notes, 0, hints, self._changes([face]))
+        return RestoredPhoto(mixed, mixed.shape[0] / given.shape[0], [face], width, notes, 0, hints, self._changes([face]))
 
     def _choose(self, hints: PhotoHints) -> tuple[str | None, dict[int, FaceNetwork], list[str]]:
         """Quality and networks for a photo, and, where that was left to us and it looks degraded, why."""

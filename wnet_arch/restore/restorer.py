@@ -250,7 +250,8 @@ class FaceRestorer:
         hints = read_hints(photo, tables)
         quality, networks, why = self._choose(hints)
         scale, largest = frames.choose_scale(width, networks), _largest_side(networks)
-        face = RestoredFace(tuple(map(float, box)), width, frames.of_box(box), scale=scale)
+        left, top, right, bottom = map(float, box)
+        face = RestoredFace((left, top, right, bottom), width, frames.of_box(box), scale=scale)
         if scale is None:
             _explain([face], hints, largest)
             reduce = f"reduce it to {SMALLEST:g} to {largest:g} pixels first, to have it restored"

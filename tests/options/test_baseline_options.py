@@ -23,7 +23,7 @@ FILES = sorted((OPTIONS / "baselines").glob("*.yml"))
 #: CTCNet takes no faces below 128 pixels.
 SMALLER = {"CTCNet": {"num_feat": 8}}
 #: Iterations before the state is saved. At these widths, one costs 0.2 s on average.
-ITERATIONS = 20
+ITERATIONS = 8
 EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 

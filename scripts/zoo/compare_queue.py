@@ -66,8 +66,8 @@ def shown(value, all_values: list) -> str:
     if not isinstance(value, list):
         return str(value)
     own = [item for item in value if any(item not in other for other in all_values)]
-    words = (f"{key} {val}" for key, val in (item if isinstance(item, tuple) else item.split("=", 1) for item in own))
-    return ", ".join(word.rpartition(":")[2] for word in words) or "without"
+    pairs = (item if isinstance(item, tuple) else item.split("=", 1) for item in own)
+    return ", ".join(f"{key.rpartition(':')[2]} {val}" for key, val in pairs) or "without"
 
 
 def measured(training: train_queue.Training, val: str, faces: int) -> float:

@@ -140,6 +140,8 @@ def test_of_a_list_of_options_what_differs_is_shown(script):
     assert [script.shown(one, lists) for one in lists] == ["c 0.5", "c 1", "without"]
     pairs = [[("peak", 1), ("num_feat", 32)], [("peak", 8), ("num_feat", 32)]]
     assert [script.shown(one, pairs) for one in pairs] == ["peak 1", "peak 8"]
+    maps = [["train:optim_g={type: Adam, betas: [0.9, 0.99]}", "train:a:b=1"], ["train:a:b=1"]]
+    assert [script.shown(one, maps) for one in maps] == ["optim_g {type: Adam, betas: [0.9, 0.99]}", "without"]
     assert [script.shown(one, [None, 2e-3]) for one in (None, 2e-3)] == ["None", "0.002"]
 
 
@@ -150,6 +152,14 @@ def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatc
     values = [one.force_yml for one in trainings]
     found = {(script.shown(one.force_yml, values), one.seed) for one in trainings}
     assert found == {(f"parsing_weight {weight}", seed) for weight in ("1", "0.03", "0") for seed in range(3)}
+
+
+def test_the_queue_of_the_fast_training_pairs_every_training(script, monkeypatch):
+    monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
+    trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "fast_training.toml", Path("zoo"))]
+    assert len({script.kind(one, "force_yml") for one in trainings}) == 1
+    values = [one.force_yml for one in trainings]
+    assert len({(script.shown(one.force_yml, values), one.seed) for one in trainings}) == len(trainings) == 9
 
 
 def test_the_queue_of_the_recipe_pairs_every_training(script, monkeypatch):

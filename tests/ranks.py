@@ -158,3 +158,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with distributed.joined("pytorch", {"timeout": 2}, on_cpu=True):
         run(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    distributed.leave(0)

@@ -78,6 +78,12 @@ def test_any_number_of_processes_validates_alike_to_the_last_bit(tmp_path, seven
     assert pictures == {path.name: path.read_bytes() for path in tmp_path.glob("*/*.png")}
 
 
+def test_a_process_that_leaves_does_what_python_does_at_its_end():
+    code = "import atexit; from wnet_arch.training import distributed; atexit.register(print, 'end'); print('begun'); distributed.leave(3)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    assert (run.returncode, run.stdout, run.stderr) == (3, "begun\nend\n", "")
+
+
 def test_accumulated_gradients_adversaries_and_broken_images(tmp_path, seven_faces):
     eight = write_set(tmp_path / "faces", count=32)
     torch.manual_seed(3)

@@ -85,6 +85,8 @@ def _main(argv: Sequence[str]) -> int:
             opt["manual_seed"] = distributed.common_seed()
         with tempfile.TemporaryDirectory() as folder:
             run_pipeline(args, options_for_framework(opt, args.opt, folder))
+    if args.launcher != "none":
+        distributed.leave(0)
     return 0
 
 

@@ -6,12 +6,15 @@ CPUs. The framework always takes NCCL, a GPU by global rank, and a time limit of
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -91,6 +94,19 @@ def joined(launcher: str, settings: Mapping | None, on_cpu: bool) -> Iterator[No
         raise WNetError(f"--launcher {launcher}: the processes of the run cannot be joined at {where}: {reason}") from error
     yield
     dist.destroy_process_group()  # not after an error: it may wait for the others, whom the launcher is about to end
+
+
+def leave(code: int) -> NoReturn:
+    """Ends a process that was joined with others, when all is done; Python's own end, less the freeing of what is left.
+
+    After DistributedDataParallel torch keeps the process group, and its threads, even when it has been destroyed (2.14). A process
+    that frees its memory meanwhile aborts now and then, "terminate called without an active exception", and torchrun reports a
+    finished training as failed.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def _backend(wanted: str | None, on_gpu: bool) -> str:

@@ -79,7 +79,8 @@ def test_any_number_of_processes_validates_alike_to_the_last_bit(tmp_path, seven
 
 
 def test_a_process_that_leaves_does_what_python_does_at_its_end():
-    code = "import atexit; from wnet_arch.training import distributed as d; atexit.register(print, 'end'); print('begun'); d.leave(3)"
+    imports = "import atexit; from wnet_arch.training import distributed; "
+    code = imports + "atexit.register(print, 'end'); print('begun'); distributed.leave(3)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert (run.returncode, run.stdout, run.stderr) == (3, "begun\nend\n", "")
 

@@ -4,7 +4,8 @@
     python scripts/zoo/curves.py scripts/zoo/queues/table1_x8.toml --page docs/results/equal_images.md
 
 Each validation of a training (its moving average, on its `val` set, by the metrics of its option file) is a point of its line.
-Trainings under way are drawn as far as they are, with the images they have seen; those that have not begun are named.
+Trainings under way are drawn as far as they are, with the images they have seen. The page names all that have not ended, with the
+hours that are left at the pace of their own steps; let the queue work on a training for a minute to have its pace.
 """
 
 from __future__ import annotations
@@ -34,40 +35,55 @@ Time is that of a training step where it was trained, beside other work.
     {command}
 
 {table}
-
+{unfinished}
 ![PSNR against images seen, one line for each network]({picture})
+"""
+UNFINISHED = """
+Not trained to the end yet, with the time that is left where they were trained, beside other work:
+
+{table}
 """
 HEADS = ["network", "images seen", "PSNR", "SSIM", "parameters", "GMACs", "a step"]
 
 
 @dataclass(frozen=True)
 class Course:
-    """What one training has logged. ``points``: images seen, PSNR, SSIM at each validation. ``step``: seconds, the median."""
+    """What one training has logged.
+
+    ``start``: the training whose weights it began with. ``points``: images seen, PSNR, SSIM at each validation. ``seen``: images,
+    in all. ``step``: seconds, the median.
+    """
 
     name: str
+    start: str | None
     args: argparse.Namespace
     points: list[tuple[int, float, float | None]]
+    seen: int
     step: float | None
 
     @property
-    def seen(self) -> int:
-        return self.points[-1][0]
+    def label(self) -> str:
+        return f"{self.name}, from {self.start}" if self.start else self.name
+
+    @property
+    def hours_left(self) -> float | None:
+        return (self.args.images - self.seen) / self.args.batch * self.step / 3600 if self.step else None
 
 
 def courses(trainings: list[train_queue.Training]) -> list[Course]:
-    """Those that have validated once, the best first."""
+    """All of them, in the queue's order; those that have not begun have seen no image."""
     found = []
     for training in trainings:
         args = train_zoo.build_parser().parse_args(training.arguments)
         try:
             lines = training.log()
         except FileNotFoundError:  # it has not begun
-            continue
+            lines = []
         points = [(line["iter"] * args.batch, line["psnr"], line.get("ssim")) for line in lines if "psnr" in line]
         steps = [line["time"] for line in lines if "time" in line]
-        if points:
-            found.append(Course(training.name, args, points, statistics.median(steps) if steps else None))
-    return sorted(found, key=lambda course: -course.points[-1][1])
+        seen = max((line["iter"] * args.batch for line in lines), default=0)
+        found.append(Course(training.name, training.after, args, points, seen, statistics.median(steps) if steps else None))
+    return found
 
 
 def rows(found: list[Course]) -> list[list[str]]:
@@ -77,8 +93,17 @@ def rows(found: list[Course]) -> list[list[str]]:
         seen, psnr, ssim = course.points[-1]
         shown = f"{ssim:.4f}" if ssim is not None else "–"
         step = f"{course.step:.2g} s" if course.step else "–"
-        lines.append([course.name, f"{seen:,}", f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", step])
+        lines.append([course.label, f"{seen:,}", f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", step])
     return lines
+
+
+def unfinished(found: list[Course]) -> str:
+    """The part of the page about trainings that have not seen all their images; empty where there is none."""
+    lines = []
+    for course in (course for course in found if course.seen < course.args.images):
+        left = f"{course.hours_left:.1f} h" if course.hours_left is not None else "not known yet"
+        lines.append([course.label, f"{course.seen:,} of {course.args.images:,}", left])
+    return UNFINISHED.format(table=table(["network", "images seen", "left"], lines, left=1)) if lines else ""
 
 
 def draw(found: list[Course], path: Path) -> None:
@@ -94,7 +119,7 @@ def draw(found: list[Course], path: Path) -> None:
         images, values = zip(*((images, psnr) for images, psnr, _ in course.points))
         ours = course.args.network.startswith("WNet")
         panel.plot(images, values, marker="o", markersize=3, color="tab:blue" if ours else "0.55", zorder=3 if ours else 2)
-        panel.annotate(course.name, (images[-1], values[-1]), xytext=(max(c.seen for c in found) * 1.02, end), fontsize=8,
+        panel.annotate(course.name, (images[-1], values[-1]), xytext=(max(c.points[-1][0] for c in found) * 1.02, end), fontsize=8,
                        va="center", arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.6})  # fmt: skip
     panel.set(xlabel="images seen", ylabel="PSNR, dB (moving average)")
     panel.margins(x=0.12)
@@ -125,27 +150,26 @@ def main() -> int:
     except UsageError as error:
         sys.exit(f"curves: error: {error}")
     found = courses(trainings)
-    if not found:
+    validated = sorted((course for course in found if course.points), key=lambda course: -course.points[-1][1])
+    if not validated:
         sys.exit(f"curves: error: no training of {args.queue} has validated in {args.out} yet; train_queue.py runs them")
     for key in ("scale", "images", "batch"):
         values = {getattr(course.args, key) for course in found}
         if len(values) > 1 or None in values:
             shown = ", ".join(map(str, values - {None})) or "no number"
             sys.exit(f"curves: error: {args.queue}: its trainings must have one number of `{key}`, not {shown}")
-    for name in sorted({training.name for training in trainings} - {course.name for course in found}):
-        print(f"{name} has not validated yet: left out")
-    write(args.page.resolve(), found, shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]))
+    write(args.page.resolve(), validated, unfinished(found), shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]))
     return 0
 
 
-def write(page: Path, found: list[Course], command: str) -> None:
+def write(page: Path, found: list[Course], rest: str, command: str) -> None:
     picture = page.parents[1] / "pictures" / f"{page.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw(found, picture)
     first = found[0].args
     text = PAGE.format(
         scale=first.scale, images=first.images, batch=first.batch, val=Path(first.val).name, command=command,
-        table=table(HEADS, rows(found), left=1), picture=os.path.relpath(picture, page.parent),
+        table=table(HEADS, rows(found), left=1), unfinished=rest, picture=os.path.relpath(picture, page.parent),
     )  # fmt: skip
     disk.write_text(page, text)
     print(text)

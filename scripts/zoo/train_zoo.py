@@ -7,7 +7,8 @@ The recipe: the option file of the network (its loss, its start), and for all al
 together), mirroring, Muon 2e-3 (or --optimizer Adam, 5e-4) falling to 1e-6 along a cosine after a short warm-up, gradients clipped
 to a norm of 1, a moving average of 0.999, one seed, bf16 where the network's largest layer is faster in it than in float32 (not on
 CPUs without instructions for it; no difference in what is learned can be told from that between seeds,
-docs/results/measurements.md), and the memory layout in which it is faster; a run that goes on keeps both. With --minutes the pace
+docs/results/measurements.md), and the memory layout in which it is faster; a run that goes on keeps both. Losses that start late
+(`start_iters`) do so after the same share of the training as in the option file. With --minutes the pace
 of the first iterations, and the time of a validation, decide how many there will be, so that the learning rate ends at its end;
 that number is kept in OUT/NETWORK_xSCALE/plan.json. Checkpoints are written every five minutes, and the same command goes on where
 it was interrupted. Files with a discriminator keep the rates that they name, unless --lr gives one. --name makes variants of one
@@ -60,6 +61,7 @@ def option_file(network: str, scale: int) -> Path:
 def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     """The option file with what all networks share."""
     train, data = opt["train"], opt["datasets"]
+    published = train["total_iter"]
     data["train"].update(
         dataroot=[str(Path(path).resolve()) for path in args.data], batch_size_per_gpu=args.batch // args.accumulation,
         num_worker_per_gpu=args.workers, persistent_workers=None, use_hflip=True,
@@ -70,6 +72,8 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
         channels_last="auto", grad_clip=1.0, warmup_iter=min(200, iterations // 10),
         scheduler={"type": "CosineAnnealingRestartLR", "periods": [iterations], "restart_weights": [1], "eta_min": 1e-6},
     )  # fmt: skip
+    if train.get("start_iters"):
+        train["start_iters"] = {part: rescaled(first, published, iterations) for part, first in train["start_iters"].items()}
     if args.lr or not opt.get("network_d"):
         for key in ("optim_g", "optim_d")[: 2 if opt.get("network_d") else 1]:
             optimizer = args.optimizer or ("Adam" if opt.get("network_d") else "Muon")
@@ -81,6 +85,11 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     )
     opt["manual_seed"] = args.seed
     return options.override(opt, args.force_yml)
+
+
+def rescaled(first: int, length: int, iterations: int) -> int:
+    """The iteration that comes after the same share of a shorter or longer training."""
+    return 1 + round((first - 1) * iterations / length)
 
 
 def changed(args: argparse.Namespace, opt: dict) -> list[str]:

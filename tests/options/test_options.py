@@ -333,10 +333,10 @@ def test_keys_that_nobody_knows_cannot(face_set, entry, said, tmp_path, monkeypa
 
 
 def test_blocks_on_the_way_are_made(face_set):
-    opt = options.override(gan_options(face_set), ["train:start_iters:gan=5", "train:scheduler_d:type=MultiStepLR",
+    opt = options.override(gan_options(face_set), ["train:start_iters:gan=2", "train:scheduler_d:type=MultiStepLR",
                                                    "train:scheduler_d:milestones=[1e3]", "val=~", "val:val_freq=2",
                                                    "val:save_img=false"])  # fmt: skip
-    assert opt["train"]["start_iters"] == {"gan": 5}
+    assert opt["train"]["start_iters"] == {"gan": 2}
     assert opt["val"] == {"val_freq": 2, "save_img": False}
     assert options.check(opt, is_train=True)["train"]["scheduler_d"] == {"type": "MultiStepLR", "milestones": [1000]}
 

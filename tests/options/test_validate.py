@@ -211,4 +211,4 @@ def test_a_generator_that_would_never_learn(face_set):
     opt["network_d"] = {"type": "MRRNetDiscriminator"}
     opt["train"].update(optim_d={"type": "Adam", "lr": 1e-4}, gan_opt={"type": "GANLoss", "gan_type": "vanilla"})
     opt["train"]["net_d_init_iters"] = opt["train"]["total_iter"]
-    assert [line for line in everything(opt) if line.startswith("train.net_d_init_iters is")] == everything(opt)[:1]
+    assert [line.partition(",")[0] for line in everything(opt)] == [f"train.net_d_init_iters is {opt['train']['total_iter']}"]

@@ -112,17 +112,27 @@ def test_what_is_forced_is_applied_last_whatever_the_recipe_has(tmp_path, monkey
         assert script._value(seen, key) == yaml.safe_load(text), key
 
 
-@pytest.mark.parametrize(("asked", "precision"), [(None, "auto"), ("bf16", "bf16")])
-def test_the_precision_is_the_faster_one_unless_named(asked, precision):
+def recipe_of(file: str, iterations: int, precision: str | None = None) -> dict:
+    """The block ``train`` of an option file in the recipe."""
     script = load_script("zoo/train_zoo")
     args = argparse.Namespace(
-        data=["faces"], val="faces", batch=4, workers=0, precision=asked, lr=None, network_option=[], force_yml=[], validations=1,
-        seed=0, accumulation=1, optimizer=None,
+        data=["faces"], val="faces", batch=4, workers=0, precision=precision, lr=None, network_option=[], force_yml=[],
+        validations=1, seed=0, accumulation=1, optimizer=None,
     )  # fmt: skip
-    opt = script.options.load(str(script.OPTIONS / "wnet_lite_x8.yml"))
-    train = script.recipe(args, opt, 10)["train"]
+    return script.recipe(args, script.options.load(str(script.OPTIONS / file)), iterations)["train"]
+
+
+@pytest.mark.parametrize(("asked", "precision"), [(None, "auto"), ("bf16", "bf16")])
+def test_the_precision_is_the_faster_one_unless_named(asked, precision):
+    train = recipe_of("wnet_lite_x8.yml", 10, asked)
     assert (train["precision"], train["channels_last"]) == (precision, "auto")
     assert train["optim_g"] == {"type": "Muon", "lr": 2e-3, "betas": [0.9, 0.99]}
+
+
+@pytest.mark.parametrize(("iterations", "begin"), [(1250, (7, 13, 26)), (30, (1, 1, 2)), (800_000, (4001, 8001, 16001))])
+def test_parts_that_start_late_start_after_the_same_share_of_the_training(iterations, begin):
+    """Published: 2,000, 4,000 and 8,000 of 400,000 iterations pass before. In a short training no part would begin."""
+    assert recipe_of("baselines/WIPA_x8.yml", iterations)["start_iters"] == dict(zip(("content", "net_d", "gan"), begin))
 
 
 def test_time_decides_the_number_of_iterations(tmp_path, sets):

@@ -197,11 +197,7 @@ def _model(opt: dict) -> Iterator[str]:
         needed = {"network_d": opt.get("network_d"), "train.optim_d": train.get("optim_d"), "train.gan_opt": train.get("gan_opt")}
         lacking = [key for key, block in needed.items() if not block]
         yield from (f"{key} is missing from the options: {opt['model_type']} trains against a discriminator" for key in lacking)
-        if (train.get("net_d_init_iters") or 0) >= train["total_iter"]:
-            yield (
-                f"train.net_d_init_iters is {train['net_d_init_iters']}, and total_iter {train['total_iter']}: the network would "
-                "never learn; lower the one or raise the other"
-            )
+    yield from _never(train)
     if _needs_image_loss(cls) and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield "train.pixel_opt is missing from the options, and perceptual_opt too: there is no loss to train with"
     yield from _outputs(opt, cls)
@@ -210,6 +206,22 @@ def _model(opt: dict) -> Iterator[str]:
             cls.check_options(opt)
         except UsageError as error:
             yield str(error)
+
+
+def _never(train: dict) -> Iterator[str]:
+    """What a training of this length would end before."""
+    total = train["total_iter"]
+    if (train.get("net_d_init_iters") or 0) >= total:
+        yield (
+            f"train.net_d_init_iters is {train['net_d_init_iters']}, and total_iter {total}: the network would never learn; "
+            "lower the one or raise the other"
+        )
+    for part, first in (train.get("start_iters") or {}).items():
+        if first > total:
+            yield (
+                f"train.start_iters.{part} is {first}, and total_iter {total}: this part of the training would never begin; "
+                "lower the one or raise the other"
+            )
 
 
 def _outputs(opt: dict, cls: type) -> Iterator[str]:

@@ -2,12 +2,14 @@
 
     python scripts/bench/check_degraded.py --faces celeba_val --out degraded
     python scripts/bench/check_degraded.py --faces celeba_val --out degraded_mine --weights experiments/wnet_lite_x4
+    python scripts/bench/check_degraded.py --faces celeba_val --quality auto --sheet 10 --out degraded_auto
 
 Photos are tiled from faces whose originals are known (`group_photos.py`), at sizes that the networks take, reduced, and then
 degraded as a whole, so that JPEG's blocks lie anywhere in the faces. Measured: PSNR of R, G, B in the pixels that were pasted,
 against the original, of the restored photo and of the same photo plainly enlarged. "Worse" are faces whose PSNR is below that of
 plain enlargement. Intervals: 95 % of 2,000 bootstrap draws of whole photos. Prints a table, writes it to OUT/table.md and
-OUT/faces.csv, and the --worst faces of all to OUT/worst.png: before, after, original.
+OUT/faces.csv, and pictures of faces before, after and as they were: the --worst of all in OUT/worst.png, and --sheet of each
+degradation and scale, drawn by lot, in OUT/sheet_*.png. `--quality auto` sees the quantisation tables of a JPEG, as in a file.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -31,11 +34,21 @@ from tqdm import tqdm
 from wnet_arch.restore import FaceRestorer, paste
 
 
-def jpeg(photo: np.ndarray, quality: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Photo:
+    """What a file holds: uint8 (H, W, 3), and the quantisation tables where it is a JPEG."""
+
+    pixels: np.ndarray
+    tables: tuple[tuple[int, ...], ...] = ()
+
+
+def jpeg(photo: np.ndarray, quality: int) -> Photo:
     """As Pillow writes it by default, with colours of half the resolution."""
     file = io.BytesIO()
     Image.fromarray(photo).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    with Image.open(file) as image:
+        tables = tuple(tuple(image.quantization[number]) for number in sorted(image.quantization))
+        return Photo(np.asarray(image), tables)
 
 
 def noisy(photo: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
@@ -50,12 +63,12 @@ def lens(photo: np.ndarray, sigma: float) -> np.ndarray:
 SAME = 100
 Rng = np.random.Generator
 #: What is done to a reduced photo. Lengths in its pixels, grey levels of 255.
-VARIANTS: dict[str, Callable[[np.ndarray, Rng], np.ndarray]] = {
-    "clean": lambda photo, rng: photo,
+VARIANTS: dict[str, Callable[[np.ndarray, Rng], Photo]] = {
+    "clean": lambda photo, rng: Photo(photo),
     "JPEG 90": lambda photo, rng: jpeg(photo, 90),
     "JPEG 75": lambda photo, rng: jpeg(photo, 75),
     "JPEG 50": lambda photo, rng: jpeg(photo, 50),
-    "noise 8": lambda photo, rng: noisy(photo, 8, rng),
+    "noise 8": lambda photo, rng: Photo(noisy(photo, 8, rng)),
     "blur 0.8, noise 5, JPEG 75": lambda photo, rng: jpeg(noisy(lens(photo, 0.8), 5, rng), 75),
 }
 #: Sides of the faces' frames in the photo, for each scale.
@@ -104,8 +117,9 @@ def measure(restorer: FaceRestorer, scene: Scene, number: int, seed: int) -> Ite
     """All variants of a photo. Faces of another network than that of the photo's scale are left out."""
     restorer.scale, clean = scene.scale, scene.photo
     for name, change in VARIANTS.items():
-        scene.photo = change(clean, np.random.default_rng((seed, number)))
-        photo = restorer.restore(scene.photo)
+        given = change(clean, np.random.default_rng((seed, number)))
+        scene.photo = given.pixels
+        photo = restorer.restore(given.pixels, given.tables)
         plain = paste.enlarge(scene.photo, scene.scale)
         for face in photo.cut_out:
             if face.scale == scene.scale:
@@ -143,6 +157,18 @@ def table(faces: list[Measured]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sheets(faces: list[Measured], count: int, seed: int, out: Path) -> None:
+    """Faces drawn by lot, not the best ones or the worst: a file for each degradation and scale."""
+    rng = np.random.default_rng(seed)
+    for scale in SIDES:
+        for name in VARIANTS:
+            own = [face for face in faces if (face.variant, face.scale) == (name, scale)]
+            chosen = sorted(rng.permutation(len(own))[:count])
+            if chosen:
+                label = re.sub(r"[^a-z0-9.]+", "_", name.lower())
+                draw([own[index].picture for index in chosen], out / f"sheet_x{scale}_{label}.png")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -153,6 +179,7 @@ def main() -> int:
     add("--network", help="a shipped network (default: those of --quality)")
     add("--quality", help="as `wnet restore` takes it")
     add("--worst", type=int, default=24, help="faces in the picture (default: 24)")
+    add("--sheet", type=int, default=0, help="faces of each degradation and scale in pictures of their own (default: none)")
     add("--seed", type=int, default=0)
     add("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -164,7 +191,7 @@ def main() -> int:
     faces = []
     for number, scene in enumerate(tqdm(scenes, unit="photo")):
         faces += measure(restorer, scene, number, args.seed)
-        Image.fromarray(VARIANTS["JPEG 75"](scene.photo, rng)).save(args.out / f"{scene.name}.png")
+        Image.fromarray(VARIANTS["JPEG 75"](scene.photo, rng).pixels).save(args.out / f"{scene.name}.png")
     with open(args.out / "faces.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("variant", "scale", "photo", "side", "enlarged", "restored"))
@@ -173,6 +200,8 @@ def main() -> int:
     (args.out / "table.md").write_text(text)
     (args.out / "command.txt").write_text(shlex.join(["python", "scripts/bench/check_degraded.py", *sys.argv[1:]]) + "\n")
     draw([face.picture for face in sorted(faces, key=lambda face: face.gain)[: args.worst]], args.out / "worst.png")
+    if args.sheet:
+        sheets(faces, args.sheet, args.seed, args.out)
     print(text)
     return 0
 

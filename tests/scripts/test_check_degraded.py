@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tests.conftest import drawn_face, load_script
 from wnet_arch import create_network
 from wnet_arch.faces.detection import Detection, Detector
-from wnet_arch.restore import FaceRestorer, restorer
+from wnet_arch.restore import FaceRestorer, hints, restorer
 
 
 class KnownPlaces(Detector):
@@ -86,6 +86,17 @@ def test_a_photo_that_is_its_own_original_is_told_so(script):
     assert "| clean | x1 | 3 | the original | 51.70 | nothing can be gained | – |" in script.table(found)
 
 
+def test_restored_is_what_a_file_holds_with_its_tables(script, faces, monkeypatch):
+    """So `--quality auto` chooses as it does for a user's file."""
+    seen = []
+    monkeypatch.setattr(FaceRestorer, "restore", lambda self, pixels, tables, restore=FaceRestorer.restore: (
+        seen.append(hints.read_hints(pixels, tables).jpeg_quality), restore(self, pixels, tables))[1])  # fmt: skip
+    measured(script, faces, 8, network="Bicubic")
+    assert dict(zip(script.VARIANTS, seen)) == {
+        "clean": None, "JPEG 90": 90, "JPEG 75": 75, "JPEG 50": 50, "noise 8": None, "blur 0.8, noise 5, JPEG 75": 75,
+    }  # fmt: skip
+
+
 def test_what_a_network_spoils_is_seen(script, faces, tmp_path):
     found = measured(script, faces, 4, weights=[random_network(tmp_path, 4)])
     clean = [face for face in found if face.variant == "clean"]
@@ -105,7 +116,7 @@ def test_photos_are_the_same_in_every_run_and_faces_do_not_overlap(script, faces
     for index, a in enumerate(squares):
         assert all(a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1] for b in squares[index + 1 :])
     for name, change in script.VARIANTS.items():
-        assert np.array_equal(*(change(one.photo, np.random.default_rng(1)) for _ in range(2))), name
+        assert np.array_equal(*(change(one.photo, np.random.default_rng(1)).pixels for _ in range(2))), name
 
 
 def test_intervals_are_those_of_photos(script):
@@ -128,7 +139,7 @@ def test_the_command_writes_table_faces_and_worst(script, faces, tmp_path, monke
         script, "measure", lambda own, scene, *rest, measure=script.measure: _looking(detector, scene, measure, own, *rest)
     )
     monkeypatch.setattr(sys, "argv", ["check_degraded.py", "--faces", str(faces), "--groups", "1", "--network", "Bicubic",
-                                      "--scales", "8", "--out", str(tmp_path / "out")])  # fmt: skip
+                                      "--scales", "8", "--sheet", "2", "--out", str(tmp_path / "out")])  # fmt: skip
     assert script.main() == 0
     rows = list(csv.DictReader((tmp_path / "out" / "faces.csv").open()))
     assert {row["variant"] for row in rows} == set(script.VARIANTS)
@@ -136,6 +147,8 @@ def test_the_command_writes_table_faces_and_worst(script, faces, tmp_path, monke
     assert (tmp_path / "out" / "table.md").read_text().strip() in capsys.readouterr().out
     assert "--network Bicubic" in (tmp_path / "out" / "command.txt").read_text()
     assert Image.open(tmp_path / "out" / "worst.png").width > 3 * 256
+    for label in ("clean", "jpeg_90", "jpeg_75", "jpeg_50", "noise_8", "blur_0.8_noise_5_jpeg_75"):
+        assert 2 * 256 < Image.open(tmp_path / "out" / f"sheet_x8_{label}.png").height < 3 * 256
 
 
 def _looking(detector, scene, measure, *rest):

@@ -578,6 +578,26 @@ def test_bad_uploads_are_explained_and_the_page_goes_on(tab, tmp_path):
     tab.locator("#download").wait_for()
 
 
+@pytest.mark.parametrize("chosen", ["upload", "example"])
+def test_a_photo_chosen_while_the_one_before_is_being_taken_away_is_restored(tab, tmp_path, chosen):
+    """The requests of both may overtake each other: the page must not be left with the answer to the earlier one."""
+    upload(tab, save(tmp_path / "first.png", scene(10, 11, 60)), "3 faces found")
+    held = []
+    tab.route("**/queue/join*", lambda route: route.continue_() if held else held.append(route))
+    tab.locator('#photo button[aria-label="Clear"]').click()
+    if chosen == "upload":
+        tab.locator("#photo input[type=file]").set_input_files(save(tmp_path / "second.png", scene(12)))
+    else:
+        tab.locator("#examples button").first.click()
+    tab.wait_for_timeout(1500)
+    held[0].continue_()
+    tab.locator("#download").wait_for(timeout=WAIT)
+    tab.wait_for_timeout(1500)
+    assert "3 faces found" not in tab.locator("#status").inner_text()
+    assert "found" in tab.locator("#status").inner_text()
+    assert tab.locator("#download").is_visible()
+
+
 def test_a_file_that_is_too_large_is_refused(tab, tmp_path):
     tab.expected = "404|Response"  # Gradio itself logs that it did not upload
     (tmp_path / "big.png").write_bytes(bytes(700_000))

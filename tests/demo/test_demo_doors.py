@@ -112,13 +112,14 @@ class Visitor:
 
     def choose(self, path: str, session: str) -> dict:
         """What the browser does with a photo that was uploaded."""
-        return self.run(("photo", "upload"), [file_data(path)], session)
+        return self.run(("photo", "upload"), [file_data(path), time.time() * 1000, None, None], session)
 
     def restore(self, session: str) -> dict:
         """And then; or when a setting is changed."""
         settings = [None, PLAIN, 1, 0]
-        assert self.run(("network", "input"), settings, session)["success"]
-        return self.run(("network", "input then"), settings, session)
+        begun = self.run(("network", "input"), settings, session)
+        assert begun["success"]
+        return self.run(("network", "input then"), [*settings, begun["output"]["data"][-1]], session)
 
 
 def file_data(path, **more) -> dict:
@@ -401,8 +402,9 @@ def test_the_one_who_opens_photos_looks_himself(page, tmp_path):
     def shown(path, cookie):
         wish = str(path), PLAIN, 1.0, 0.0, types.SimpleNamespace(headers={"cookie": cookie}, session_hash="s")
         do.latest.forget("s")
-        assert "working" in do.begin(*wish)[0]
-        return do.show(*wish)[0]
+        begun = do.begin(*wish)
+        assert "working" in begun[0]
+        return do.show(*wish[:-1], begun[-1], wish[-1])[0]
 
     assert "1 face found" in shown(own, cookie)
     for path, who in ((tmp_path / "photo.png", cookie), (own, None), (own, visitors.new().decode())):

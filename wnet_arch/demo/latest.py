@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -11,27 +12,31 @@ _PAGES = 1000
 
 
 class Latest:
-    """The last wish of each page, by its session. A browser may send one event twice: a wish is worked on once."""
+    """The last wish of each page, by its session. A browser may send one event twice: a wish is worked on once.
+
+    Each wish has a number, which the page gives back when it has shown that work begins: whoever comes from an older wish would
+    otherwise take the new one, and the page might show the result first, and then that work begins.
+    """
 
     def __init__(self):
-        self._wishes: OrderedDict[str | None, tuple[Hashable, bool]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._wishes: OrderedDict[str | None, tuple[Hashable, int, bool]] = OrderedDict()
+        self._numbers, self._lock = itertools.count(1), threading.Lock()
 
-    def ask(self, session: str | None, wish: Hashable) -> bool:
-        """Notes what a page wants from now on; whether that is something else than before."""
+    def ask(self, session: str | None, wish: Hashable) -> int | None:
+        """Notes what a page wants from now on, and returns its number; ``None`` if that is what it wanted before."""
         with self._lock:
             if self._wanted(session) == wish:
-                return False
-            self._set(session, wish, False)
-            return True
+                return None
+            number = next(self._numbers)
+            self._set(session, wish, number, False)
+            return number
 
-    def take(self, session: str | None, wish: Hashable) -> bool:
+    def take(self, session: str | None, wish: Hashable, number: int) -> bool:
         """Whether to work on a wish: it is the page's last one, and nobody has taken it."""
         with self._lock:
-            wanted, taken = self._wishes.get(session, (None, True))
-            if taken or wanted != wish:
+            if self._wishes.get(session) != (wish, number, False):
                 return False
-            self._set(session, wish, True)
+            self._set(session, wish, number, True)
             return True
 
     def is_last(self, session: str | None, wish: Hashable) -> bool:
@@ -45,10 +50,10 @@ class Latest:
             self._wishes.pop(session, None)
 
     def _wanted(self, session: str | None) -> Hashable:
-        return self._wishes.get(session, (None, False))[0]
+        return self._wishes[session][0] if session in self._wishes else None
 
-    def _set(self, session: str | None, wish: Hashable, taken: bool) -> None:
-        self._wishes[session] = wish, taken
+    def _set(self, session: str | None, wish: Hashable, number: int, taken: bool) -> None:
+        self._wishes[session] = wish, number, taken
         self._wishes.move_to_end(session)
         while len(self._wishes) > _PAGES:
             self._wishes.popitem(last=False)

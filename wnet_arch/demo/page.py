@@ -82,7 +82,8 @@ class _Inputs:
     """The column with the photo and the settings."""
 
     def __init__(self, choices: Choices, limits: Limits, examples: Sequence[tuple[str, str]], missing: str):
-        self.photo = gr.State()
+        self.photo, self.since = gr.State(), gr.State(0.0)
+        self.clock, self.number = gr.Number(0, visible=False), gr.Number(0, visible=False)
         self.file = gr.File(label=f"Photo, {limits}", file_types=list(ENDINGS), height=150, elem_id="photo")
         self.examples = []
         if examples:
@@ -163,17 +164,19 @@ class _Handlers:
         self.choices, self.limits, self.store, self.visitors, self.latest = choices, limits, store, visitors, Latest()
 
     def begin(self, photo: str | None, network: str, strength: float, scale: float, request: gr.Request) -> list:
-        """Says at once what is being worked on, with no result beside it."""
-        if not self.latest.ask(request.session_hash, (photo, network, strength, scale)):
-            return _unchanged()
+        """Says at once what is being worked on, with no result beside it; and the number of this wish."""
+        number = self.latest.ask(request.session_hash, (photo, network, strength, scale))
+        if number is None:
+            return [*_unchanged(), gr.skip()]
         if not photo:
-            return _only(_INVITATION)
-        return _only(f"<p role='status' class='working'><b>{escape(Path(photo).name)}</b>: {escape(_said(network))} ...</p>")
+            return [*_only(_INVITATION), number]
+        working = f"<p role='status' class='working'><b>{escape(Path(photo).name)}</b>: {escape(_said(network))} ...</p>"
+        return [*_only(working), number]
 
-    def show(self, photo: str | None, network: str, strength: float, scale: float, request: gr.Request) -> list:
+    def show(self, photo: str | None, network: str, strength: float, scale: float, number: int, request: gr.Request) -> list:
         """Restores the photo; what cannot be done is said in its place, and the page goes on."""
         wish = photo, network, strength, scale
-        if not photo or not self.latest.take(request.session_hash, wish):
+        if not photo or not self.latest.take(request.session_hash, wish, number):
             return _unchanged()
         done = False
         try:
@@ -250,9 +253,14 @@ def _seen(what: str) -> str:
     return f"<p>Left of the line: plain enlargement. Right: restored. Seen here: {escape(what)}.</p>"
 
 
-def _first(path: str) -> tuple[str, None]:
-    """An example instead of an upload."""
-    return path, None
+def _newest(path: str | None, asked: float, photo: str | None, since: float) -> tuple[str | None, float]:
+    """The photo that was chosen last, or none, and when, in milliseconds."""
+    return (path, asked) if asked >= since else (photo, since)
+
+
+def _example(path: str, asked: float, photo: str | None, since: float) -> tuple:
+    """An example instead of an upload, which goes from its place."""
+    return *_newest(path, asked, photo, since), None if asked >= since else gr.skip()
 
 
 def _rest() -> None:
@@ -264,23 +272,35 @@ def _connect(inputs: _Inputs, outputs: _Outputs, do: _Handlers) -> None:
     """Which event does what. None of them is offered as an API."""
     # What is asked for while one waits is not dropped.
     private: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "show_progress": "hidden"}
-    all_of_it: dict[str, Any] = {"inputs": inputs.settings, "outputs": outputs.list_of_all, **private}
+    # One at a time, so that the last one is the last to be seen.
+    begins: dict[str, Any] = {
+        "inputs": inputs.settings, "outputs": [*outputs.list_of_all, inputs.number], "concurrency_id": "begin", **private,
+    }  # fmt: skip
+    shows: dict[str, Any] = {"inputs": [*inputs.settings, inputs.number], "outputs": outputs.list_of_all, **private}
 
     def from_gallery(pairs: list, event: gr.SelectData):
         return do.look(pairs, event.index)
 
     def restore_after(event: Any) -> None:
-        event.then(do.show, **all_of_it)
+        event.then(do.show, **shows)
 
-    keep: dict[str, Any] = {"outputs": inputs.photo, **private}
-    restore_after(inputs.file.upload(lambda path: path, inputs.file, **keep).then(do.begin, **all_of_it))
-    restore_after(inputs.file.clear(lambda: None, **keep).then(do.begin, **all_of_it))
+    # A photo's request may overtake the one that takes the photo before it away: the browser's clock tells their order.
+    asked: dict[str, Any] = {**private, "trigger_mode": "multiple", "concurrency_id": "photo"}
+    now = [inputs.clock, inputs.photo, inputs.since]
+    chosen = gr.on(
+        [inputs.file.upload, inputs.file.clear], _newest, [inputs.file, *now], [inputs.photo, inputs.since],
+        js="(file, _, ...rest) => [file, Date.now(), ...rest]", **asked,
+    )  # fmt: skip
+    restore_after(chosen.then(do.begin, **begins))
     for button, path in inputs.examples:
-        chosen = button.click(partial(_first, path), outputs=[inputs.photo, inputs.file], **private)
-        restore_after(chosen.then(do.begin, **all_of_it))
-    restore_after(gr.on([inputs.network.input, inputs.scale.input], do.begin, **all_of_it))
+        chosen = button.click(
+            partial(_example, path), now, [inputs.photo, inputs.since, inputs.file],
+            js="(_, ...rest) => [Date.now(), ...rest]", **asked,
+        )  # fmt: skip
+        restore_after(chosen.then(do.begin, **begins))
+    restore_after(gr.on([inputs.network.input, inputs.scale.input], do.begin, **begins))
     # Every step of the slider counts, by mouse, key or number, and clears the results; work begins when it rests.
-    restore_after(inputs.strength.input(do.begin, **all_of_it).then(_rest, **private))
+    restore_after(inputs.strength.input(do.begin, **begins).then(_rest, **private))
     look: dict[str, Any] = {"outputs": outputs.view, **private}
     outputs.faces.select(from_gallery, outputs.pairs, **look)
     outputs.whole.click(lambda pairs: do.look(pairs, None), outputs.pairs, **look)

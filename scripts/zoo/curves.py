@@ -1,7 +1,7 @@
 """PSNR against images seen, for every training of a queue: a picture and a page, from what the trainings logged.
 
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml
-    python scripts/zoo/curves.py scripts/zoo/queues/table1_x8.toml --page docs/results/equal_images.md
+    python scripts/zoo/curves.py scripts/zoo/queues/table1_x8.toml --page docs/results/equal_images_x8.md
 
 Each validation of a training (its moving average, on its `val` set, by the metrics of its option file) is a point of its line.
 Trainings under way are drawn as far as they are, with the images they have seen. The page names all that have not ended, with the
@@ -25,17 +25,16 @@ from wnet_arch import disk
 from wnet_arch.benchmark.tables import table
 from wnet_arch.errors import UsageError
 from wnet_arch.inference import profiling
+from wnet_arch.inference.test_sets import open_set
 
 PAGE = """# Equal images, x{scale}
 
 PSNR of networks that saw the same faces in the same order, {images:,} of them in batches of {batch}, by one recipe
-(`scripts/zoo/train_zoo.py`). Validated on {val}: the moving average of the weights, by the metrics of the option files.
-Time is that of a training step where it was trained, beside other work.
+(`scripts/zoo/train_zoo.py`). Validated on the {faces:,} faces of {val}: the moving average of the weights, by the metrics of
+the option files. A step's time is the median where it was trained, beside other work.
 
     {command}
-
-{table}
-{unfinished}
+{ended}{unfinished}
 ![PSNR against images seen, one line for each network]({picture})
 """
 UNFINISHED = """
@@ -43,7 +42,9 @@ Not trained to the end yet, with the time that is left where they were trained, 
 
 {table}
 """
-HEADS = ["network", "images seen", "PSNR", "SSIM", "parameters", "GMACs", "a step"]
+#: dB that the picture shows below the lowest end: how a training begins would make all ends look alike.
+BELOW = 0.8
+HEADS = ["network", "PSNR", "SSIM", "parameters", "GMACs", "a step"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Course:
         return f"{self.name}, from {self.start}" if self.start else self.name
 
     @property
+    def has_ended(self) -> bool:
+        return bool(self.points) and self.points[-1][0] >= self.args.images
+
+    @property
     def hours_left(self) -> float | None:
         return (self.args.images - self.seen) / self.args.batch * self.step / 3600 if self.step else None
 
@@ -86,24 +91,26 @@ def courses(trainings: list[train_queue.Training]) -> list[Course]:
     return found
 
 
-def rows(found: list[Course]) -> list[list[str]]:
+def ended(found: list[Course]) -> str:
+    """The table of trainings that have seen all their images, the best first; empty where there is none."""
     lines = []
-    for course in found:
+    for course in sorted((c for c in found if c.has_ended), key=lambda course: -course.points[-1][1]):
         cost = profiling.cost(course.args.network, course.args.scale, **dict(course.args.network_option))
-        seen, psnr, ssim = course.points[-1]
+        _, psnr, ssim = course.points[-1]
         shown = f"{ssim:.4f}" if ssim is not None else "–"
         step = f"{course.step:.2g} s" if course.step else "–"
-        lines.append([course.label, f"{seen:,}", f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", step])
-    return lines
+        lines.append([course.label, f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", step])
+    return f"\n{table(HEADS, lines, left=1)}\n" if lines else ""
 
 
 def unfinished(found: list[Course]) -> str:
     """The part of the page about trainings that have not seen all their images; empty where there is none."""
     lines = []
-    for course in (course for course in found if course.seen < course.args.images):
+    for course in (c for c in found if not c.has_ended):
+        psnr = f"{course.points[-1][1]:.2f} after {course.points[-1][0]:,}" if course.points else "–"
         left = f"{course.hours_left:.1f} h" if course.hours_left is not None else "not known yet"
-        lines.append([course.label, f"{course.seen:,} of {course.args.images:,}", left])
-    return UNFINISHED.format(table=table(["network", "images seen", "left"], lines, left=1)) if lines else ""
+        lines.append([course.label, f"{course.seen:,} of {course.args.images:,}", psnr, left])
+    return UNFINISHED.format(table=table(["network", "images seen", "PSNR", "left"], lines, left=1)) if lines else ""
 
 
 def draw(found: list[Course], path: Path) -> None:
@@ -115,14 +122,16 @@ def draw(found: list[Course], path: Path) -> None:
 
     figure, panel = plt.subplots(figsize=(8, 5), layout="constrained")
     ends = spread([course.points[-1][1] for course in found])
+    seen = max(course.points[-1][0] for course in found)
     for course, end in zip(found, ends):
         images, values = zip(*((images, psnr) for images, psnr, _ in course.points))
         ours = course.args.network.startswith("WNet")
         panel.plot(images, values, marker="o", markersize=3, color="tab:blue" if ours else "0.55", zorder=3 if ours else 2)
-        panel.annotate(course.name, (images[-1], values[-1]), xytext=(max(c.points[-1][0] for c in found) * 1.02, end), fontsize=8,
+        panel.annotate(course.name, (images[-1], values[-1]), xytext=(seen * 1.02, end), fontsize=8,
                        va="center", arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.6})  # fmt: skip
     panel.set(xlabel="images seen", ylabel="PSNR, dB (moving average)")
-    panel.margins(x=0.12)
+    panel.set_xlim(0, seen * 1.25)
+    panel.set_ylim(bottom=min(ends) - BELOW)
     panel.grid(color="0.92")
     with disk.replacing(path) as part:
         figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
@@ -150,26 +159,26 @@ def main() -> int:
     except UsageError as error:
         sys.exit(f"curves: error: {error}")
     found = courses(trainings)
-    validated = sorted((course for course in found if course.points), key=lambda course: -course.points[-1][1])
-    if not validated:
+    if not any(course.points for course in found):
         sys.exit(f"curves: error: no training of {args.queue} has validated in {args.out} yet; train_queue.py runs them")
     for key in ("scale", "images", "batch"):
-        values = {getattr(course.args, key) for course in found}
+        values = {getattr(course.args, key) for course in found if course.points}
         if len(values) > 1 or None in values:
             shown = ", ".join(map(str, values - {None})) or "no number"
             sys.exit(f"curves: error: {args.queue}: its trainings must have one number of `{key}`, not {shown}")
-    write(args.page.resolve(), validated, unfinished(found), shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]))
+    write(args.page.resolve(), found, shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]))
     return 0
 
 
-def write(page: Path, found: list[Course], rest: str, command: str) -> None:
+def write(page: Path, found: list[Course], command: str) -> None:
     picture = page.parents[1] / "pictures" / f"{page.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    draw(found, picture)
+    draw(sorted((course for course in found if course.points), key=lambda course: -course.points[-1][1]), picture)
     first = found[0].args
     text = PAGE.format(
-        scale=first.scale, images=first.images, batch=first.batch, val=Path(first.val).name, command=command,
-        table=table(HEADS, rows(found), left=1), unfinished=rest, picture=os.path.relpath(picture, page.parent),
+        scale=first.scale, images=first.images, batch=first.batch, val=first.val, command=command,
+        faces=len(open_set(first.val, "set", [first.scale]).keys),
+        ended=ended(found), unfinished=unfinished(found), picture=os.path.relpath(picture, page.parent),
     )  # fmt: skip
     disk.write_text(page, text)
     print(text)

@@ -62,6 +62,7 @@ come. They rank no network of ours against one of the paper's.
 
 * [All numbers]({all}): protocols `dic`, `sparnet` and `rgb`, other sets, facial parts, paired tests.
 * The card of each network (its name in the tables) has data, recipe, hardware, licence.
+* [Equal images](docs/results/equal_images_x8.md): networks that saw the same faces, equally many, as curves.
 * [Groups](docs/results/groups.md): for which faces they fail. [Networks](docs/reference/networks.md): what each is.
 
 This page and the tables are written by

@@ -31,24 +31,21 @@ from group_photos import Placed, Scene, background, face_photo, photos_in, reduc
 from PIL import Image
 from tqdm import tqdm
 
+from wnet_arch.data.photos import load_picture
 from wnet_arch.restore import FaceRestorer, paste
 
 
-@dataclass(frozen=True)
-class Photo:
-    """What a file holds: uint8 (H, W, 3), and the quantisation tables where it is a JPEG."""
-
-    pixels: np.ndarray
-    tables: tuple[tuple[int, ...], ...] = ()
-
-
-def jpeg(photo: np.ndarray, quality: int) -> Photo:
-    """As Pillow writes it by default, with colours of half the resolution."""
+def jpeg(photo: np.ndarray, quality: int) -> bytes:
+    """A file as Pillow writes it by default, with colours of half the resolution."""
     file = io.BytesIO()
     Image.fromarray(photo).save(file, "JPEG", quality=quality)
-    with Image.open(file) as image:
-        tables = tuple(tuple(image.quantization[number]) for number in sorted(image.quantization))
-        return Photo(np.asarray(image), tables)
+    return file.getvalue()
+
+
+def png(photo: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def noisy(photo: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
@@ -62,13 +59,13 @@ def lens(photo: np.ndarray, sigma: float) -> np.ndarray:
 #: dB of a photo that was not changed, from its original: at x1, clean.
 SAME = 100
 Rng = np.random.Generator
-#: What is done to a reduced photo. Lengths in its pixels, grey levels of 255.
-VARIANTS: dict[str, Callable[[np.ndarray, Rng], Photo]] = {
-    "clean": lambda photo, rng: Photo(photo),
+#: The files that reduced photos become. Lengths in its pixels, grey levels of 255.
+VARIANTS: dict[str, Callable[[np.ndarray, Rng], bytes]] = {
+    "clean": lambda photo, rng: png(photo),
     "JPEG 90": lambda photo, rng: jpeg(photo, 90),
     "JPEG 75": lambda photo, rng: jpeg(photo, 75),
     "JPEG 50": lambda photo, rng: jpeg(photo, 50),
-    "noise 8": lambda photo, rng: Photo(noisy(photo, 8, rng)),
+    "noise 8": lambda photo, rng: png(noisy(photo, 8, rng)),
     "blur 0.8, noise 5, JPEG 75": lambda photo, rng: jpeg(noisy(lens(photo, 0.8), 5, rng), 75),
 }
 #: Sides of the faces' frames in the photo, for each scale.
@@ -117,9 +114,9 @@ def measure(restorer: FaceRestorer, scene: Scene, number: int, seed: int) -> Ite
     """All variants of a photo. Faces of another network than that of the photo's scale are left out."""
     restorer.scale, clean = scene.scale, scene.photo
     for name, change in VARIANTS.items():
-        given = change(clean, np.random.default_rng((seed, number)))
-        scene.photo = given.pixels
-        photo = restorer.restore(given.pixels, given.tables)
+        given = load_picture(change(clean, np.random.default_rng((seed, number))))
+        scene.photo = given.rgb
+        photo = restorer.restore(given.rgb, given.tables)
         plain = paste.enlarge(scene.photo, scene.scale)
         for face in photo.cut_out:
             if face.scale == scene.scale:
@@ -191,7 +188,7 @@ def main() -> int:
     faces = []
     for number, scene in enumerate(tqdm(scenes, unit="photo")):
         faces += measure(restorer, scene, number, args.seed)
-        Image.fromarray(VARIANTS["JPEG 75"](scene.photo, rng).pixels).save(args.out / f"{scene.name}.png")
+        (args.out / f"{scene.name}.jpg").write_bytes(VARIANTS["JPEG 75"](scene.photo, rng))
     with open(args.out / "faces.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("variant", "scale", "photo", "side", "enlarged", "restored"))

@@ -176,6 +176,29 @@ def test_every_parameter_gets_the_gradient_it_gets_with_checkpointing(options):
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_detached_map_learns_from_its_own_loss_alone(checkpointing):
+    """The same images and maps; the face's gradients end at the map, and all others are those of the usual network."""
+    nets = [network(detach_map=detached, grad_checkpointing=checkpointing).train() for detached in (False, True)]
+    outs = [net.trunk(face(sides=(32, 32))) for net in nets]
+    torch.testing.assert_close(outs[1], outs[0])
+    gradients = []
+    for net, out in zip(nets, outs):
+        (out.sr - 0.3).square().mean().backward(retain_graph=True)
+        gradients.append({name: parameter.grad for name, parameter in net.named_parameters()})
+    of_map = {name for name in gradients[0] if name.startswith("trunk.parsing.")}
+    assert {name for name, grad in gradients[1].items() if grad is None} == of_map
+    assert all(gradients[0][name].abs().max() > 0 for name in of_map)
+    for name in gradients[0].keys() - of_map:
+        torch.testing.assert_close(gradients[1][name], gradients[0][name])
+    for net, out in zip(nets, outs):
+        net.zero_grad()
+        out.parsing.square().mean().backward()
+    ways = [{name: parameter.grad for name, parameter in net.trunk.parsing.named_parameters()} for net in nets]
+    assert all(grad.abs().max() > 0 for grad in ways[1].values())
+    torch.testing.assert_close(ways[1], ways[0])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

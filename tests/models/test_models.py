@@ -251,6 +251,32 @@ def test_the_true_map_takes_the_place_of_the_estimate(tmp_path, data, batch):
         model.test()
 
 
+@pytest.mark.parametrize(("ramp", "shares"), [(4, [0.25, 0.5, 0.75, 1, 1]), (0, [1] * 5), (1, [1] * 5)])
+def test_the_weight_of_the_map_rises_along_a_line(tmp_path, batch, ramp, shares):
+    """Against the loss by itself, on what the network gives at each iteration, however the run came there."""
+    torch.manual_seed(0)
+    loss = {"type": "WNetLoss", "vgg": None, "parsing_weight": 0.3}
+    model = build_model(options(tmp_path, wnet_opt=loss, parsing_ramp_iter=ramp))
+    for iteration, share in enumerate(shares, start=1):
+        model.feed_data(batch)
+        with torch.no_grad():  # in training mode as in the step, whose batch decides the statistics
+            out = copy.deepcopy(model.net_g)(batch["lq"], return_aux=True)
+        wanted = model.cri_wnet(out.sr, out.parsing, batch["gt"], batch["parsing"])
+        model.optimize_parameters(iteration)
+        found = model.get_current_log()
+        assert found["l_parsing"] == pytest.approx(share * float(wanted.pop("l_parsing")), rel=1e-5)
+        assert all(found[name] == pytest.approx(float(term), rel=1e-5) for name, term in wanted.items())
+
+
+def test_a_map_that_nothing_would_train_is_refused(tmp_path):
+    opt = options(tmp_path, wnet_opt={"type": "WNetLoss", "vgg": None, "parsing_weight": 0})
+    opt["network_g"]["detach_map"] = True
+    with pytest.raises(
+        UsageError, match=r"network_g.detach_map: the map would not be trained, as train.wnet_opt.parsing_weight is 0"
+    ):
+        build_model(opt)
+
+
 def test_a_network_that_takes_no_map_is_named(tmp_path):
     opt = options(tmp_path, true_parsing=True)
     opt["network_g"] = {"type": "FishFSRNet", "scale": 8, "num_feat": 16}

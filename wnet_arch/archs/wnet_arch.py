@@ -55,10 +55,11 @@ class WNetTrunk(nn.Module):
 
     def __init__(
         self, num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual,
-        attention, attention_scaling, norm, num_blocks, encoder_order,
+        attention, attention_scaling, norm, num_blocks, encoder_order, detach_map,
     ):  # fmt: skip
         super().__init__()
         self.skip = skip
+        self.detach_map = detach_map
         self.encoder_order = encoder_order
         self.global_residual = global_residual
         self.grad_checkpointing = False
@@ -117,7 +118,8 @@ class WNetTrunk(nn.Module):
         return WNetOutput(image + residual if self.global_residual else residual, parsing)
 
     def _layer_by_layer(self, image: torch.Tensor, parsing: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        parsing = self._run(self.parsing, image) if parsing is None else parsing
+        estimate = self._run(self.parsing, image) if parsing is None else parsing
+        parsing = estimate.detach() if self.detach_map else estimate
         features = self._through_pyramid(torch.cat([image, parsing], dim=1), parsing)
 
         skips = []
@@ -137,7 +139,7 @@ class WNetTrunk(nn.Module):
                 features = features + skipped
             features = self._run(blocks, features)
 
-        return self.to_rgb(features), parsing
+        return self.to_rgb(features), estimate
 
     def _through_pyramid(self, features: torch.Tensor, parsing: torch.Tensor) -> torch.Tensor:
         if self.training:
@@ -245,6 +247,8 @@ class WNet(MapGuidedNetwork):
         encoder_order: of equation 22: ``"down_first"``, see above; or ``"fuse_first"`` as printed, LPF(SCAB(SCAB(F)), map of F's
             size), then Downsample: the maps fused are those of 128, 64, 32 and 16, and the decoder's ``skip`` adds those features.
             Without gradients only ``"down_first"`` has the fast form.
+        detach_map: whether the Parsing Block learns from its own loss alone: the face's gradients stop at the map. The paper trains
+            both branches by the sum of all losses (equation 29).
 
     ``forward`` takes LR faces whose enlarged sides are multiples of 16; with ``return_aux=True`` it gives
     :class:`WNetOutput`.
@@ -275,6 +279,7 @@ class WNet(MapGuidedNetwork):
         norm: str = "bn",
         num_blocks: int = 2,
         encoder_order: str = "down_first",
+        detach_map: bool = False,
     ):
         super().__init__(scale)
         if not isinstance(num_feat, int) or num_feat < 8 or num_feat % 8 or num_heads < 1 or num_feat % num_heads:
@@ -294,7 +299,7 @@ class WNet(MapGuidedNetwork):
             raise NetworkError(f"WNet: num_blocks is a number of blocks, at least 1, not {num_blocks!r}")
         self.trunk = WNetTrunk(
             num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual,
-            attention, attention_scaling, norm, num_blocks, encoder_order,
+            attention, attention_scaling, norm, num_blocks, encoder_order, detach_map,
         )  # fmt: skip
         self.set_grad_checkpointing(grad_checkpointing)
 

@@ -25,13 +25,23 @@ class WNetModel(FaceSRModel):
     ``train.true_parsing``: the network gets the true skin map instead of its own estimate, in training and validation. No such
     network can be used, since nobody has the map of a face that has yet to be restored; it tells what a better estimate would be
     worth. For networks whose ``forward`` takes ``parsing`` (WNet, WNetLite).
+
+    ``train.parsing_ramp_iter``: iterations in which the weight of the parsing term rises along a line from 0 to that of
+    ``train.wnet_opt``, so that the network learns faces before it learns the map; 0 for the full weight from the first.
     """
+
+    current_iter = 0
 
     @staticmethod
     def check_options(opt: dict) -> None:
-        """Raises :class:`UsageError` unless there is a loss to train with."""
-        if not opt["train"].get("wnet_opt"):
+        """Raises :class:`UsageError` unless there is a loss to train with, also for the map where it learns by that alone."""
+        loss = opt["train"].get("wnet_opt")
+        if not loss:
             raise UsageError("train.wnet_opt is missing from the options: WNetModel needs it (type: WNetLoss)")
+        if opt["network_g"].get("detach_map") and not loss.get("parsing_weight", 1):
+            raise UsageError(
+                "network_g.detach_map: the map would not be trained, as train.wnet_opt.parsing_weight is 0; change one of them"
+            )
 
     @staticmethod
     def check_network(opt: dict, net: nn.Module) -> None:
@@ -50,8 +60,13 @@ class WNetModel(FaceSRModel):
         super().feed_data(data)
         self.label = self.on_device(data["parsing"]) if "parsing" in data else None
 
+    def optimize_parameters(self, current_iter: int) -> None:
+        """As every model; what the parsing term weighs hangs on the iteration."""
+        self.current_iter = current_iter
+        super().optimize_parameters(current_iter)
+
     def compute_losses(self) -> OrderedDict:
-        """The terms of ``train.wnet_opt``.
+        """The terms of ``train.wnet_opt``, that of the map weighted as ``train.parsing_ramp_iter`` says.
 
         Raises:
             UsageError: the batch has no ``parsing``.
@@ -60,7 +75,11 @@ class WNetModel(FaceSRModel):
             raise UsageError("datasets.train: WNetModel needs samples with 'parsing'; use type: PairedFaceParsingDataset")
         out = self.run(self.net_g, self.lq, return_aux=True, **self.given())
         self.output = out.sr
-        return self.cri_wnet(out.sr, out.parsing, self.gt, self.label)
+        terms = self.cri_wnet(out.sr, out.parsing, self.gt, self.label)
+        ramp = self.opt["train"].get("parsing_ramp_iter", 0)
+        if "l_parsing" in terms and self.current_iter < ramp:
+            terms["l_parsing"] = terms["l_parsing"] * (self.current_iter / ramp)
+        return terms
 
     def given(self) -> dict[str, torch.Tensor]:
         """What the network gets beside the face: the true map (B, 3, H, W) if ``train.true_parsing`` says so."""

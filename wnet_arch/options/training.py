@@ -159,6 +159,9 @@ class WNetTrain(EngineTrain):
     true_parsing: Flag = Field(
         False, description="give the network the true map instead of its estimate: what a better one would be worth"
     )
+    parsing_ramp_iter: CountOrZero = Field(
+        0, description="iterations in which the weight of the parsing term rises from 0 to its value"
+    )
 
 
 class PriorTrain(EngineTrain):

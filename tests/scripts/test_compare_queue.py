@@ -151,7 +151,8 @@ def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatc
     assert len({script.kind(one, "force_yml") for one in trainings}) == 1
     values = [one.force_yml for one in trainings]
     found = {(script.shown(one.force_yml, values), one.seed) for one in trainings}
-    assert found == {(f"parsing_weight {weight}", seed) for weight in ("1", "0.03", "0") for seed in range(3)}
+    kinds = "1", "0.03", "0", "1, parsing_ramp_iter 100", "1, detach_map true"
+    assert found == {(f"parsing_weight {kind}", seed) for kind in kinds for seed in range(3)}
 
 
 def test_the_queue_of_the_fast_training_pairs_every_training(script, monkeypatch):

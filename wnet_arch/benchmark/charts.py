@@ -33,7 +33,14 @@ def _base(description: str, height: int) -> dict:
         "config": {
             "font": "system-ui, sans-serif",
             "view": {"stroke": None},
-            "axis": {**quiet, "gridColor": "#8883", "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+            "axis": {
+                **quiet,
+                "gridColor": "#8883",
+                "labelFontSize": 12,
+                "labelSeparation": 8,
+                "titleFontSize": 12,
+                "titleFontWeight": "normal",
+            },
             "legend": {
                 "labelColor": "currentColor",
                 "titleColor": "currentColor",

@@ -49,7 +49,7 @@ def main() -> int:
             given = load_picture(change(small, np.random.default_rng(0)))
             photo = restorer.restore(given.rgb, given.tables)
             what = [f"a face of {face.side:.1f} pixels by {face.network}" for face in photo.restored]
-            print(f"{times} times smaller, {name}: {', '.join(what) or 'no face was found'}")
+            print(f"{times} times smaller, {name}: {', '.join(what) or 'nothing was restored'}")
             rows[name] += [part(paste.enlarge(given.rgb, times)), part(photo.image)]
         columns += [f"enlarged {times} times", "wnet restore"]
     pictures = [[*row, part(original)] for row in rows.values()]

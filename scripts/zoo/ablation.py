@@ -1,15 +1,17 @@
 """The paper's ablation (Table 3, A to H) at one equal, reduced budget, from several seeds: writes docs/results/ablation.md.
 
-    python scripts/zoo/ablation.py --images 1600 --batch 4 --seeds 0 1 2 --network-option peak=1 num_feat=32
+    python scripts/zoo/ablation.py --images 800 --batch 4 --optimizer Muon --network-option peak=1 num_feat=32 --force_yml \
+        train:wnet_opt:pixel_criterion=l1 train:wnet_opt:key_weight=0 train:wnet_opt:parsing_weight=0.03
     python scripts/zoo/ablation.py --minutes 10 --batch 4 --seeds 0 --network-option num_feat=32 --faces 200
 
 Trains options/ablation/*_x4.yml by the recipe of the model zoo (scripts/zoo/train_zoo.py) with the paper's loss, without its VGG
-terms unless --vgg names weights; beside them, what the paper does not ask: H without the term that compares its parsing map with
-the true one, and H that is given the true map. With --minutes instead of --images: H with pyramids of all heights, trained for
-equal times, which makes docs/results/pyramids.md. All runs of a seed see the same faces in the same order. Measures the last
-weights on the faces of --val (protocol dic). Runs, and what was measured, are kept in --out: the same command continues where it
-was interrupted, and the page is written whenever a run has ended, with what there is. Several such commands may share --out,
-one for each --seeds or --experiments, on as many cores; the whole command then writes the page of all.
+terms unless --vgg names weights, and with what --force_yml changes; beside them, what the paper does not ask: H without the term
+that compares its parsing map with the true one, and H that is given the true map. With --minutes instead of --images: H with
+pyramids of all heights, trained for equal times, which makes docs/results/pyramids.md. All runs of a seed see the same faces in
+the same order. Measures the last weights on the faces of --val (protocol dic). Runs, and what was measured, are kept in --out:
+the same command continues where it was interrupted, and the page is written whenever a run has ended, with what there is. Several
+such commands may share --out, one for each --seeds or --experiments, on as many cores; the whole command then writes the page of
+all.
 """
 
 from __future__ import annotations
@@ -199,9 +201,11 @@ def about(args: argparse.Namespace, values: np.ndarray, opt: dict) -> dict:
 
 
 def page(args: argparse.Namespace, found: dict[str, np.ndarray], opt: dict) -> str:
-    network = {key: value for key, value in opt["network_g"].items() if key in ("num_feat", "peak")}
+    loss = opt["train"]["wnet_opt"]
+    named = {key: value for key, value in opt["network_g"].items() if key in ("num_feat", "peak")}
+    named |= {key: loss[key] for key in ("pixel_criterion", "parsing_weight", "key_weight") if key in loss}
     known = about(args, next(iter(found.values())), opt)
-    form = ", ".join(f"`{key}: {value}`" for key, value in network.items()) + known["vgg"] + " VGG terms"
+    form = ", ".join(f"`{key}: {value}`" for key, value in named.items()) + known["vgg"] + " VGG terms"
     text = INTRODUCTION.format(seeds=len(args.seeds), images=args.images, form=form, **known)
     header = ["experiment", "Parsing Block", "LPF", "SCAB", "seeds", "PSNR, dB", "SSIM", "to A, dB", "to H, dB"]
     text += table([*header, "*paper, dB*", "*to H*"], rows(found), left=4)
@@ -265,11 +269,12 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--vgg", metavar="WEIGHTS", help="with the VGG terms of equation 26, e.g. vgg19-normalised")
     parser.add_argument("--network-option", nargs="+", type=key_value, default=[], metavar="KEY=VALUE", help="e.g. peak=1")
+    parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY:KEY=VALUE", help="as for `basicsr train`, in all runs")
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder of the runs (default: ablation)")
     parser.add_argument("--page", type=Path, help="(default: docs/results/ablation.md, or docs/results/pyramids.md)")
     args = parser.parse_args()
     args.page = args.page or ROOT / "docs" / "results" / ("pyramids.md" if args.minutes else "ablation.md")
-    args.validations, args.force_yml, args.accumulation = 1, [], 1
+    args.validations, args.accumulation = 1, 1
     try:
         args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
     except UsageError as error:

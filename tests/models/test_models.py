@@ -268,15 +268,6 @@ def test_the_weight_of_the_map_rises_along_a_line(tmp_path, batch, ramp, shares)
         assert all(found[name] == pytest.approx(float(term), rel=1e-5) for name, term in wanted.items())
 
 
-def test_a_map_that_nothing_would_train_is_refused(tmp_path):
-    opt = options(tmp_path, wnet_opt={"type": "WNetLoss", "vgg": None, "parsing_weight": 0})
-    opt["network_g"]["detach_map"] = True
-    with pytest.raises(
-        UsageError, match=r"network_g.detach_map: the map would not be trained, as train.wnet_opt.parsing_weight is 0"
-    ):
-        build_model(opt)
-
-
 def test_a_network_that_takes_no_map_is_named(tmp_path):
     opt = options(tmp_path, true_parsing=True)
     opt["network_g"] = {"type": "FishFSRNet", "scale": 8, "num_feat": 16}

@@ -71,7 +71,6 @@ class FaceGANModel(FaceSRModel):
             UsageError: see :meth:`check_options`.
         """
         self.check_options(self.opt)
-        self.current_iter = 0
         self.init_discriminator()
         super().init_training_settings()
 

@@ -97,6 +97,7 @@ class FaceSRModel(SRModel):
     def init_training_settings(self) -> None:
         """Builds what only training needs, in this order: averaged network, losses, optimizers, schedules."""
         self.net_g.train()
+        self.current_iter = 0
         if self.device.type == "cpu" and self.opt["train"].get("reuse_memory", True):
             reuse_freed_memory()
         if self.opt["train"].get("grad_checkpointing"):
@@ -209,6 +210,7 @@ class FaceSRModel(SRModel):
         Raises:
             WNetError: a loss is no finite number, and ``train.nonfinite`` is ``stop``.
         """
+        self.current_iter = current_iter
         self.optimizer_g.zero_grad(set_to_none=True)
         terms = []
         for last in self.each_part():

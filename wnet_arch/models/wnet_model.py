@@ -30,18 +30,11 @@ class WNetModel(FaceSRModel):
     ``train.wnet_opt``, so that the network learns faces before it learns the map; 0 for the full weight from the first.
     """
 
-    current_iter = 0
-
     @staticmethod
     def check_options(opt: dict) -> None:
-        """Raises :class:`UsageError` unless there is a loss to train with, also for the map where it learns by that alone."""
-        loss = opt["train"].get("wnet_opt")
-        if not loss:
+        """Raises :class:`UsageError` unless there is a loss to train with."""
+        if not opt["train"].get("wnet_opt"):
             raise UsageError("train.wnet_opt is missing from the options: WNetModel needs it (type: WNetLoss)")
-        if opt["network_g"].get("detach_map") and not loss.get("parsing_weight", 1):
-            raise UsageError(
-                "network_g.detach_map: the map would not be trained, as train.wnet_opt.parsing_weight is 0; change one of them"
-            )
 
     @staticmethod
     def check_network(opt: dict, net: nn.Module) -> None:
@@ -59,11 +52,6 @@ class WNetModel(FaceSRModel):
         """Takes ``parsing`` (B, H, W) as well, where the batch has it."""
         super().feed_data(data)
         self.label = self.on_device(data["parsing"]) if "parsing" in data else None
-
-    def optimize_parameters(self, current_iter: int) -> None:
-        """As every model; what the parsing term weighs hangs on the iteration."""
-        self.current_iter = current_iter
-        super().optimize_parameters(current_iter)
 
     def compute_losses(self) -> OrderedDict:
         """The terms of ``train.wnet_opt``, that of the map weighted as ``train.parsing_ramp_iter`` says.

@@ -243,6 +243,18 @@ def _outputs(opt: dict, cls: type) -> Iterator[str]:
             yield f"network_g.type: {block['type']} gives no {what}, which train.{key} needs; use {' or '.join(able)}"
         elif key == "wavelet_opt" and block.get("wavelet") is False:
             yield "network_g.wavelet is false, so there is nothing for train.wavelet_opt; set it to true, or remove that loss"
+    if block.get("detach_map") and not _supervises_map(train, wanted):
+        yield (
+            "network_g.detach_map is true, but no loss would train the map: use model_type: WNetModel with "
+            "train.wnet_opt.parsing_weight above 0, or set it to false"
+        )
+
+
+def _supervises_map(train: dict, wanted: dict[str, tuple[str, ...]]) -> bool:
+    """Whether a loss reads the map, and weighs something; ``wanted``: the fields of the network's output that each loss reads."""
+    if "wnet_opt" in wanted:
+        return bool((train.get("wnet_opt") or {}).get("parsing_weight", 1))
+    return "parsing" in wanted.get("prior_opt", ())
 
 
 def _output_fields(network: type) -> set[str] | None:

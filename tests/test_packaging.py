@@ -94,6 +94,7 @@ def archives(tmp_path_factory) -> Path:
         code = f"import sys; from setuptools import build_meta; build_meta.{step}(sys.argv[1])"
         run = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=project, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
+        assert "Package would be ignored" not in run.stdout + run.stderr
     return folder
 
 

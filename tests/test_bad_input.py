@@ -130,7 +130,7 @@ def test_links_pipes_folders_and_lost_files(images, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
 def test_names_that_are_no_text(images, capsys):
     strange = os.fsdecode(b"caf\xe9 1.png")
-    Image.fromarray(noise(5)).save(os.fsencode(images / "x.png"))
+    Image.fromarray(noise(5)).save(images / "x.png")
     os.rename(images / "x.png", os.path.join(os.fsencode(images), os.fsencode(strange)))
     with open(os.path.join(os.fsencode(images), b"bad\xff.jpg"), "wb") as file:
         file.write(b"broken")

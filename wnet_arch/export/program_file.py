@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import warnings
@@ -39,7 +40,10 @@ def write(outputs: Outputs, about: dict[str, str], precision: str, path: Path) -
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(outputs, (lq,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            # With torch 2.4 strict mode, then the default, cannot read these networks; without it, tensors that a forward keeps, as
+            # BasicSR's EDSR does, are traced ones afterwards: of a copy.
+            traced = copy.deepcopy(outputs)
+            program = torch.export.export(traced, (lq,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
             torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
     except Exception as error:  # torch.export raises errors of many kinds without a common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -32,6 +32,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from wnet_arch.data.photos import load_picture
+from wnet_arch.errors import WNetError
 from wnet_arch.restore import FaceRestorer, paste
 
 
@@ -204,4 +205,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except WNetError as error:
+        sys.exit(f"check_degraded: error: {error}")

@@ -29,6 +29,7 @@ from PIL import Image
 
 from wnet_arch import visuals
 from wnet_arch.data.photos import load_photo
+from wnet_arch.errors import WNetError
 from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, frames, paste
 from wnet_arch.restore.networks import DEFAULT
 
@@ -298,4 +299,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except WNetError as error:
+        sys.exit(f"check_restore: error: {error}")

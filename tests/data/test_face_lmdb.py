@@ -282,7 +282,14 @@ def test_basicsr_reads_the_set_with_its_own_dataset(face_set):
 def test_a_path_that_another_reader_has_open_is_told_with_what_to_do(tmp_path, kind):
     folder = write_set(tmp_path / "set", count=2) / f"{kind}.lmdb"
     reader = LMDBReader(folder)
-    with lmdb.open(str(folder), readonly=True, lock=False), pytest.raises(DataError, match="BasicSR's own perhaps") as error:
-        reader.get(reader.keys[0])
+    with lmdb.open(str(folder), readonly=True, lock=False):
+        try:
+            lmdb.open(str(folder), readonly=True, lock=False).close()
+        except lmdb.Error:
+            pass
+        else:
+            pytest.skip(f"lmdb {lmdb.__version__} opens a path twice")
+        with pytest.raises(DataError, match="BasicSR's own perhaps") as error:
+            reader.get(reader.keys[0])
     assert str(error.value).startswith(f"{folder} is open for another reader")
     assert reader.get(reader.keys[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -127,6 +128,23 @@ def test_weights_between_two_networks_keep_what_both_have(ship, tmp_path, monkey
         monkeypatch.setattr(sys, "argv", ["ship_weights.py", str(tmp_path), "wnet_lite_sharp_x8", "--set", "faces", *arguments])
         with pytest.raises(SystemExit, match="--blend X lies between 0 and 1, and needs the network it starts from"):
             ship.main()
+
+
+def test_less_of_what_a_network_adds(ship):
+    """Whatever the network, its answer lies so far from the enlarged face to the answer before; or it is refused."""
+    torch.manual_seed(0)
+    lite = {"network_g": {"type": "WNetLite", "scale": 4, "num_feat": 16, "depths": [1, 1, 1, 1]}, "scale": 4}
+    net, lq = ship.build_network(lite["network_g"]).eval(), torch.rand(2, 3, 32, 32)
+    torch.nn.init.normal_(net.trunk.to_rgb.weight)
+    state = copy.deepcopy(net.state_dict())
+    with torch.no_grad():
+        before, plain = net(lq), ship.enlarge(lq, 4)
+        net.load_state_dict(ship.with_residual(lite, state, 0.25))
+        assert (before - plain).abs().mean() > 0.1
+        torch.testing.assert_close(net(lq) - plain, 0.25 * (before - plain), atol=1e-5, rtol=1e-4)
+    edsr = {"network_g": {"type": "EDSR_face", "scale": 4}, "scale": 4}
+    with pytest.raises(SystemExit, match="--residual: EDSR_face does not add to the enlarged face by a layer to_rgb"):
+        ship.with_residual(edsr, ship.build_network(edsr["network_g"]).state_dict(), 0.9)
 
 
 def test_a_training_in_two_parts_counts_the_images_of_both(ship, tmp_path, monkeypatch):

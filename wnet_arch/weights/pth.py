@@ -20,6 +20,7 @@ from wnet_arch.errors import WeightsError
 
 _CONVERT = "have it saved as .safetensors where it came from"
 _AGAIN = "download or copy it again"
+_PROGRAM = f"it is a TorchScript program, which brings its own code; {_CONVERT}"
 #: Names that plain weights refer to: what makes tensors and dictionaries of bytes.
 _PLAIN = re.compile(r"torch(\._utils\._rebuild_\w+|\.\w+Storage|\.storage\.\w+|\.Size|\.\w+)|collections\.OrderedDict")
 
@@ -34,6 +35,8 @@ def load(path: str | os.PathLike, refusal: str = "is not a readable weights file
     Raises:
         WeightsError: it is missing, damaged, something else, or cannot be made without running code of its own.
     """
+    if _is_program(path):  # torch 2.4 would load it, with weights_only or without
+        raise WeightsError(f"{path} {refusal}: {_PROGRAM}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of files that are refused in a moment
@@ -42,6 +45,14 @@ def load(path: str | os.PathLike, refusal: str = "is not a readable weights file
         raise
     except Exception as error:  # what a damaged file raises is not bounded
         raise WeightsError(f"{path} {refusal}: {why(path, error)}") from error
+
+
+def _is_program(path: str | os.PathLike) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except Exception:  # no zip archive, or a damaged one, for which zipfile raises nearly anything
+        return False
 
 
 def why(path: str | os.PathLike, error: Exception) -> str:
@@ -80,8 +91,8 @@ def _code(path: Path, error: Exception) -> str | None:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 inside = archive.namelist()
-                if any(name.endswith("/constants.pkl") for name in inside):
-                    return f"it is a TorchScript program, which brings its own code; {_CONVERT}"
+                if _is_program(path):
+                    return _PROGRAM
                 pickles = [name for name in inside if name.endswith("/data.pkl")]
                 if not pickles:
                     return f"it is a zip archive, but none of torch.save; {_AGAIN}"

@@ -287,8 +287,9 @@ def test_a_path_that_another_reader_has_open_is_told_with_what_to_do(tmp_path, k
             lmdb.open(str(folder), readonly=True, lock=False).close()
         except lmdb.Error:
             pass
-        else:
-            pytest.skip(f"lmdb {lmdb.__version__} opens a path twice")
+        else:  # 1.4 to 1.7 open a path twice: there is nothing to tell, and it is read
+            assert reader.get(reader.keys[0])
+            return
         with pytest.raises(DataError, match="BasicSR's own perhaps") as error:
             reader.get(reader.keys[0])
     assert str(error.value).startswith(f"{folder} is open for another reader")

@@ -7,8 +7,10 @@ Group photos are made from the faces at sizes of 12 to 200 pixels (`group_photos
 smaller first where a network would not fit; each is reduced x8 or x4, and `wnet restore --scale` enlarges it again. Checked: the
 faces that the detector finds in the photo at its own size are all restored, but those too large for the networks; nothing outside
 of the faces' squares differs from plain enlargement; restored faces are nearer to the original than enlarged ones; and no seam
-shows, that is, along the outline of what was pasted the picture is no rougher than the two that meet there. Prints a table, and
-writes it to OUT/table.md, and sheets to be looked at to OUT/sheet_*.png. Exit code 1 if a check fails.
+shows, that is, along the outline of what was pasted the picture is no rougher than the two that meet there. With `--turned` the
+photos lie upright, on a side, on their heads and on the other side in turn, which must be seen, and what counts are the faces that
+the detector finds in them upright. Prints a table, and writes it to OUT/table.md, and sheets to be looked at to OUT/sheet_*.png.
+Exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -24,14 +26,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from group_photos import Placed, Scene, group_photo, photos_in, reduced
+from group_photos import Placed, Scene, group_photo, photos_in, reduced, turned
 from PIL import Image
 
 from wnet_arch import visuals
 from wnet_arch.data.photos import load_photo
 from wnet_arch.errors import WNetError
 from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, frames, paste
-from wnet_arch.restore.networks import DEFAULT
+from wnet_arch.restore.orientation import frame_as_it_stands
 
 #: Faces from this side on must all be restored, if the detector finds them without help.
 SMALLEST = 16
@@ -61,7 +63,8 @@ class FaceResult:
 @dataclass
 class PhotoResult:
     """``demanded``: sides of the faces that the detector finds in the photo at its own size; ``missed``: of those, the ones that
-    were not found or not restored. ``differing``: pixels outside of faces that are not those of plain enlargement.
+    were not found or not restored. ``differing``: pixels outside of faces that are not those of plain enlargement. ``astray``:
+    whether the photo was taken to lie otherwise than it does.
     """
 
     name: str
@@ -70,6 +73,7 @@ class PhotoResult:
     missed: list[float]
     placed: list[tuple[float, bool]]
     differing: int
+    astray: bool
 
 
 def make_scenes(args: argparse.Namespace, restorer: FaceRestorer) -> list[Scene]:
@@ -82,7 +86,7 @@ def make_scenes(args: argparse.Namespace, restorer: FaceRestorer) -> list[Scene]
         files = photos_in(folder)
         found = filter(None, (portrait(files[i], restorer) for i in rng.permutation(len(files))))
         scenes += [scene for scene, _ in zip(found, range(wanted))]
-    return scenes
+    return [turned(scene, number // 2 % 4) for number, scene in enumerate(scenes)] if args.turned else scenes
 
 
 def portrait(path: Path, restorer: FaceRestorer) -> Scene | None:
@@ -108,7 +112,10 @@ def portrait(path: Path, restorer: FaceRestorer) -> Scene | None:
 def run_command(folder: Path, scale: int, args: argparse.Namespace) -> Path:
     """Runs `wnet restore` over a folder. Returns that of the results."""
     out = folder.with_name(f"{folder.name}_restored")
-    networks = ["--weights", *args.weights] if args.weights else ["--network", args.network]
+    given = {"--weights": args.weights, "--network": args.network, "--quality": args.quality}
+    networks = [
+        part for option, value in given.items() if value for part in (option, *([value] if isinstance(value, str) else value))
+    ]
     command = [sys.executable, "-m", "wnet_arch.cli.wnet", "restore", folder, "--scale", scale, "--sheet", "-o", out, *networks]
     begin = time.monotonic()
     code = subprocess.run([str(part) for part in command], stdout=subprocess.DEVNULL).returncode
@@ -130,8 +137,8 @@ def examine(scene: Scene, made: np.ndarray, restorer: FaceRestorer) -> PhotoResu
     for face in photo.restored:
         low, high = np.floor((face.frame.corners * scene.scale).min(0)), np.ceil((face.frame.corners * scene.scale).max(0))
         outside[max(0, int(low[1])) : max(0, int(high[1])), max(0, int(low[0])) : max(0, int(high[0]))] = False
-    demanded = [frames.frame_of(one, restorer.detector.name) for one in restorer.detector.find(scene.photo)]
-    demanded = [frame for frame in demanded if frame.side >= SMALLEST]
+    demanded = [frames.frame_of(one, restorer.detector.name) for one in restorer.detector.find(scene.upright)]
+    demanded = [frame_as_it_stands(one, scene.quarters, *scene.photo.shape[:2]) for one in demanded if one.side >= SMALLEST]
     return PhotoResult(
         scene.name,
         [examine_face(face, scene, photo, plain) for face in photo.restored],
@@ -139,6 +146,7 @@ def examine(scene: Scene, made: np.ndarray, restorer: FaceRestorer) -> PhotoResu
         [frame.side for frame in demanded if not _is_done(frame.corners.mean(0), frame.side, photo.faces, restorer)],
         [(placed.side, _is_done(_middle(placed), placed.side, photo.faces, restorer)) for placed in scene.placed],
         int((made != plain).any(2)[outside].sum()),
+        photo.turn != -90 * scene.quarters % 360,
     )
 
 
@@ -239,9 +247,12 @@ def verdict(results: list[PhotoResult], largest: float) -> list[tuple[str, bool]
     demanded, missed = (sum(len(getattr(result, what)) for result in results) for what in ("demanded", "missed"))
     large = sum(side > largest for result in results for side in result.demanded)
     differing = sum(result.differing for result in results)
+    astray = [result.name for result in results if result.astray]
     return [
         (f"of {demanded} faces of {SMALLEST} pixels and more the detector finds by itself ({large} too large for the networks), "
          f"{missed} were missed", not missed),
+        (f"{len(results)} photos, of which {len(astray)} were taken to lie otherwise than they do: {', '.join(astray) or 'none'}",
+         not astray),
         (f"{differing} pixels outside of faces differ from plain enlargement", not differing),
         (f"in {len(gains)} restored faces the mean gain over bicubic is {gains.mean():+.2f} dB, {(gains > 0).mean():.1%} gained",
          bool(gains.mean() > 0 and (gains > 0).mean() >= BETTER)),
@@ -271,11 +282,13 @@ def main() -> int:
     add("--groups", type=int, default=24, help="group photos (default: 24)")
     add("--portraits", type=int, default=16, help="portraits (default: 16)")
     add("--weights", nargs="+", default=[], help="as `wnet restore` takes them")
-    add("--network", default=DEFAULT, help=f"a shipped network (default: {DEFAULT})")
+    add("--network", help="a shipped network (default: those of --quality)")
+    add("--quality", help="as `wnet restore` takes it")
+    add("--turned", action="store_true", help="photos lie upright, on a side, on their heads, and on the other side in turn")
     add("--seed", type=int, default=0)
     add("--out", type=Path, required=True)
     args = parser.parse_args()
-    restorer = FaceRestorer(None if args.weights else args.network, weights=args.weights)
+    restorer = FaceRestorer(args.network, weights=args.weights, quality=args.quality)
     scenes = make_scenes(args, restorer)
     results = []
     for scale in (4, 8):

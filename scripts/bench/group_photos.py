@@ -37,13 +37,28 @@ class Placed:
 
 @dataclass
 class Scene:
-    """``photo`` is ``truth`` reduced by ``scale``, both uint8 (H, W, 3)."""
+    """``photo`` is ``truth`` reduced by ``scale``, both uint8 (H, W, 3), and upright after ``quarters`` turns counter-clockwise."""
 
     name: str
     truth: np.ndarray
     photo: np.ndarray
     scale: int
     placed: list[Placed]
+    quarters: int = 0
+
+    @property
+    def upright(self) -> np.ndarray:
+        return np.ascontiguousarray(np.rot90(self.photo, self.quarters))
+
+
+def turned(scene: Scene, quarters: int) -> Scene:
+    """An upright scene, turned clockwise by so many quarters."""
+    placed = scene.placed
+    for turn in range(quarters):
+        height = scene.photo.shape[turn % 2]
+        placed = [Placed(height - face.top - face.side, face.left, face.side) for face in placed]
+    truth, photo = (np.ascontiguousarray(np.rot90(image, -quarters)) for image in (scene.truth, scene.photo))
+    return Scene(scene.name, truth, photo, scene.scale, placed, quarters)
 
 
 def reduced(name: str, truth: np.ndarray, scale: int, placed: Sequence[Placed] = ()) -> Scene:

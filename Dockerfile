@@ -11,7 +11,7 @@ RUN apt-get update \
 RUN pip install --no-cache-dir torch torchvision numpy cython setuptools wheel
 
 COPY setup.py pyproject.toml LICENSE /opt/wnet-fsr/
-COPY docs/guides/pypi.md /opt/wnet-fsr/docs/pypi.md
+COPY docs/guides/pypi.md /opt/wnet-fsr/docs/guides/pypi.md
 COPY wnet_arch /opt/wnet-fsr/wnet_arch
 COPY baselines /opt/wnet-fsr/baselines
 RUN python /opt/wnet-fsr/wnet_arch/install_basicsr.py --no-cache-dir

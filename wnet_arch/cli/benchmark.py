@@ -10,6 +10,7 @@ from wnet_arch.words import counted
 
 EXAMPLES = """networks, each [LABEL=]WHAT[@OPTIONS.yml]:
   Bicubic                                       needs nothing
+  wnet_x8                                       a network that ships; wnet_lite is all its scales (`wnet weights list`)
   experiments/SPARNet_x8                        a training run: its models/net_g_latest.pth, its option file
   mine=runs/a/models/net_g_5000.pth             a weights file of a run; its option file lies in runs/a
   mine=net.safetensors@options/wnet_x8.yml      any weights file, with the option file that says how to build it

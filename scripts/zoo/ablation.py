@@ -71,7 +71,8 @@ of the model zoo ({rate}, batches of {batch}, {precision}) with {form}. PSNR and
 `dic`, last weights, {faces:,} faces of {val}.
 
 **This is a small budget and a small W-Net.** The paper's has 64 channels and enlarges to 1024x1024. The paper does not say
-how many images it saw; `options/wnet_x8.yml` takes 1.6 million. The table shows what the modules do at the beginning of training, and no more.
+how many images it saw; `options/wnet_x8.yml` takes 1.6 million. The table shows what the modules do at the beginning of training,
+and no more.
 
 ± is the standard error over the seeds. Intervals of the differences are over the faces, of their mean over seeds (bootstrap, 95 %).
 

@@ -116,7 +116,7 @@ def entries(path: Path) -> list[dict]:
     if wrong:
         raise QueueError(f"{path}: [{wrong[0]}]{did_you_mean(wrong[0], ('all', 'train'))}")
     shared, found = content.get("all", {}), content.get("train", [])
-    if not isinstance(shared, dict) or not isinstance(found, list) or not found:
+    if not isinstance(shared, dict) or not isinstance(found, list) or not found or not all(isinstance(e, dict) for e in found):
         raise QueueError(f"{path}: a queue has one [all] and one [[train]] for each training")
     return [{**_without_other_amount(shared, entry), **entry} for entry in found]
 
@@ -152,6 +152,12 @@ def _training(entry: dict, where: str, out: Path) -> Training:
     for key in ("network", "scale"):
         if key not in entry:
             raise QueueError(f"{where}: `{key}` is missing")
+    for key in ("name", "after", "ship"):
+        if not isinstance(entry.get(key, ""), str):
+            raise QueueError(f"{where}: `{key}` is a name, not {entry[key]!r}")
+    forced = entry.get("force_yml", [])
+    if not isinstance(forced, list) or not all(isinstance(one, str) for one in forced):
+        raise QueueError(f"{where}: `force_yml` is a list of texts (key:key=value), not {forced!r}")
     args = _checked(arguments(entry, out), where)
     training = Training(args.name, arguments(entry, out), out, entry.get("after"), args.images, args.val)
     training.ship = str(entry.get("ship") or args.name)

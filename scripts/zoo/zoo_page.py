@@ -28,7 +28,7 @@ PURPOSES = (("the least error (PSNR)", "psnr_dic", 1), ("what looks sharpest (LP
 
 PAGE = """# Model zoo
 
-Every network that ships, trained by one script and measured by one command; optimizer and number of images differ, as is said below.
+Every network that ships, trained by one script and measured by one command; optimizer and number of images differ, as said below.
 **None has been trained to the end.** The paper does not say how many images its networks saw; the 400,000 iterations of
 `options/wnet_x8.yml` are 1.6 million, eighty times as many as here, and the order may change on that way.
 
@@ -36,8 +36,8 @@ Every network that ships, trained by one script and measured by one command; opt
 
 {choice}
 
-What `wnet restore` takes by itself comes with the package: `wnet_x8`, `wnet_x4`, `wnet_x2` and the `real` networks. All others are in a
-second one (`pip install ./baselines` in a clone). Each name works
+What `wnet restore` takes by itself comes with the package: `wnet_x8`, `wnet_x4`, `wnet_x2` and the `real` networks. All others are
+in a second one (`pip install ./baselines` in a clone). Each name works
 everywhere: `wnet restore --network NAME`, `wnet benchmark --networks NAME`, `wnet_arch.load_pretrained("NAME")`, and
 `path.pretrain_network_g: NAME` in an option file. They were trained on CelebA and CelebAMask-HQ, which are for non-commercial
 research only, and so are they. The details of a restored face are estimated, not recovered: never use them to identify a person.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -250,6 +251,19 @@ def test_the_range_of_deep_pictures_is_that_of_their_values(tmp_path, name, fact
     assert any(note == "16 bits became 8" if factor == 257 else "were taken as values of" in note for note in picture.notes)
 
 
+@pytest.mark.parametrize(("mode", "factor"), [("L", 1), ("I;16", 257), ("I;16", 16)])
+def test_tiffs_in_which_zero_is_white_are_no_negatives(tmp_path, mode, factor):
+    values = GREY.astype(np.uint16)
+    values[0, :2] = 0, 255
+    stored = Image.fromarray(((255 - values) * factor).astype(np.uint8 if mode == "L" else np.uint16))
+    path = tmp_path / "scan.tif"
+    stored.save(path)
+    data, black_is_zero = path.read_bytes(), struct.pack("<HHIH", 262, 3, 1, 1)
+    assert data.count(black_is_zero) == 1
+    path.write_bytes(data.replace(black_is_zero, struct.pack("<HHIH", 262, 3, 1, 0)))
+    assert np.abs(load_photo(path)[..., 0].astype(int) - values).max() <= 1
+
+
 def test_whole_numbers_of_32_bits(tmp_path):
     Image.fromarray(GREY.astype(np.int32)).save(tmp_path / "a.tif")
     assert np.array_equal(load_photo(tmp_path / "a.tif")[..., 0], GREY)
@@ -315,7 +329,7 @@ def test_prepare_folder_data_sets_benchmark_and_restore_see_the_same_pixels(tmp_
 
 def test_sizes_of_photos_are_those_they_are_shown_with(tmp_path):
     exif = Image.Exif()
-    for turn in (1, 3, 6, 8):
+    for turn, kind in itertools.product((1, 3, 6, 8), ("JPEG", "PNG", "TIFF")):
         exif[0x0112] = turn
-        data = file_of("JPEG", PHOTO.resize((64, 32)), exif=exif)
+        data = file_of(kind, PHOTO.resize((64, 32)), exif=exif)
         assert photo_size(data) == load_picture(data).rgb.shape[:2] == ((32, 64) if turn < 5 else (64, 32))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import pickle
+import shutil
 import zlib
 from pathlib import Path
 
@@ -156,6 +158,47 @@ def test_run_killed_three_times_continues_and_equals_an_unbroken_one(folder, mon
     run(folder, "unbroken", labels=folder / "labels", holdout=5)
     assert content(folder / "killed") == content(folder / "unbroken")
     assert not (folder / "killed.partial").exists()
+
+
+@pytest.mark.parametrize(("what", "moment"), [("rename", 0), ("rename", 1), ("rmtree", 0), ("rmtree", 1), ("rmtree", 2)])
+def test_killed_while_it_replaces_a_set_the_same_command_ends_it(folder, monkeypatch, what, moment):
+    """Until the new set has the name, the old one is whole."""
+    run(folder)
+    before = content(folder / "set")
+    done, place, name = [], *((Path, "rename") if what == "rename" else (shutil, "rmtree"))
+    real = getattr(place, name)
+
+    def killed(path, *rest, **options):
+        if str(path).startswith(str(folder)) and ".lmdb" not in str(path):
+            done.append(path)
+            if len(done) > moment:
+                raise KeyboardInterrupt
+        return real(path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, overwrite=True, size=40)
+    old = folder / "set" if (folder / "set").exists() else folder / "set.partial" / "replaced"
+    assert content(old) == before or read_manifest(folder / "set")["size"] == 40
+    with contextlib.suppress(UsageError):  # it had its name already: there is nothing to go on with
+        run(folder, size=40)
+    run(folder, overwrite=True, size=40)
+    assert read_manifest(folder / "set")["size"] == 40
+    assert not (folder / "set.partial").exists()
+
+
+def test_a_link_to_a_folder_is_filled_where_it_leads(folder):
+    (folder / "disk").mkdir()
+    (folder / "set").symlink_to("disk")
+    run(folder)
+    assert (folder / "set").is_symlink()
+    assert read_manifest(folder / "disk")["count"] == 40
+    run(folder, overwrite=True, size=40)
+    assert (read_manifest(folder / "set")["size"], sorted(path.name for path in folder.iterdir())) == (
+        40,
+        ["disk", "images", "labels", "set"],
+    )
 
 
 def test_changed_photos_or_options_do_not_continue_an_unfinished_set(folder, monkeypatch):

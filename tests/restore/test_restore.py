@@ -582,6 +582,83 @@ def test_killed_runs_go_on(photos, tmp_path, monkeypatch, moment):
     }
 
 
+def test_a_file_of_earlier_settings_that_a_kill_left_in_place_is_made_again(photos, tmp_path, monkeypatch):
+    """The record's line is written before the file gets its name; one that the user has changed stays as it is."""
+    out = tmp_path / "out"
+    assert wnet_restore(photos, "--network", "Bicubic", "--scale", 2, "-o", out) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert wnet_restore(photos, "--network", "Bicubic", "--scale", 4, "-o", out) == 130
+    assert wnet_restore(photos, "--network", "Bicubic", "--scale", 4, "-o", out) == 0
+    for name, height in (("a.png", 360), ("b.jpg", 360)):
+        assert Image.open(out / name).height == height
+    (out / "a.png").write_bytes(b"mine")
+    assert wnet_restore(photos, "--network", "Bicubic", "--scale", 4, "-o", out) == 0
+    assert (out / "a.png").read_bytes() == b"mine"
+
+
+def test_half_a_line_of_the_record_does_not_take_the_next_one_with_it(tmp_path, monkeypatch):
+    """As on a disk that becomes full within it."""
+
+    class Full(io.FileIO):
+        def write(self, data) -> int:
+            return super().write(data[: len(data) // 2])
+
+    with record.Record(tmp_path) as kept:
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.open", lambda path, mode, **options: Full(path, mode, opener=options["opener"]))
+            with pytest.raises(OSError, match="No space left"):
+                kept.write({"stem": "a", "digest": "1"}, {})
+        kept.write({"stem": "b", "digest": "2"}, {})
+    with record.Record(tmp_path) as again:
+        assert again.done("a", "1") is None
+        assert again.done("b", "2")["stem"] == "b"
+    assert (tmp_path / "restored.jsonl").read_bytes().count(b"\n") == 1
+
+
+def test_photos_of_one_name_from_two_runs_keep_their_results(photos, tmp_path, capsys):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(scene(20, seed=9)).save(other / "a.png")
+    arguments = ("--network", "Bicubic", "--json", "-o", out)
+    assert wnet_restore(photos, *arguments) == 0
+    first = tree(out)
+    for _ in range(2):
+        assert wnet_restore(other, *arguments) == 0
+    assert all(tree(out)[name] == first[name] for name in ("a.png", "b.jpg", "faces/a_02.png"))
+    assert np.array_equal(np.array(Image.open(out / "a-2.png")), paste.enlarge(scene(20, seed=9), 4))
+    assert len(entries(out)) == 3
+    assert str(tmp_path) not in json.dumps([{**e, "source": ""} for e in json.loads((out / "report.json").read_text())["photos"]])
+    Image.fromarray(scene(10, seed=3)).save(other / "a.png")  # the same photo, changed: its result is replaced
+    assert wnet_restore(other, *arguments) == 0
+    assert np.array_equal(np.array(Image.open(out / "a-2.png")), paste.enlarge(scene(10, seed=3), 8))
+    photos.rename(tmp_path / "moved")  # the same photos elsewhere
+    capsys.readouterr()
+    assert wnet_restore(tmp_path / "moved", *arguments) == 0
+    assert capsys.readouterr().out.count(", done before; ") == 2
+
+
+@pytest.mark.parametrize(
+    ("photo", "folder", "stems"), [("b.bmp", "b.png", ["b", "photos-b.png/c"]), ("b.tif", "b.png", ["b.png/c", "b.tif"])]
+)
+def test_a_result_and_a_folder_of_results_have_different_names(tmp_path, photo, folder, stems):
+    (tmp_path / "in" / folder).mkdir(parents=True)
+    for path in (tmp_path / "in" / photo, tmp_path / "in" / folder / "c.png"):
+        Image.fromarray(scene(10)).save(path)
+    assert wnet_restore(tmp_path / "in", "--recursive", "--network", "Bicubic", "-o", tmp_path / "out") == 0
+    assert [entry["stem"] for entry in entries(tmp_path / "out")] == stems
+
+
+def test_names_that_the_output_cannot_show_do_not_end_the_run(photos, tmp_path, monkeypatch):
+    (photos / "a.png").rename(photos / "Ż.png")
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", shown)
+    assert wnet_restore(photos, "--network", "Bicubic", "-o", tmp_path / "out") == 0
+    shown.flush()
+    assert b"\\u017b.png: " in shown.buffer.getvalue()
+    assert (tmp_path / "out" / "Ż.png").is_file()
+
+
 def test_orientation_and_profile(photos, tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()

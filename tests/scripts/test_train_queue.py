@@ -187,6 +187,9 @@ def test_one_that_fails_is_reported_and_the_others_go_on(face_set, tmp_path):
         ("images = {images}", "", "one of the arguments --minutes --images is required"),
         ('val = "{data}"', 'val = "nowhere"', "training 1: there is no folder nowhere"),
         ("[all]", "all]", "queue.toml: "),
+        ('after = "first"', "after = 5", "training 3: `after` is a name, not 5"),
+        ('name = "then"', "name = [1]", "training 3: `name` is a name, not [1]"),
+        ('after = "first"', 'after = "first"\nforce_yml = 3', "`force_yml` is a list of texts (key:key=value), not 3"),
     ],
 )
 def test_a_mistake_ends_it_before_anything_starts(face_set, tmp_path, monkeypatch, capsys, old, new, said):
@@ -202,6 +205,15 @@ def test_a_mistake_ends_it_before_anything_starts(face_set, tmp_path, monkeypatc
     assert error.count("\n") == 1
     assert said in error
     assert not (tmp_path / "zoo").exists()
+
+
+def test_trainings_that_are_no_tables_end_it_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import train_queue
+
+    (tmp_path / "queue.toml").write_text("train = [1, 2]")
+    with pytest.raises(train_queue.QueueError, match=r"a queue has one \[all\] and one \[\[train\]\] for each training"):
+        train_queue.read(tmp_path / "queue.toml", tmp_path)
 
 
 def test_files_that_ship_are_fine(face_set, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import select
@@ -95,6 +96,8 @@ def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequen
     among the arguments, or ``WNET_DEBUG`` set, errors keep their traceback.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have letters that the output's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _full_disks_in_one_line(program):
             code = main(argv)

@@ -38,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--out: {args.out} is not the name of a .png, .jpg or .webp file")
     load_plugins()
     opt = options.override(options.load(options.resolve(args.opt)), args.force_yml)
+    opt = options.check_schema(opt, "train" in opt)
     if not args.weights:
         from wnet_arch.data import samples_sheet
 
-        opt = options.check_schema(opt, "train" in opt)
         visuals.save(samples_sheet.picture(opt, args.dataset or "train", args.faces), args.out)
         print(f"{args.out}: what is drawn of datasets.{args.dataset or 'train'} in the first epochs")
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,29 +15,40 @@ from wnet_arch.data.rejected import Rejected
 _DEPTHS = (8, 10, 12, 14, 16)
 #: Pillow's names for 16-bit colours as they lie in a file; it keeps the upper 8 bits of each.
 _DEEP = re.compile(r"'(RGB|RGBA|RGBX|LA);16[BLN]")
+#: Its name for grey values of 16 bits that it takes as they are, and a TIFF's tag that says whether 0 is white or black.
+_AS_IT_LIES, _PHOTOMETRIC = re.compile(r"'I;16[BLN]?'"), 262
 #: A picture is nearly black or white where this share of its pixels is within this many grey levels of it.
 _SHARE, _LEVELS = 0.99, 16
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether colours of a picture that is open, and not decoded yet, have 16 bits."""
+class Stored(NamedTuple):
+    """How the values of a picture lie in its file.
+
+    Attributes:
+        deep: colours have 16 bits.
+        scaled: the format states its largest value, and Pillow scales by it: 65535 is white, whatever the content.
+        negative: 0 is white, and Pillow leaves the values as they are, as it does with scanners' TIFFs of 16 bits.
+    """
+
+    deep: bool
+    scaled: bool
+    negative: bool
+
+
+def how_stored(image: Image.Image) -> Stored:
+    """Of a picture that is open, and not decoded yet."""
     tiles = getattr(image, "tile", ())
-    if any(tile[0] == "ppm" and tile[3][0] == "RGB" and tile[3][1] == 65535 for tile in tiles):
-        return True
-    return any(_DEEP.search(repr(tile[3])) for tile in tiles)
+    ppm = any(tile[0] == "ppm" and tile[3][0] == "RGB" and tile[3][1] == 65535 for tile in tiles)
+    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    return Stored(
+        ppm or any(_DEEP.search(repr(tile[3])) for tile in tiles),
+        any(str(tile[0]).startswith("ppm") for tile in tiles),
+        white_is_zero and any(_AS_IT_LIES.search(repr(tile[3])) for tile in tiles),
+    )
 
 
-def is_scaled(image: Image.Image) -> bool:
-    """Whether the format states its largest value, and Pillow has scaled by it."""
-    return any(str(tile[0]).startswith("ppm") for tile in getattr(image, "tile", ()))
-
-
-def eight_bit_grey(image: Image.Image, scaled: bool) -> tuple[Image.Image, str]:
+def eight_bit_grey(image: Image.Image, stored: Stored) -> tuple[Image.Image, str]:
     """A picture of mode ``I``, ``I;16`` or ``F`` as one of mode ``L``, and a note.
-
-    Args:
-        image: the picture.
-        scaled: its largest value is 65535, whatever the content.
 
     Raises:
         Rejected: ``pixel format``: values of no known range.
@@ -44,8 +56,10 @@ def eight_bit_grey(image: Image.Image, scaled: bool) -> tuple[Image.Image, str]:
     if image.mode.startswith("F"):
         raise Rejected("pixel format", "floating-point values, whose range the file does not state; save it with 8 or 16 bits")
     values = np.array(image).astype(np.int64)
-    bits = 16 if scaled else _bits(values)
-    return Image.fromarray(_reduced(values, bits)), _note(bits, int(values.max()))
+    bits, high = 16 if stored.scaled else _bits(values), int(values.max())
+    if stored.negative:
+        values = (1 << bits) - 1 - values
+    return Image.fromarray(_reduced(values, bits)), _note(bits, high)
 
 
 def eight_bit_colours(data: bytes, image: Image.Image) -> tuple[Image.Image, str]:

@@ -42,11 +42,10 @@ class Picture(NamedTuple):
 
 
 class _Opened(NamedTuple):
-    """A decoded picture, not upright yet. ``deep``, ``scaled``: see :mod:`~wnet_arch.data.depth`."""
+    """A decoded picture, not upright yet. ``stored``: how its values lie in the file."""
 
     image: Image.Image
-    deep: bool
-    scaled: bool
+    stored: depth.Stored
     notes: tuple[str, ...] = ()
 
 
@@ -90,7 +89,8 @@ def photo_size(source: Path | bytes) -> tuple[int, int]:
     with _rejecting(source):
         try:
             with _open(source) as image:
-                width, height = image.size
+                tags = getattr(image, "tag_v2", {})  # newer Pillows open a TIFF with the size it has upright
+                width, height = tags.get(256, image.width), tags.get(257, image.height)
                 turn, _ = extras.orientation(image)
         except _FINAL:
             raise
@@ -111,9 +111,9 @@ def _picture(source: Path | bytes, opened: _Opened) -> Picture:
         notes.append("its colour profile is broken and was left out")
     kind, tables, flat = image.format or "", _tables(image), image
     if image.mode.startswith(("I", "F")):
-        flat, note = depth.eight_bit_grey(image, opened.scaled)
+        flat, note = depth.eight_bit_grey(image, opened.stored)
         notes.append(note)
-    elif opened.deep:
+    elif opened.stored.deep:
         flat, note = depth.eight_bit_colours(_bytes(source), image)
         notes.append(note)
     flat, is_clear = _on_white(flat)
@@ -283,9 +283,9 @@ def _decoded(source: Path | bytes, partial: bool) -> _Opened:
 
 def _whole(source: Path | bytes) -> _Opened:
     image = _open(source)
-    deep, scaled = depth.is_deep(image), depth.is_scaled(image)
+    stored = depth.how_stored(image)
     image.load()
-    return _Opened(image, deep, scaled)
+    return _Opened(image, stored)
 
 
 def _open(source: Path | bytes) -> Image.Image:
@@ -305,7 +305,7 @@ def _partly(data: bytes) -> _Opened:
         Exception: nothing can be decoded.
     """
     image = _open(extras.completed(data))
-    deep, scaled = depth.is_deep(image), depth.is_scaled(image)
+    stored = depth.how_stored(image)
     try:
         image.load()
     except Exception:
@@ -322,7 +322,7 @@ def _partly(data: bytes) -> _Opened:
         if missing >= 0.005
         else "parts of the picture are missing or blurred"
     )
-    return _Opened(image, deep, scaled, (f"the file is cut off or damaged: {how}",))
+    return _Opened(image, stored, (f"the file is cut off or damaged: {how}",))
 
 
 def _missing_share(rgb: np.ndarray) -> float:

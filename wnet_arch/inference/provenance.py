@@ -52,12 +52,18 @@ def _from_options(path: str, weights: Path) -> Recipe:
     scale = opt.get("scale", block.get("scale"))
     if not isinstance(scale, int):
         raise UsageError(f"{path} has no scale")
-    train = opt.get("train") or {}
+    train, data = _block(opt, "train", path), _block(_block(opt, "datasets", path), "train", f"{path}: datasets")
     iterations = re.fullmatch(r"net_\w+_(\d+)", weights.stem)
     done = int(iterations[1]) if iterations else train.get("total_iter")
-    data = (opt.get("datasets") or {}).get("train") or {}
     seed, is_degraded = opt.get("manual_seed"), data.get(metadata.DEGRADATION) is not None
     return Recipe(block, scale, Provenance(training_set(data), int(done) if done else None, seed, is_degraded))
+
+
+def _block(parent: dict, key: str, where: str) -> dict:
+    found = parent.get(key) or {}
+    if not isinstance(found, dict):
+        raise UsageError(f"{where}: {key} is no block of options, but {found!r}")
+    return found
 
 
 def training_set(block: dict) -> str | None:
@@ -65,7 +71,10 @@ def training_set(block: dict) -> str | None:
     roots = block.get("dataroot") or block.get("dataroot_gt")
     if not roots:
         return block.get("name")
-    return " + ".join(map(_set_name, [roots] if isinstance(roots, str) else roots))
+    roots = roots if isinstance(roots, list) else [roots]
+    if not all(isinstance(root, str) for root in roots):
+        raise UsageError(f"datasets.train.dataroot is a folder or a list of folders, not {roots!r}")
+    return " + ".join(map(_set_name, roots))
 
 
 def _set_name(root: str) -> str:

@@ -70,7 +70,7 @@ class FaceLMDBWriter:
     """
 
     def __init__(self, target, settings: dict, shapes: dict, overwrite: bool = False):
-        self.target = Path(target)
+        self.target = Path(os.path.realpath(target) if os.path.islink(target) else target)
         self.partial = self.target.with_name(self.target.name + ".partial")
         self.work, self.finished = self.partial / "work", self.partial / "set"
         self.settings = json.loads(json.dumps(settings))
@@ -193,16 +193,22 @@ class FaceLMDBWriter:
             yield outcome, value
 
     def _give_name(self) -> None:
+        """A set that is to be replaced is moved away as a whole first: whenever a kill comes, both are whole."""
         _refuse_target(self.target, self.overwrite)
-        if self.target.exists():
-            shutil.rmtree(self.target)
         (self.partial / _FINISHED).touch()
+        if self.target.exists():
+            replaced = self.partial / "replaced"
+            shutil.rmtree(replaced, ignore_errors=True)
+            self.target.rename(replaced)
         self.finished.rename(self.target)
-        shutil.rmtree(self.partial)
+        self._drop_leftovers()
 
     def _drop_leftovers(self) -> None:
-        """Of a process killed between the last two lines of :meth:`_give_name`."""
+        """What is left of a set that has its name. The mark that says so goes last, so that a kill leaves it."""
         if (self.partial / _FINISHED).exists() and not self.finished.exists():
+            for path in self.partial.iterdir():
+                if path.name != _FINISHED:
+                    shutil.rmtree(path)
             shutil.rmtree(self.partial)
 
     def _store(self, name: str) -> GrowingLMDB:

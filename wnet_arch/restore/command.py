@@ -19,7 +19,7 @@ from wnet_arch.data.photos import Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
 from wnet_arch.inference.fingerprints import code_digest
 from wnet_arch.restore import files, frames
-from wnet_arch.restore.listing import PhotoJob, list_jobs
+from wnet_arch.restore.listing import PhotoJob, apart, list_jobs
 from wnet_arch.restore.networks import AUTO, FaceNetwork
 from wnet_arch.restore.record import Record
 from wnet_arch.restore.restorer import STATEMENT, FaceRestorer, RestoredFace, RestoredPhoto
@@ -108,6 +108,7 @@ def restore_photos(
     settings = _settings(restorer, options)
     totals = Totals(failed=[(shown(path), reason) for path, reason in listing.failed], passed=listing.passed)
     with _open_record(out, options.overwrite) as record:
+        jobs = apart(jobs, record.is_of_another)
         _restore_all(jobs, restorer, record, settings, options, totals, tell)
         if options.json:
             _write_report(record, jobs, totals, restorer)
@@ -192,7 +193,8 @@ def _restore(job: PhotoJob, restorer: FaceRestorer, record: Record, settings: st
     restore = restorer.restore_face if options.face_only else restorer.restore
     photo = restore(picture.rgb, picture.tables)
     photo.notes += picture.notes
-    entry = {"stem": job.stem, "source": str(job.source), "sha256": sha256, "digest": key, **describe(photo)}
+    known = {"stem": job.stem, "source": str(job.source), "real": os.path.realpath(job.source), "sha256": sha256, "digest": key}
+    entry = {**known, **describe(photo)}
     record.write(entry, files.pictures(job.stem, picture, photo, options.face_only, options.sheet))
     return next(record.entries([job.stem])), False
 
@@ -273,6 +275,7 @@ def _write_report(record: Record, jobs: Sequence[PhotoJob], totals: Totals, rest
         file.write(json.dumps(head, indent=1)[:-2] + ',\n "photos": [')
         stems = (job.stem for job in jobs if shown(job.source) not in failed)
         for number, entry in enumerate(record.entries(stems)):
+            entry.pop("real", None)  # where the photo lay is nobody's business
             file.write(",\n  " * bool(number) + "\n  " * (not number) + json.dumps(entry))
         file.write("\n ]\n}\n")
     part.replace(path)

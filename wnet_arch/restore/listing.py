@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from wnet_arch.restore.record import NAME
 
 #: Folders of results beside those of the photos; a folder of photos with such a name gets another.
 RESULT_FOLDERS = ("faces", "sheets")
+#: Of results; see :func:`wnet_arch.restore.files.suffix`.
+SUFFIXES = (".png", ".jpg")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
     """
     listing = Listing()
     seen: set[str] = set()
-    taken: set[str] = set()
+    names = _Names()
     for given in paths:
         path = Path(os.path.expanduser(given))
         try:
@@ -61,7 +63,7 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
             real = os.path.realpath(source)
             if real not in seen:
                 seen.add(real)
-                listing.jobs.append(PhotoJob(source, _free_stem(name, taken)))
+                listing.jobs.append(PhotoJob(source, names.take(name)))
     return listing
 
 
@@ -87,12 +89,50 @@ def _in_folder(folder: Path, root: Path, out: Path, recursive: bool, listing: Li
             listing.passed.append((str(path), reason))
 
 
-def _free_stem(name: str, taken: set[str]) -> str:
-    if name.split("/")[0] in RESULT_FOLDERS:
-        name = f"photos-{name}"
-    stem, number = stem_of(name), 2
-    candidate = stem if stem not in taken else name
-    while candidate in taken:
-        candidate, number = f"{stem}-{number}", number + 1
-    taken.add(candidate)
-    return candidate
+class _Names:
+    """Stems of results: none is given twice, and no result (``b.png``) has the name of a folder of others (``b.png/``)."""
+
+    def __init__(self) -> None:
+        self.stems: set[str] = set()
+        self.folders: set[str] = set()
+
+    def take(self, name: str) -> str:
+        if name.split("/")[0] in RESULT_FOLDERS or any(self._is_result(folder) for folder in _folders(name)):
+            name = f"photos-{name}"
+        stem, number = stem_of(name), 2
+        candidate = stem if self._is_free(stem) else name
+        while not self._is_free(candidate):
+            candidate, number = f"{stem}-{number}", number + 1
+        self.stems.add(candidate)
+        self.folders.update(_folders(candidate))
+        return candidate
+
+    def _is_free(self, stem: str) -> bool:
+        return stem not in self.stems and not any(stem + suffix in self.folders for suffix in SUFFIXES)
+
+    def _is_result(self, folder: str) -> bool:
+        stem, suffix = os.path.splitext(folder)
+        return suffix in SUFFIXES and stem in self.stems
+
+
+def _folders(name: str) -> list[str]:
+    """Those that lead to a path: ``a``, ``a/b`` of ``a/b/c``."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def apart(jobs: Sequence[PhotoJob], is_of_another: Callable[[str, Path], bool]) -> list[PhotoJob]:
+    """The jobs under names that no other photo has, also of those that were restored into the folder before.
+
+    Args:
+        jobs: as :func:`list_jobs` names them.
+        is_of_another: whether the results of that stem are those of another photo than this.
+    """
+    taken, found = {job.stem for job in jobs}, []
+    for job in jobs:
+        stem, number = job.stem, 2
+        while is_of_another(stem, job.source) or (stem != job.stem and stem in taken):
+            stem, number = f"{job.stem}-{number}", number + 1
+        taken.add(stem)
+        found.append(PhotoJob(job.source, stem))
+    return found

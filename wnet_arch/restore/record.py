@@ -6,6 +6,7 @@ whole, and any file can be told from one that is not of our making, which is nev
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -90,12 +91,19 @@ class Record:
             self._made.setdefault(name, set()).add(sha256)
 
     def done(self, stem: str, digest: str) -> dict | None:
-        """The entry of a photo, if it was made from this input with these settings and its files are there."""
+        """The entry of a photo, if it was made from this input with these settings and its files are there.
+
+        A file that the user has changed counts; one of an earlier entry, which a kill kept from being replaced, does not.
+        """
         known = self._lines.get(stem)
         if known is None or known[0] != digest:
             return None
         entry = self._entry_at(known[1])
-        return entry if all((self.folder / name).is_file() for name in entry["files"]) else None
+        return entry if all(self._is_current(name, sha256) for name, sha256 in entry["files"].items()) else None
+
+    def _is_current(self, name: str, sha256: str) -> bool:
+        path, earlier = self.folder / name, self._made[name] - {sha256}
+        return path.is_file() and not (earlier and sha256_file(path) in earlier)
 
     def entry(self, stem: str) -> dict | None:
         """The newest entry of a photo."""
@@ -105,6 +113,18 @@ class Record:
         with open(self.path, "rb") as file:
             file.seek(offset)
             return json.loads(file.readline())
+
+    def is_of_another(self, stem: str, source: Path) -> bool:
+        """Whether files of this stem are there that were made of another photo: of another file, and of other content."""
+        entry = self.entry(stem)
+        if entry is None or entry.get("real") in (None, os.path.realpath(source)):
+            return False
+        if not any((self.folder / name).is_file() for name in entry["files"]):
+            return False
+        try:
+            return entry["sha256"] != sha256_file(source)
+        except OSError:  # said when it is its turn
+            return False
 
     def entries(self, stems: Iterable[str]) -> Iterator[dict]:
         """The newest entries of these photos, one by one."""
@@ -150,11 +170,15 @@ class Record:
 
     def _append(self, entry: dict) -> None:
         line = json.dumps(entry).encode() + b"\n"
-        with open(self.path, "ab", opener=disk.no_link) as file:
+        with open(self.path, "ab", buffering=0, opener=disk.no_link) as file:
             offset = file.tell()
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(offset)  # half a line would take the next one with it
+                raise
         self._learn(line, offset)
 
 

@@ -256,7 +256,7 @@ def verdict(results: list[PhotoResult], largest: float) -> list[tuple[str, bool]
         (f"{differing} pixels outside of faces differ from plain enlargement", not differing),
         (f"in {len(gains)} restored faces the mean gain over bicubic is {gains.mean():+.2f} dB, {(gains > 0).mean():.1%} gained",
          bool(gains.mean() > 0 and (gains > 0).mean() >= BETTER)),
-        (f"seam: mean {seams.mean():.2f} (limit {SEAM}), largest {seams.max():.2f} (limit {WORST_SEAM})",
+        (f"seam: mean {seams.mean():.3f} (limit {SEAM}), largest {seams.max():.3f} (limit {WORST_SEAM})",
          bool(seams.mean() <= SEAM and seams.max() <= WORST_SEAM)),
     ]  # fmt: skip
 

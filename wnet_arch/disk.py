@@ -45,8 +45,11 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file (UTF-8) beside its target and renames it. Raises :class:`WNetError` as :func:`replacing` does."""
-    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+    """Writes a text file (UTF-8) beside its target and renames it. Raises :class:`WNetError` as :func:`replacing` does.
+
+    Bytes of files' names that are no UTF-8 become ``\\udcXX``.
+    """
+    with replacing(path) as part, open(part, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         file.write(text)
 
 

@@ -160,8 +160,13 @@ def planned(entries: list[dict], known: dict, seconds: float) -> list[dict]:
             continue
         say(f"{args.name}: {images:,} images, some {cost[args.name] + images / pace(known, args):.0f} s")
         found.append(as_planned(entry, args.name, images, known["trainings"][args.name]["accumulation"]))
-    names = {entry["name"] for entry in found}
-    return [entry for entry in found if entry.get("after") in (None, *names)]
+    kept: dict[str, dict] = {}
+    for entry in found:
+        if entry.get("after") in (None, *kept):
+            kept[entry["name"]] = entry
+        else:
+            say(f"{entry['name']}: {entry['after']}, which it starts from, is left out, and so is this")
+    return list(kept.values())
 
 
 def pace(known: dict, args: argparse.Namespace) -> float:

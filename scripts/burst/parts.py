@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
 import tempfile
@@ -68,8 +69,9 @@ def write(files: dict[str, Path | bytes], folder: Path, size: int, **known) -> l
         The parts: ``name``, ``bytes``, ``sha256``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("part*"):
-        old.unlink()
+    for old in folder.iterdir():
+        if re.fullmatch(r"part\d+", old.name):
+            old.unlink()
     cut = _Cut(folder, size)
     with (
         gzip.GzipFile(fileobj=cut, mode="wb", compresslevel=1, mtime=0) as stream,

@@ -67,12 +67,17 @@ class Course:
         return f"{self.name}, from {self.start}" if self.start else self.name
 
     @property
+    def whole(self) -> int:
+        """Images of all its iterations."""
+        return self.args.images // self.args.batch * self.args.batch
+
+    @property
     def has_ended(self) -> bool:
-        return bool(self.points) and self.points[-1][0] >= self.args.images
+        return bool(self.points) and self.points[-1][0] >= self.whole
 
     @property
     def hours_left(self) -> float | None:
-        return (self.args.images - self.seen) / self.args.batch * self.step / 3600 if self.step else None
+        return (self.whole - self.seen) / self.args.batch * self.step / 3600 if self.step else None
 
 
 def courses(trainings: list[train_queue.Training]) -> list[Course]:
@@ -127,7 +132,7 @@ def draw(found: list[Course], path: Path) -> None:
         images, values = zip(*((images, psnr) for images, psnr, _ in course.points))
         ours = course.args.network.startswith("WNet")
         panel.plot(images, values, marker="o", markersize=3, color="tab:blue" if ours else "0.55", zorder=3 if ours else 2)
-        panel.annotate(course.name, (images[-1], values[-1]), xytext=(seen * 1.02, end), fontsize=8,
+        panel.annotate(course.name, (images[-1], values[-1]), xytext=(seen * 1.02, end), fontsize=8, parse_math=False,
                        va="center", arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.6})  # fmt: skip
     panel.set(xlabel="images seen", ylabel="PSNR, dB (moving average)")
     panel.set_xlim(0, seen * 1.25)

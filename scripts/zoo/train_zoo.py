@@ -183,6 +183,8 @@ def build_parser() -> argparse.ArgumentParser:
 def prepared(argv: list[str] | None = None) -> tuple[argparse.Namespace, Path]:
     """The arguments, with sets found and ``name`` given, and the option file. Ends the program where something is wrong."""
     args = build_parser().parse_args(argv)
+    if args.batch < 1 or args.validations < 1:
+        sys.exit("--batch and --validations must be 1 or more")
     if args.accumulation < 1 or args.batch % args.accumulation:
         sys.exit(f"--batch {args.batch} does not divide into {args.accumulation} equal parts; give another --accumulation")
     file = option_file(args.network, args.scale)

@@ -428,13 +428,19 @@ def test_faces_of_an_untrained_size_are_told_and_can_be_reduced(tmp_path, weight
     assert f"faces ({side}x{side}, untrained size) (x8)" in table
     assert "**Note.**" in table
     assert side != 152 or "not trained on" in (out / "report.html").read_text()
-    code = run_command("wnet", _main, [*words, "-o", str(tmp_path / "small"), "--report-faces", "0", "--size", "128"])
+    code = run_command(
+        "wnet", _main, [*words, "-o", str(tmp_path / "small"), "--report-faces", str(int(side == 256)), "--size", "128"]
+    )
     shown = capsys.readouterr()
     assert code == (0 if side > 128 else 2)
     assert "outside" not in shown.out
     if side < 128:
         assert "--size 128: the faces of" in shown.err
         return
+    assert (tmp_path / "small" / "report.html").is_file() == (side == 256)
+    if side == 256:
+        figure = ["report", "figure", str(tmp_path / "small"), "--faces", "1", "-o", str(tmp_path / "figure.png")]
+        assert run_command("wnet", _main, figure) == 0
     results, _ = go(tmp_path / "small", ["Bicubic"], [folder], size=128, scales=[8])
     assert results.sets[0].size == (128, 128)
     small = open_set(str(folder), "x", [8], side=128)

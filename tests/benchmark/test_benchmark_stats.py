@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from wnet_arch.benchmark import stats
+from wnet_arch.benchmark import stats, tables
 
 
 @pytest.fixture
@@ -45,6 +45,9 @@ def test_what_could_not_be_measured_is_counted_and_not_averaged(values):
 
 
 def test_identical_images_have_an_infinite_mean_without_a_finite_interval():
+    both = stats.intervals(np.array([[np.inf], [-np.inf], [1.0], [2.0]]), resamples=50)[0]
+    assert all(np.isnan(value) for value in (both.mean, both.low, both.high))
+    assert [tables.number(value, 1) for value in (np.inf, -np.inf, np.nan, -2)] == ["∞", "-∞", "–", "-2.0"]
     found = stats.intervals(np.array([[np.inf], [30.0]]), resamples=50)[0]
     assert (found.mean, found.low, found.high, found.count) == (np.inf, np.inf, np.inf, 2)
 

@@ -56,6 +56,14 @@ def test_pts_count_from_one(tmp_path):
     (tmp_path / "testset" / "2_1.pts").write_text(pts(POINTS))
     file = LandmarkFile(tmp_path)
     assert len(file) == 2
+    hash_of_two = sha256(tmp_path)
+    (tmp_path / "testset" / "._2_1.pts").write_bytes(b"\0\5\x16\7\0\2\xe9")  # macOS's
+    (tmp_path / "below.pts").mkdir()
+    assert (len(LandmarkFile(tmp_path)), sha256(tmp_path)) == (2, hash_of_two)
+    (tmp_path / "testset" / "3_1.PTS").write_bytes(b"version: 1 \xe9")
+    with pytest.raises(DataError, match=r"3_1\.PTS is no file of landmarks: 'utf-8'"):
+        LandmarkFile(tmp_path)
+    (tmp_path / "testset" / "3_1.PTS").unlink()
     np.testing.assert_allclose(file.find(None, "trainset/1_1.jpg").points, POINTS)
     before = sha256(tmp_path)
     (tmp_path / "testset" / "2_1.pts").write_text(pts(POINTS + 1))

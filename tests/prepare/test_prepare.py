@@ -188,6 +188,18 @@ def test_killed_while_it_replaces_a_set_the_same_command_ends_it(folder, monkeyp
     assert not (folder / "set.partial").exists()
 
 
+def test_margins_and_boxes_that_nothing_uses_are_refused(folder):
+    with pytest.raises(UsageError, match=r"--margin 3: --crop none has no margin"):
+        run(folder, margin=3)
+    with pytest.raises(UsageError, match=r"--min-box 500: no face is measured, as --crop none needs none"):
+        run(folder, min_box=500)
+
+
+def test_a_folder_of_maps_may_hold_one_called_0(folder):
+    (folder / "labels" / "0").mkdir()
+    assert run(folder, labels=folder / "labels").counts == {"": 40}
+
+
 def test_a_link_to_a_folder_is_filled_where_it_leads(folder):
     (folder / "disk").mkdir()
     (folder / "set").symlink_to("disk")

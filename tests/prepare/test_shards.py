@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import operator
 import shutil
 from pathlib import Path
@@ -180,6 +181,19 @@ def test_damaged_shard_is_named(mixed):
     parts = in_shards(mixed, 2)
     shutil.rmtree(f"{parts}.shard-0-of-2/gt.lmdb")
     with pytest.raises(DataError, match="is missing where it was stored"):
+        merge([parts], mixed / "merged")
+    assert not (mixed / "merged").exists()
+
+
+@pytest.mark.parametrize(
+    "changed", [{"shard": "x"}, {"source": "x"}, {"source": ...}, {"photos_sha256": ...}, {"photos_sha256": None}, {"count": "3"}]
+)
+def test_a_damaged_manifest_of_a_shard_is_named(mixed, changed):
+    parts = in_shards(mixed, 2)
+    path = Path(f"{parts}.shard-1-of-2") / "manifest.json"
+    known = {**json.loads(path.read_text()), **changed}
+    path.write_text(json.dumps({key: value for key, value in known.items() if value is not ...}))
+    with pytest.raises(DataError, match=r"shard-1-of-2 has a damaged manifest: prepare this shard again"):
         merge([parts], mixed / "merged")
     assert not (mixed / "merged").exists()
 

@@ -216,8 +216,20 @@ def test_minutes_become_images_and_are_shortened_together(scripts, monkeypatch):
     assert short["b"]["images"] == 1000
     none = burst.planned(entries, known, 20 + 15)  # too little for a, and so for what begins with it
     assert [entry["name"] for entry in none] == ["b"]
+    known["trainings"]["d"] = one
+    chain = [*entries, {"name": "d", "images": 40, "after": "c"}]  # it starts from what starts from a
+    assert [entry["name"] for entry in burst.planned(chain, known, 31 + 15)] == ["b"]
     del known["trainings"]["a"]  # it cannot be trained here
     assert [entry["name"] for entry in burst.planned(entries, known, 1000)] == ["b"]
+
+
+def test_a_pack_removes_the_parts_of_earlier_ones_and_nothing_else(scripts, tmp_path):
+    import parts
+
+    for name in ("part7", "particles.txt", "part_of_thesis.tex", "part1.txt"):
+        (tmp_path / name).write_text(name)
+    parts.write({"a": b"x"}, tmp_path, 1000)
+    assert {path.name for path in tmp_path.iterdir()} == {"pack.json", "part1", "particles.txt", "part_of_thesis.tex", "part1.txt"}
 
 
 def test_a_page_has_one_section_for_each_card(scripts, tmp_path):

@@ -97,6 +97,17 @@ def test_what_is_left_is_told_by_the_pace_of_the_training(script, monkeypatch, t
     assert "SRCNN_x8" not in " ".join(lines[1:])
 
 
+def test_images_that_are_no_multiple_of_the_batch_end_with_the_last_whole_one(script, monkeypatch, tmp_path, faces):
+    file = tmp_path / "queue.toml"
+    file.write_text(QUEUE.format(set=faces).replace("images = 40", "images = 42"))
+    assert "images = 42" in file.read_text()
+    log(tmp_path / "zoo", "SRCNN_x8", {"iter": 10, "time": 0.4}, {"iter": 10, "psnr": 21.25})
+    page = tmp_path / "docs" / "equal.md"
+    page.parent.mkdir()
+    assert run(script, monkeypatch, file, tmp_path / "zoo", page) == 0
+    assert "SRCNN_x8" in page.read_text().partition("Not trained to the end")[0]
+
+
 def test_lines_go_through_the_points_of_the_logs(script, monkeypatch, tmp_path, queue):
     import matplotlib.axes
 

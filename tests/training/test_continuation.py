@@ -80,6 +80,10 @@ def test_a_state_remembers_the_options_of_its_run(begun):
         ({"train.ema_decay": ...}, "train.ema_decay: 0.9, these options have not given, and the moving average"),
         ({"train.optim_g": {"type": "SGD", "lr": 0.1}}, "train.optim_g.type: Adam, these options have SGD"),
         ({"network_g.y_from": "y1"}, "network_g.y_from: deep, these options have y1, and its weights belong to that network"),
+        (
+            {"train.optim_g.amsgrad": True},
+            "train.optim_g.amsgrad: not given, these options have True, and the optimizer",
+        ),
         ({"train.frozen": ["decoder"]}, "train.frozen: not given, these options have ['decoder']"),
         ({"model_type": "FaceSRModel"}, "model_type: WNetModel, these options have FaceSRModel"),
         ({"scale": 4, "network_g.num_feat": 16}, "network_g.num_feat: 8, these options have 16, and its weights belong to"),

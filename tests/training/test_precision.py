@@ -14,6 +14,7 @@ from wnet_arch import create_network, list_networks
 from wnet_arch.archs.base import NETWORKS
 from wnet_arch.errors import UsageError, WNetError
 from wnet_arch.inference.profiling import cost
+from wnet_arch.training import averaging
 from wnet_arch.training import precision as precision_module
 from wnet_arch.training.own_layers import Convolution, ceiling, convolutions, heaviest, seconds
 from wnet_arch.training.precision import Precision, layer_times
@@ -210,6 +211,38 @@ def test_or_its_step_is_left_out(tmp_path, batch):
     model.feed_data(batch)
     model.optimize_parameters(3)
     assert not all(torch.equal(p, q) for p, q in zip(model.net_g.parameters(), before))
+
+
+def test_a_step_that_is_left_out_leaves_statistics_and_average_as_they_were(tmp_path, batch):
+    """An input that is no number poisons BatchNorm's statistics in the forward pass, before any loss is known."""
+    model, _ = trained(tmp_path, batch, 1, nonfinite="skip", ema_decay=0.5)
+    for net in (model.net_g, model.net_g_ema):
+        net.register_module("norm", torch.nn.BatchNorm2d(3))
+    model.average = averaging.MovingAverage(model.net_g_ema, model.net_g)
+    model.net_g.register_forward_pre_hook(lambda net, inputs: (net.norm(inputs[0]),))
+    nets = {name: getattr(model, name) for name in ("net_g", "net_g_ema")}
+    before = {name: {key: value.clone() for key, value in net.state_dict().items()} for name, net in nets.items()}
+    model.feed_data({**batch, "lq": batch["lq"] * float("nan")})
+    model.optimize_parameters(2)
+    for name, net in nets.items():
+        assert all(torch.equal(value, before[name][key]) for key, value in net.state_dict().items())
+    model.feed_data(batch)
+    model.optimize_parameters(3)
+    assert not torch.equal(model.net_g.norm.running_mean, before["net_g"]["norm.running_mean"])
+
+
+def test_a_discriminator_does_not_learn_from_what_a_generator_spoils(tmp_path, batch):
+    torch.manual_seed(0)
+    opt = gan_options(tmp_path)
+    opt["train"]["nonfinite"] = "skip"
+    model, batch = build_model(opt), {**batch, "lq": torch.rand(2, 3, 16, 16)}
+    before = {key: value.clone() for key, value in model.net_d.state_dict().items()}
+    model.feed_data({**batch, "lq": batch["lq"] * float("nan")})
+    model.optimize_parameters(1)
+    assert all(torch.equal(value, before[key]) for key, value in model.net_d.state_dict().items())
+    model.feed_data(batch)
+    model.optimize_parameters(2)
+    assert not all(torch.equal(value, before[key]) for key, value in model.net_d.state_dict().items())
 
 
 def test_adversarial_training_is_guarded_alike(tmp_path, batch):

@@ -67,6 +67,23 @@ def test_validations_of_another_iteration_or_set_do_not_count(tmp_path):
     assert written(tmp_path) == ["10.state"]
 
 
+def test_who_goes_back_leaves_the_states_behind(tmp_path):
+    """They would be the newest, for --auto_resume, and what is saved now would be the oldest, and be removed."""
+    opt = options(tmp_path, keep_last=2)
+    for iteration in (1, 2, 3):
+        states_of({**opt, "logger": {}}).save(0, iteration)
+    opt["path"]["resume_state"] = str(tmp_path / "1.state")
+    states = states_of(opt)
+    states.resume({"iter": 1, "random": [], "validated": {}})
+    assert written(tmp_path) == ["1.state"]
+    assert sorted(path.name for path in tmp_path.glob("*.given_up")) == ["2.state.given_up", "3.state.given_up"]
+    states.save(0, 2)
+    assert training_state.newest(str(tmp_path), str(tmp_path))[0].name == "2.state"
+    opt["path"] = {**opt["path"], "training_states": str(tmp_path / "other"), "resume_state": str(tmp_path / "1.state")}
+    states_of(opt).resume({"iter": 1, "random": [], "validated": {}})  # of another run: that stays as it is
+    assert written(tmp_path) == ["1.state", "2.state"]
+
+
 def test_only_the_last_states_stay(tmp_path):
     states = states_of(options(tmp_path, keep_last=2))
     for iteration in (1, 2, 3):

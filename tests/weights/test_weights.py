@@ -6,7 +6,9 @@ import argparse
 import hashlib
 import http.server
 import io
+import json
 import os
+import socketserver
 import subprocess
 import tarfile
 import threading
@@ -150,6 +152,33 @@ def test_broken_download_is_resumed_where_it_stopped(manifest, server):
     manifest(entry_text(source=url_source(server.url)))
     assert weights.resolve("thing").read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-"]
+
+
+@pytest.mark.parametrize("answer", [b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc",
+                                    b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nabc"])  # fmt: skip
+def test_an_answer_that_is_no_http_is_said_and_the_next_source_is_asked(manifest, origin, answer):
+    asked = []
+
+    class Odd(socketserver.BaseRequestHandler):
+        def handle(self):
+            asked.append(self.request.recv(10_000))
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Odd) as odd:
+        threading.Thread(target=odd.serve_forever, args=(0.01,), daemon=True).start()
+        manifest(entry_text(source=url_source(f"http://127.0.0.1:{odd.server_address[1]}/x") + url_source(origin.as_uri())))
+        assert weights.resolve("thing").read_bytes() == CONTENT
+        odd.shutdown()
+    assert len(asked) > 1
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path):
+    (tmp_path / "file").write_bytes(CONTENT)
+    memory = hashing.HashMemory(tmp_path / "file" / "below")
+    assert memory.sha256(tmp_path / "file") == GOOD
+    damaged = tmp_path / ".verified.json"
+    damaged.write_text(json.dumps({str(tmp_path / "file"): "x"}))
+    assert hashing.HashMemory(damaged).sha256(tmp_path / "file") == GOOD
 
 
 def test_part_of_an_earlier_run_is_used(manifest, server):
@@ -378,6 +407,10 @@ def test_file_of_the_user_s_is_copied_if_it_is_the_right_one(manifest, tmp_path,
     assert (tmp_path / "cache" / "thing.bin").read_bytes() == CONTENT
     assert mine.exists()
     assert weights.add("thing", mine) == weights.resolve("thing", download=False)
+    mine.write_bytes(CONTENT[1:])  # a wrong one does not cost the right one
+    with pytest.raises(WeightsError, match="has sha256"):
+        weights.add("thing", mine)
+    assert weights.resolve("thing", download=False).read_bytes() == CONTENT
     with pytest.raises(WeightsError, match="is not a file"):
         weights.add("thing", tmp_path)
     args = parser.parse_args(["weights", "fetch", "--file", str(mine), "thing", "other"])

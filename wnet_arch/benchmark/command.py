@@ -80,7 +80,7 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     results = Results(
         baseline,
         [_record(source) for source in sources],
-        [SetRecord(s.name, os.path.abspath(s.path), s.size, s.lq_note, s.keys) for s in test_sets],
+        [SetRecord(s.name, os.path.abspath(s.path), s.size, s.lq_note, s.keys, s.stored is not None) for s in test_sets],
         wanted,
         columns,
         found.values,

@@ -57,7 +57,7 @@ def reopen(record: SetRecord, scale: int) -> TestSet:
     Raises:
         DataError: it is gone, or has lost faces.
     """
-    found = open_set(record.path, record.name, [scale])
+    found = open_set(record.path, record.name, [scale], side=record.size[0] if record.reduced else None)
     missing = sorted(set(record.keys) - set(found.keys))
     if missing:
         raise DataError(f"{record.path} has lost {len(missing)} of its faces since the benchmark: {named(missing)}")

@@ -48,13 +48,14 @@ class NetworkRecord:
 
 @dataclass
 class SetRecord:
-    """A test set. ``size``: (height, width) of the HR faces."""
+    """A test set. ``size``: (height, width) of the HR faces; ``reduced``: to that side from what is stored (``--size``)."""
 
     name: str
     path: str
     size: tuple[int, int]
     lq_note: str
     keys: list[str]
+    reduced: bool = False
 
 
 @dataclass
@@ -146,7 +147,7 @@ def save(results: Results, out: str | os.PathLike) -> None:
 
 
 def _write(path: Path, fill: Callable) -> None:
-    with disk.replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+    with disk.replacing(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         fill(file)
 
 
@@ -239,7 +240,7 @@ def load(out: str | os.PathLike) -> Results:
 
 def _load_values(path: Path, sets: list[SetRecord]) -> dict[tuple[str, int, str], np.ndarray]:
     rows: dict[tuple[str, int, str], dict[str, list[float]]] = {}
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file)
         next(reader)
         for set_name, scale, network, key, *values in reader:

@@ -56,7 +56,7 @@ def intervals(values: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) 
     with np.errstate(invalid="ignore"):
         mean = np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)
     low, high = np.quantile(_resampled_means(values, known, resamples, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    infinite = np.isinf(mean)
+    infinite = np.isinf(values).any(0)
     low, high = np.where(infinite, mean, low), np.where(infinite, mean, high)
     rows = zip(mean, low, high, count)
     return [Interval(float(centre), float(first), float(last), int(n)) for centre, first, last, n in rows]

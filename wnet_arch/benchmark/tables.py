@@ -121,7 +121,7 @@ def number(value: float, decimals: int) -> str:
     """``–`` for what could not be measured at all, ``∞`` for the PSNR of identical images."""
     if math.isnan(value):
         return "–"
-    return "∞" if math.isinf(value) else f"{value:.{decimals}f}"
+    return "-∞" if value == -math.inf else "∞" if value == math.inf else f"{value:.{decimals}f}"
 
 
 def cell(score: Score | None, column: Column) -> str:

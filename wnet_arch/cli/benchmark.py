@@ -108,7 +108,13 @@ def metric_options(entries: list[str]) -> dict[str, dict]:
         metric, dot, option = name.partition(".")
         if not (equals and dot and option):
             raise UsageError(f"--metric-option: '{entry}' is not METRIC.NAME=VALUE")
-        found.setdefault(metric, {})[option] = yaml.safe_load(value)
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            read = [value]
+        if not isinstance(read, (str, int, float, bool, type(None))):
+            raise UsageError(f"--metric-option: '{entry}': a text, a number, true or false is wanted (texts like this in quotes)")
+        found.setdefault(metric, {})[option] = read
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def copy_file(args: argparse.Namespace) -> int:
         raise UsageError(f"{out} exists already; name another file with -o") from error
     except OSError as error:
         reason = disk.reason(error, out)
-        out.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            out.unlink()
         raise WNetError(f"cannot write {out}: {reason}") from error
     print(out)
     return 0

@@ -167,7 +167,7 @@ def load_labels(folder: Path, photo: str, height: int, width: int) -> np.ndarray
     if not files:
         raise Rejected("no label map", f"{formats.stem(Path(photo).name)}.png")
     try:
-        if _holds_parts(folder):
+        if files[0].parent != folder:
             return _join_parts(files, height, width)
         return _checked_labels(load_map(files[0]), files[0].name, height, width)
     except Rejected as error:
@@ -184,7 +184,7 @@ def label_files(folder: Path, photo: str) -> list[Path]:
     """
     stem = formats.stem(Path(photo).name)
     paths = [folder / f"{stem}.png"]
-    if _holds_parts(folder):
+    if _holds_parts(folder) and not paths[0].is_file():
         number = int(stem) if stem.isascii() and stem.isdigit() else -1
         paths = [folder / str(number // 2000) / f"{number:05d}_{part}.png" for part in labels.NAMES[1:]]
     return [path for path in paths if path.is_file()]

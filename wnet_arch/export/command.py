@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,8 @@ def export_network(
     except (OSError, SafetensorError) as error:
         raise WNetError(f"cannot write {out}: {disk.reason(error, part)}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return done
 
 

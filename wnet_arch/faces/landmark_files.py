@@ -83,7 +83,7 @@ def sha256(path: Path) -> str:
     try:
         if not path.is_dir():
             return sha256_file(path)
-        files = sorted(path.rglob("*.pts"))
+        files = _pts_files(path)
         lines = "".join(f"{sha256_file(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
     except OSError as error:
@@ -94,8 +94,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     """``(file and line, name of the photo without suffix, points (N, 2))``."""
     try:
         if path.is_dir():
-            files = sorted(path.rglob("*.pts"))
-            yield from ((str(file), file.stem, _read_pts(file)) for file in files)
+            yield from ((str(file), file.stem, _read_pts(file)) for file in _pts_files(path))
             return
         with open(path, encoding="utf-8-sig", newline="") as file:
             first = file.readline()
@@ -105,6 +104,11 @@ def _entries(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
         raise DataError(f"cannot read landmarks from {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no file of landmarks: {error}") from error
+
+
+def _pts_files(folder: Path) -> list[Path]:
+    """Hidden ones, such as macOS's ``._x.pts``, are no landmarks."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".pts" and not p.name.startswith(".") and p.is_file())
 
 
 def _csv_lines(path: Path, file) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -143,7 +147,11 @@ def _celeba_lines(path: Path, file) -> Iterator[tuple[str, str, np.ndarray]]:
 def _read_pts(path: Path) -> np.ndarray:
     """Points of a 300-W file: ``version``, ``n_points``, then the points in braces."""
     points, expected, inside = [], None, False
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no file of landmarks: {error}") from error
+    for number, line in enumerate(lines, 1):
         words, where = line.split(), f"{path} line {number}"
         if not words or (not inside and words[0].startswith("version")):
             continue

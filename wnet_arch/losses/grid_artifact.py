@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from wnet_arch.errors import DataError
 from wnet_arch.losses.checks import total
 
 #: Pixels after which the pattern repeats: two or three pixel shuffles give every pixel one of 4x4 or 8x8 places.
@@ -27,10 +28,15 @@ def lattice(image: torch.Tensor, period: int) -> torch.Tensor:
 
     Returns:
         (B, C, rows of squares, columns of squares, period, period), in units of the image.
+
+    Raises:
+        DataError: a side is another.
     """
     margin, side = _WINDOW // 2, CELLS * period
     detail = image - F.avg_pool2d(F.pad(image, (margin,) * 4, mode="reflect"), _WINDOW, stride=1)
     batch, channels, height, width = detail.shape
+    if height % side or width % side:
+        raise DataError(f"grid_artifact_weight: faces of {width}x{height}; sides that are multiples of {side} are wanted")
     squares = detail.view(batch, channels, height // side, CELLS, period, width // side, CELLS, period)
     return squares.mean(dim=(3, 6)).transpose(3, 4)
 

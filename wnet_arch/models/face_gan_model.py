@@ -123,19 +123,27 @@ class FaceGANModel(FaceSRModel):
         self.current_iter = current_iter
         if hasattr(self.cri_gan, "progress"):
             self.cri_gan.progress = current_iter / self.opt["train"]["total_iter"]
-        losses = self.optimize_generator()
-        if self.started("net_d"):
-            losses.update(self.optimize_discriminator())
+        kept = self.finite.kept(self.net_g, self.net_d)
+        losses, finite = self.optimize_generator()
+        if finite and self.started("net_d"):
+            terms, finite = self.optimize_discriminator()
+            losses.update(terms)
         self.log_dict = self.reduce_loss_dict(losses)
-        if self.ema_decay > 0:
+        if not finite:
+            self.finite.put_back(kept)
+        elif self.ema_decay > 0:
             self.model_ema(averaging.decay_at(current_iter, self.opt["train"]))
 
     def started(self, stage: str) -> bool:
         """Whether a part of the training, one of ``STAGES``, takes place in this iteration."""
         return self.current_iter >= self.start_iters[stage]
 
-    def optimize_generator(self) -> OrderedDict:
-        """Sets ``self.pairs``, true and predicted images; updates the generator, if it is its turn. Returns its loss terms."""
+    def optimize_generator(self) -> tuple[OrderedDict, bool]:
+        """Sets ``self.pairs``, true and predicted images; updates the generator, if it is its turn.
+
+        Returns:
+            Its loss terms, and whether they are finite.
+        """
         self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad(set_to_none=True)
         learns = self.current_iter % self.net_d_iters == 0 and self.current_iter > self.net_d_init_iters
@@ -155,7 +163,7 @@ class FaceGANModel(FaceSRModel):
         if learns and finite:
             self.before_step(self.current_iter)
             self.precision.step(self.optimizer_g)
-        return accumulation.mean(terms)
+        return accumulation.mean(terms), finite
 
     def compute_losses(self) -> OrderedDict:
         """Runs the generator on ``self.lq``; returns its weighted loss terms apart from the adversarial one."""
@@ -196,16 +204,17 @@ class FaceGANModel(FaceSRModel):
             real = self.run(self.net_d, self.gt)
         return self.cri_gan.generator(real, fake)
 
-    def optimize_discriminator(self) -> OrderedDict:
-        """Updates the discriminator on ``self.pairs``. Returns its loss terms and mean answers."""
+    def optimize_discriminator(self) -> tuple[OrderedDict, bool]:
+        """Updates the discriminator on ``self.pairs``. Returns its loss terms and mean answers, and whether they are finite."""
         self.net_d.requires_grad_(True)
         self.optimizer_d.zero_grad(set_to_none=True)
         add_gradients = self.relativistic_gradients if isinstance(self.cri_gan, RelativisticHingeGANLoss) else self.gan_gradients
         terms = [add_gradients(*pair, last=number == self.parts) for number, pair in enumerate(self.pairs, start=1)]
         losses = accumulation.mean(terms)
-        if self.all_finite(losses, self.current_iter):
+        finite = self.all_finite(losses, self.current_iter)
+        if finite:
             self.precision.step(self.optimizer_d)
-        return losses
+        return losses, finite
 
     def relativistic_gradients(self, real: torch.Tensor, fake: torch.Tensor, last: bool) -> OrderedDict:
         """Adds the discriminator's gradients for true and predicted images judged together. Returns terms and mean answers."""

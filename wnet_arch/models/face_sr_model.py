@@ -19,7 +19,7 @@ from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from wnet_arch.errors import UsageError
+from wnet_arch.errors import UsageError, named
 from wnet_arch.float32 import true_float32
 from wnet_arch.losses.building import build_loss
 from wnet_arch.training import (
@@ -42,6 +42,7 @@ from wnet_arch.training.saving_times import SavingTimes
 from wnet_arch.training.step_clock import StepClock, timed
 from wnet_arch.weights import checkpoint
 from wnet_arch.weights.checkpoint import load_into
+from wnet_arch.words import counted
 
 
 @MODEL_REGISTRY.register()
@@ -212,7 +213,7 @@ class FaceSRModel(SRModel):
         """
         self.current_iter = current_iter
         self.optimizer_g.zero_grad(set_to_none=True)
-        terms = []
+        terms, kept, stepped = [], self.finite.kept(self.net_g), False
         for last in self.each_part():
             with self.exchange(self.net_g, last):
                 terms.append(self.compute_losses())
@@ -222,8 +223,11 @@ class FaceSRModel(SRModel):
         else:
             self.before_step(current_iter)
             self.precision.step(self.optimizer_g)
+            stepped = True
         self.log_dict = self.reduce_loss_dict(accumulation.mean(terms))
-        if self.ema_decay > 0:
+        if not stepped:
+            self.finite.put_back(kept)
+        elif self.ema_decay > 0:
             self.model_ema(averaging.decay_at(current_iter, self.opt["train"]))
 
     def each_part(self) -> Iterator[bool]:
@@ -400,8 +404,9 @@ class FaceSRModel(SRModel):
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Loads weights into a network, as it is without wrappers; raises :class:`WeightsError` where they are not its own."""
-        load_into(self.get_bare_model(net), load_path, param_key, strict)
-        get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} [{param_key}] from {load_path}")
+        missing = load_into(self.get_bare_model(net), load_path, param_key, strict)
+        but = f", but {counted(len(missing), 'tensor')}: {named(missing)}" if missing else ""
+        get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} [{param_key}] from {load_path}{but}")
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
         """See :func:`wnet_arch.training.optimizers.create`."""

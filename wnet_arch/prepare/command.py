@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,6 +86,11 @@ class PrepareOptions:
             raise UsageError("--sheet must be 0 or more")
         if self.holdout < 0 or (self.workers or 1) < 1 or self.min_box < 1 or not 1 <= self.margin <= 10:
             raise UsageError("--holdout must be 0 or more, --workers and --min-box 1 or more, --margin within 1..10")
+        defaults = {one.name: one.default for one in fields(self)}
+        if self.margin != defaults["margin"] and self.crop != "landmarks":
+            raise UsageError(f"--margin {self.margin:g}: --crop {self.crop} has no margin; --crop landmarks has one")
+        if self.min_box != defaults["min_box"] and not self.backends.needs_face:
+            raise UsageError(f"--min-box {self.min_box}: no face is measured, as --crop {self.crop} needs none")
 
     @property
     def target(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -65,6 +66,8 @@ def _check_complete(manifests: dict[Path, dict]) -> None:
         shard = manifest.get("shard")
         if not shard:
             raise UsageError(f"{folder} is a whole set, not a shard of one")
+        if not _is_whole(manifest):
+            raise DataError(f"{folder} has a damaged manifest: prepare this shard again")
         if shard["count"] != (count or shard["count"]):
             raise UsageError(f"{folder} is one of {shard['count']} shards, {next(iter(manifests))} one of {count}")
         count = shard["count"]
@@ -75,6 +78,20 @@ def _check_complete(manifests: dict[Path, dict]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise UsageError(f"{len(missing)} of {count} shards missing: {shown}; make them with --shard")
+
+
+def _is_whole(manifest: dict) -> bool:
+    """Whether a shard's manifest has what is read of it."""
+    shard, digest = manifest["shard"], manifest.get("photos_sha256")
+    listings = [manifest.get(name, "missing") for name in ("source", "labels")]
+    return (
+        isinstance(shard, dict)
+        and all(isinstance(shard.get(name), int) for name in ("index", "count"))
+        and all(one is None or (isinstance(one, dict) and {"folder", "files", "listing_sha256"} <= set(one)) for one in listings)
+        and isinstance(manifest.get("count"), int)
+        and isinstance(digest, str)
+        and re.fullmatch("[0-9a-f]{64}", digest) is not None
+    )
 
 
 def _joined_settings(manifests: dict[Path, dict]) -> dict:

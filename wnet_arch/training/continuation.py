@@ -49,6 +49,8 @@ _LOST = (
     _Lost("scale", "its networks enlarge by that"),
     _Lost("network_*", "its weights belong to that network"),
     _Lost("train.optim_?.type", "what the optimizer remembers means nothing to another"),
+    _Lost("train.optim_?.amsgrad", "the optimizer remembers no largest moments", lambda before, now: not before and bool(now)),
+    _Lost("train.optim_?.centered", "the optimizer remembers no mean gradients", lambda before, now: not before and bool(now)),
     _Lost("train.frozen", "the optimizer remembers steps of the parts that are trained, and of no others"),
     _Lost("train.ema_decay", "the moving average would be lost", lambda before, now: bool(before) and not now),
 )
@@ -208,6 +210,9 @@ def load_optimizers(optimizers: list, schedulers: list, state: dict, changed: It
             optimizer.load_state_dict(remembered)
     except ValueError as error:  # a state that does not remember its options
         raise UsageError(f"path.resume_state: the optimizers of that run are others ({' '.join(str(error).split())})") from error
+    for optimizer, groups in zip(optimizers, built):  # Muon's precision is the machine's way of computing, nothing to remember
+        for group, options in zip(optimizer.param_groups, groups):
+            group.update({key: value for key, value in options.items() if key == "precision"})
     follows = any(fnmatch(key, keys) for key in changed for keys in _FOLLOWED)
     for optimizer, groups, scheduler, remembered in zip(optimizers, built, schedulers, state["schedulers"]):
         if not follows:

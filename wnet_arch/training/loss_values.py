@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from wnet_arch.errors import WNetError
 from wnet_arch.training.logs import get_root_logger
@@ -90,6 +91,18 @@ class FiniteCheck:
         self.skip, self.several = skip, several
         self.later = (device.type == "cuda" and not skip) if later is None else later
         self._pending: deque[_Look] = deque()
+
+    def kept(self, *nets: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The buffers of networks (BatchNorm's statistics), and what they hold, where steps may be left out: a forward pass moves
+        them, and :meth:`put_back` undoes that.
+        """
+        return [(buffer, buffer.clone()) for net in nets for buffer in net.buffers()] if self.skip else []
+
+    @staticmethod
+    def put_back(kept: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Gives buffers the values that :meth:`kept` has found in them."""
+        for buffer, before in kept:
+            buffer.copy_(before)
 
     def passes(self, losses: Mapping[str, torch.Tensor], iteration: int, images: Sequence[str]) -> bool:
         """Whether the step may be taken, as far as is known.

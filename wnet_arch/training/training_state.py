@@ -16,6 +16,7 @@ import torch
 
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.training import distributed
+from wnet_arch.training.logs import get_root_logger
 from wnet_arch.training.saving_times import SavingTimes
 from wnet_arch.training.validation import Validated
 from wnet_arch.weights import checkpoint, pth
@@ -59,6 +60,10 @@ class States:
         if self.opt["rank"] < len(state["random"]):
             set_random_state(state["random"][self.opt["rank"]])
         self.validated.last = {name: state["validated"][name] for name in self.validated.names if name in state["validated"]}
+        resumed, folder = self.opt["path"].get("resume_state"), self.opt["path"]["training_states"]
+        if not self.opt["rank"] and resumed and Path(resumed).resolve().parent == Path(folder).resolve():
+            for path in give_up_behind(state["iter"], folder):
+                get_root_logger().info(f"Going on from iteration {state['iter']}, behind which {path.name} counts no more")
 
     def _write(self, epoch: int, iteration: int) -> None:
         self.times.note(iteration)
@@ -112,6 +117,19 @@ def write(state: dict, folder: str, models: str) -> None:
     """
     networks = {path.name: sha256_file(path) for path in _networks(models, state["iter"])}
     checkpoint.write({**state, "format": FORMAT, "networks": networks}, Path(folder, f"{state['iter']}.state"))
+
+
+def give_up_behind(iteration: int, folder: str) -> list[Path]:
+    """Renames the states behind an iteration from which a run goes on: they are of a way that it does not take, and would be the
+    newest otherwise. Returns their new paths, ``N.state.given_up``.
+    """
+    found = []
+    for path in _newest_first(folder):
+        if int(path.stem) > iteration:
+            found.append(path.with_name(path.name + ".given_up"))
+            path.replace(found[-1])
+            checkpoint.remove(path)  # its checksum
+    return found
 
 
 def keep_last(count: int, folder: str, models: str) -> None:

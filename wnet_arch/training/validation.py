@@ -70,6 +70,9 @@ def measure(model: Predicting, loader: DataLoader, iteration: int, tb_logger, sa
 
     Returns:
         The means of ``val.metrics`` over the images of all processes; empty where none are asked for.
+
+    Raises:
+        WNetError: a predicted image has values that are no finite numbers.
     """
     opt, dataset = model.opt, loader.dataset.opt["name"]  # type: ignore[attr-defined]  # of BasicSR's registry: with options
     rows, metrics = [], opt["val"].get("metrics") or {}
@@ -84,6 +87,8 @@ def measure(model: Predicting, loader: DataLoader, iteration: int, tb_logger, sa
                 face, name = face_of(images, number), os.path.splitext(os.path.basename(samples["lq_path"][number]))[0]
                 sheet.add(index, name, face)
                 path = image_path(opt, dataset, name, iteration) if save_images else None
+                if not torch.isfinite(face["result"]).all():  # it would be measured, and drawn, as black
+                    raise WNetError(f"validation on {dataset}: what the network makes of {name} is no finite number everywhere")
                 rows.append((index, _measure_face(face, metrics, path)))
             bar.update(len(indices))
     for others in share(sheet.rows):

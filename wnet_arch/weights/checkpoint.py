@@ -6,6 +6,7 @@ and a file that differs is refused. Files of earlier versions have it beside the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -37,7 +38,8 @@ def write(content: dict, path: str | os.PathLike) -> str:
         _sum_file(path).unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         reason = disk.reason(error, part, "go on with --auto_resume")
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise WNetError(f"cannot save {path}: {reason}") from error
     return digest
 
@@ -118,7 +120,7 @@ def read_state_dict(path: str, param_key: str | None = "params") -> dict[str, to
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def load_into(net: nn.Module, path: str, param_key: str | None = "params", strict: bool = True) -> None:
+def load_into(net: nn.Module, path: str, param_key: str | None = "params", strict: bool = True) -> list[str]:
     """Loads weights into a network.
 
     Args:
@@ -126,8 +128,11 @@ def load_into(net: nn.Module, path: str, param_key: str | None = "params", stric
         path, param_key: as for :func:`read_state_dict`.
         strict: demand that every name and shape agrees. Otherwise what agrees is loaded, and nothing else.
 
+    Returns:
+        Names of the network's tensors that were not loaded; none where ``strict``.
+
     Raises:
-        WeightsError: the weights are those of another configuration; the first differences are named.
+        WeightsError: the weights are those of another configuration, of which the first differences are named; or nothing agrees.
     """
     state = read_state_dict(path, param_key)
     own = net.state_dict()
@@ -136,7 +141,11 @@ def load_into(net: nn.Module, path: str, param_key: str | None = "params", stric
         named = [f"{n} is {_shape(state, n)} in the file, {_shape(own, n)} in the network" for n in differences[:3]]
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise WeightsError(f"{path} was made for another configuration of {type(net).__name__}: {'; '.join(named)}{more}")
-    net.load_state_dict({name: value for name, value in state.items() if name not in differences}, strict=strict)
+    agreeing = {name: value for name, value in state.items() if name not in differences}
+    if own and not agreeing:
+        raise WeightsError(f"{path} holds nothing of {type(net).__name__}: no tensor has name and shape of one of its own")
+    net.load_state_dict(agreeing, strict=strict)
+    return [name for name in own if name not in agreeing]
 
 
 def _shape(state: dict[str, torch.Tensor], name: str):

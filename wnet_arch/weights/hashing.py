@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -66,7 +67,7 @@ class HashMemory:
             known = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
+        return {name: one for name, one in known.items() if isinstance(one, dict)} if isinstance(known, dict) else {}
 
     def _write(self, known: dict) -> None:
         part = self.path.with_name(f"{self.path.name}.{os.getpid()}")
@@ -75,7 +76,8 @@ class HashMemory:
             part.write_text(json.dumps(known, indent=1), encoding="utf-8")
             part.replace(self.path)
         except OSError:  # a read-only cache is no error
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def _stamp(target: Path) -> list:

@@ -100,8 +100,6 @@ def add(name: str, path: str | os.PathLike) -> Path:
         try:
             _remove(_part(wanted))
             (shutil.copytree if wanted.directory else shutil.copyfile)(path, _part(wanted))
-            if (cache_dir() / wanted.file).exists():
-                _remove(cache_dir() / wanted.file)
             return _install(wanted, path)
         except OSError as error:
             raise WeightsError(f"cannot copy {path} to the cache {cache_dir()}: {disk.reason(error, cache_dir())}") from error
@@ -225,6 +223,8 @@ def _install(wanted: Entry, origin: object) -> Path:
     if not wanted.matches(found):
         _remove(part)
         raise WeightsError(f"{wanted.file} from {origin} has sha256 {found}, expected {wanted.sha256}")
+    if cached.exists():
+        _remove(cached)
     part.rename(cached)
     return _verified(wanted, cached)
 

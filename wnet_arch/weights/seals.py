@@ -11,6 +11,7 @@ does not check; here it is checked.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -78,7 +79,8 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike, 
             file.write(pack_tensors(tensors, about))
         rename(part, path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def download(url: str, part: Path, progress: bool = True) -> None:
                 return
             if error.code < 500 or attempt == _TRIES - 1:
                 raise WeightsError(f"{url}: HTTP {error.code} {error.reason}") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # the last: of a header that is no number
             if disk.is_full(error):  # no fault of the server's
                 raise WeightsError(f"cannot write {part}: {disk.reason(error, part)}") from error
             if attempt == _TRIES - 1:

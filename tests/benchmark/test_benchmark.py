@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -349,9 +350,22 @@ def test_the_command(tmp_path, face_set, weights, capsys):
     assert not (tmp_path / "out" / "report.html").exists()
 
 
+def test_faces_whose_names_are_no_utf8_are_measured_and_read_again(tmp_path):
+    (tmp_path / "hr").mkdir()
+    for seed, name in enumerate((b"a.png", b"\xff.png")):
+        Image.fromarray(drawn_face(seed, 64)[0]).save(tmp_path / "hr" / "x.png")
+        (tmp_path / "hr" / "x.png").rename(tmp_path / "hr" / os.fsdecode(name))
+    made, _ = go(tmp_path / "out", ["Bicubic"], [tmp_path / "hr"], scales=[8])
+    again = results_module.load(tmp_path / "out")
+    assert again.sets[0].keys == made.sets[0].keys == ["a", os.fsdecode(b"\xff")]
+
+
 def test_metric_options():
     from wnet_arch.cli.benchmark import metric_options
 
+    for odd in ("identity.weights=@x", "lpips.net={a", "lpips.net=2020-01-01", "lpips.net=[a]"):
+        with pytest.raises(UsageError, match="a text, a number, true or false is wanted"):
+            metric_options([odd])
     found = metric_options(["identity.backend=adaface", "identity.weights=a.pth", "lpips.net=vgg"])
     assert found == {"identity": {"backend": "adaface", "weights": "a.pth"}, "lpips": {"net": "vgg"}}
     with pytest.raises(UsageError, match=r"'lpips=vgg' is not METRIC\.NAME=VALUE"):

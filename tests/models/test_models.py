@@ -58,6 +58,16 @@ def train(model, batch, steps: int) -> list[float]:
     return losses
 
 
+def test_what_is_not_strict_says_what_it_left_out_and_refuses_what_has_nothing_in_common(tmp_path):
+    state = create_network("SRCNN", 8).state_dict()
+    name, *others = state
+    torch.save({"params": {key: state[key] for key in others}}, tmp_path / "most.pth")
+    torch.save({"params": {f"generator.{key}": value for key, value in state.items()}}, tmp_path / "none.pth")
+    assert load_into(create_network("SRCNN", 8), str(tmp_path / "most.pth"), strict=False) == [name]
+    with pytest.raises(WeightsError, match=r"none\.pth holds nothing of SRCNN"):
+        load_into(create_network("SRCNN", 8), str(tmp_path / "none.pth"), strict=False)
+
+
 @pytest.mark.parametrize("model_type", ["WNetModel", "FaceSRModel"])
 def test_training_lowers_the_loss_and_logs_every_term(tmp_path, batch, model_type):
     torch.manual_seed(0)

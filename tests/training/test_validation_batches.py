@@ -10,6 +10,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 
 from tests.models.test_models import options
+from wnet_arch.errors import WNetError
 from wnet_arch.float32 import true_float32
 from wnet_arch.training import run_log, validation
 
@@ -67,6 +68,15 @@ def test_batches_give_the_numbers_images_and_names_of_single_faces(tmp_path, fac
         assert files == [f"face{index:03d}_2.png" for index in range(6)]
     assert sizes == {1: [1] * 6, 4: [4, 2]}
     assert found[4] == pytest.approx(found[1], abs=1e-3)
+
+
+def test_images_that_are_no_numbers_end_a_validation_by_name(tmp_path, face_set):
+    model = build_model(options(tmp_path))
+    with torch.no_grad():
+        for parameter in model.net_g.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(WNetError, match=r"validation on val: what the network makes of face000 is no finite number"):
+        model.validation(loader_of(face_set), 2, None)
 
 
 def test_the_log_says_how_long_a_validation_took(tmp_path, face_set):

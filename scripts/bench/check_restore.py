@@ -112,10 +112,9 @@ def portrait(path: Path, restorer: FaceRestorer) -> Scene | None:
 def run_command(folder: Path, scale: int, args: argparse.Namespace) -> Path:
     """Runs `wnet restore` over a folder. Returns that of the results."""
     out = folder.with_name(f"{folder.name}_restored")
-    given = {"--weights": args.weights, "--network": args.network, "--quality": args.quality}
-    networks = [
-        part for option, value in given.items() if value for part in (option, *([value] if isinstance(value, str) else value))
-    ]
+    networks = ["--weights", *args.weights] if args.weights else []
+    networks += ["--network", args.network] if args.network else []
+    networks += ["--quality", args.quality] if args.quality else []
     command = [sys.executable, "-m", "wnet_arch.cli.wnet", "restore", folder, "--scale", scale, "--sheet", "-o", out, *networks]
     begin = time.monotonic()
     code = subprocess.run([str(part) for part in command], stdout=subprocess.DEVNULL).returncode

@@ -111,13 +111,10 @@ def _draw(results, test_set: SetRecord, scale: int, drawn: list[DrawnFace], netw
             for number, who in enumerate(columns):
                 top = height - 0.25 - line * row
                 if line == 0:
-                    title: dict[str, Any] = {
-                        "ha": "center",
-                        "va": "center",
-                        "fontsize": 8,
-                        "parse_math": False,
-                    }  # a name may have two $
-                    page.text((number + 0.5) * _COLUMN / width, (height - 0.12) / height, who, **title)
+                    title = page.text(
+                        (number + 0.5) * _COLUMN / width, (height - 0.12) / height, who, ha="center", va="center", fontsize=8
+                    )
+                    title.set_parse_math(False)  # a name may have two $
                 _tile(page, face, who, (number * _COLUMN, top, width, height), options.crop)
                 note = _numbers(results, test_set, scale, who, face.key, number)
                 page.text(

@@ -123,12 +123,15 @@ class FaceGANModel(FaceSRModel):
         self.current_iter = current_iter
         if hasattr(self.cri_gan, "progress"):
             self.cri_gan.progress = current_iter / self.opt["train"]["total_iter"]
-        kept = self.finite.kept(self.net_g, self.net_d)
+        kept, kept_d = self.finite.kept(self.net_g), self.finite.kept(self.net_d)
         losses, finite = self.optimize_generator()
+        finite_d = finite
         if finite and self.started("net_d"):
-            terms, finite = self.optimize_discriminator()
+            terms, finite_d = self.optimize_discriminator()
             losses.update(terms)
         self.log_dict = self.reduce_loss_dict(losses)
+        if not finite_d:
+            self.finite.put_back(kept_d)
         if not finite:
             self.finite.put_back(kept)
         elif self.ema_decay > 0:

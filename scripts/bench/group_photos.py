@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wnet_arch.data.formats import scan
 from wnet_arch.faces import crop
+from wnet_arch.photo_formats import scan
 
 #: Of a group photo before it is reduced; what is made of one is this times its scale.
 SIZE = (480, 360)

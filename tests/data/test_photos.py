@@ -15,9 +15,9 @@ from PIL import Image, features
 
 from tests.conftest import drawn_face
 from tests.prepare.test_prepare import reasons, run
+from wnet_arch import photo_formats as formats
 from wnet_arch.cli import wnet
 from wnet_arch.cli.common import run_command
-from wnet_arch.data import formats
 from wnet_arch.data.face_lmdb import LMDBReader
 from wnet_arch.data.face_parsing_dataset import FolderReader, PairedFaceParsingDataset
 from wnet_arch.data.photos import Rejected, load_photo, load_picture, photo_size

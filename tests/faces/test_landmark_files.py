@@ -41,6 +41,16 @@ def test_csv(tmp_path):
     assert file.find(None, "c.jpg") is None
 
 
+def test_dots_in_names_are_no_suffixes(tmp_path):
+    file = LandmarkFile(
+        csv_file(tmp_path / "points.csv", row("anna.1"), row("anna.2", POINTS + 1), row("Dr. No 1.5.jpg", POINTS + 2))
+    )
+    assert file.find(None, "anna.2").points[0].tolist() == [1.25, 2.25]
+    assert file.find(None, "anna.1.png").points[0].tolist() == [0.25, 1.25]
+    assert file.find(None, "x/Dr. No 1.5.webp").points[0].tolist() == [2.25, 3.25]
+    assert file.find(None, "anna") is None
+
+
 def test_columns_are_found_by_name(tmp_path):
     header = "y0,x0,name," + ",".join(f"x{i},y{i}" for i in range(1, 5))
     file = LandmarkFile(csv_file(tmp_path / "five.csv", "2,1,me,3,4,5,6,7,8,9,10", header=header))

@@ -106,7 +106,7 @@ def _open_restorer(args: argparse.Namespace):
 
 
 def _summary(totals, args: argparse.Namespace) -> None:
-    from wnet_arch.data.formats import told
+    from wnet_arch.photo_formats import told
     from wnet_arch.restore import STATEMENT
 
     done = f", {totals.skipped:,} of them done before" if totals.skipped else ""

@@ -17,13 +17,13 @@ from wnet_arch.data.decoded import DecodedImages
 from wnet_arch.data.decoding import decode_labels, decode_rgb, image_size, image_tensor
 from wnet_arch.data.degradation import Degradation
 from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, JoinedReader, LMDBReader, decode_landmarks, read_manifest, reduce_bicubic
-from wnet_arch.data.formats import scan, stem, told
 from wnet_arch.data.jitter import FrameJitter
 from wnet_arch.data.sampler import seeded
 from wnet_arch.data.set_checks import check_set
 from wnet_arch.data.set_paths import find_set, say_once
 from wnet_arch.errors import DataError, UsageError, did_you_mean
 from wnet_arch.faces import labels, landmarks
+from wnet_arch.photo_formats import scan, stem, told
 
 #: Keys of an option block that this data set reads.
 OWN_OPTIONS = (

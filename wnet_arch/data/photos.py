@@ -13,7 +13,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from wnet_arch.data import depth, extras, formats
+from wnet_arch import photo_formats as formats
+from wnet_arch.data import depth, extras
 from wnet_arch.data.rejected import Rejected
 from wnet_arch.errors import DataError
 from wnet_arch.faces import labels

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from wnet_arch.data import formats
+from wnet_arch import photo_formats as formats
 from wnet_arch.data.photos import MAX_PIXELS, Picture, Rejected, load_picture
 from wnet_arch.errors import DataError, UsageError
 

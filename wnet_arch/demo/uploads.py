@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs
 
-from wnet_arch.data.formats import why_unknown
 from wnet_arch.demo.asgi import Refused, announced, answer, chunks, header
 from wnet_arch.demo.limits import ENDINGS, Limits
 from wnet_arch.demo.store import Full, Store
+from wnet_arch.photo_formats import why_unknown
 
 #: Bytes that a request may have besides its photo: the headers and boundaries of a form.
 _AROUND = 16_384

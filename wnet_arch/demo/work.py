@@ -14,6 +14,7 @@ from PIL import Image
 from wnet_arch.demo import drawing
 from wnet_arch.demo.choices import title
 from wnet_arch.demo.limits import Limits, open_upload
+from wnet_arch.photo_formats import stem
 from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, files, paste
 
 #: Faces in the gallery; all are in the list and in the photo.
@@ -65,7 +66,7 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
     before, after = drawing.fitted(plain), drawing.fitted(photo.image)
     keep = partial(_keep, place)
     overlay = drawing.parsing_overlay(photo, picture.rgb.shape[:2], before)
-    download = place / f"{Path(path).stem}.png"  # as `wnet restore` would call it
+    download = place / f"{stem(Path(path).name)}.png"  # as `wnet restore` would call it
     files.save(photo.image, picture.icc, ".png", download, photo.changed)
     shown = Shown(
         keep("before", before),

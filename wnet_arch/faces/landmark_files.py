@@ -7,7 +7,7 @@ Three forms, told apart by what is there:
 * a folder, with sub-folders, of 300-W's ``NAME.pts`` files. Their first pixel is 1, so one is subtracted.
 * CelebA's ``list_landmarks_celeba.txt`` and ``list_landmarks_align_celeba.txt``: 5 points. First pixel 0, as in CSV.
 
-Photos are matched by their name without suffix.
+Photos are matched by their name without suffix, of which ``.2`` in ``anna.2`` is none.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from wnet_arch.errors import DataError
 from wnet_arch.faces.landmarks import NUM_POINTS, Face, five_points
+from wnet_arch.photo_formats import stem
 from wnet_arch.weights.hashing import sha256_file
 from wnet_arch.words import counted
 
@@ -65,7 +66,7 @@ class LandmarkFile:
 
     def find(self, rgb: np.ndarray, name: str) -> Face | None:
         """The face of the photo called ``name``, or ``None`` where the file has none. The photo itself is not looked at."""
-        place = self._places.get(Path(name).stem)
+        place = self._places.get(stem(Path(name).name))
         if place is None:
             return None
         points = self._values[place].copy()
@@ -124,7 +125,7 @@ def _csv_lines(path: Path, file) -> Iterator[tuple[str, str, np.ndarray]]:
         if row:
             if len(row) != len(header):
                 raise DataError(f"{where}: {len(row)} fields, the header has {len(header)}")
-            yield where, Path(row[header.index("name")]).stem, _numbers([row[c] for c in columns], where)
+            yield where, stem(Path(row[header.index("name")]).name), _numbers([row[c] for c in columns], where)
 
 
 def _celeba_lines(path: Path, file) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -139,7 +140,7 @@ def _celeba_lines(path: Path, file) -> Iterator[tuple[str, str, np.ndarray]]:
         if len(words) != 11:
             raise DataError(f"{path} line {number}: {len(words)} words, a photo and 10 numbers are wanted")
         found += 1
-        yield f"{path} line {number}", Path(words[0]).stem, _numbers(words[1:], f"{path} line {number}")
+        yield f"{path} line {number}", stem(Path(words[0]).name), _numbers(words[1:], f"{path} line {number}")
     if found != count:
         raise DataError(f"{path} has {counted(found, 'photo')}, its first line says {count}")
 

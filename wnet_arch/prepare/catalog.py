@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from wnet_arch.data.formats import scan, told
 from wnet_arch.errors import DataError, NothingToDoError, UsageError
+from wnet_arch.photo_formats import scan, told
 from wnet_arch.plugins import PHOTO_SOURCES, Classes
 from wnet_arch.prepare.splits import NumberSplit, read_split
 

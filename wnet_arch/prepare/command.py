@@ -18,11 +18,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from wnet_arch.data.face_lmdb import MAX_KEY_BYTES
-from wnet_arch.data.formats import stem
 from wnet_arch.data.photos import label_files
 from wnet_arch.errors import DataError, UsageError, WNetError
 from wnet_arch.faces import landmarks
 from wnet_arch.faces.detectors import DEFAULT
+from wnet_arch.photo_formats import stem
 from wnet_arch.prepare import catalog
 from wnet_arch.prepare.backends import Backends
 from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter

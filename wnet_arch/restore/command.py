@@ -14,10 +14,10 @@ import cv2
 from tqdm import tqdm
 
 from wnet_arch import disk
-from wnet_arch.data.formats import shown, suffixes, told
 from wnet_arch.data.photos import Rejected, load_picture
 from wnet_arch.errors import NothingToDoError, UsageError, WNetError
 from wnet_arch.inference.fingerprints import code_digest
+from wnet_arch.photo_formats import shown, suffixes, told
 from wnet_arch.restore import files, frames
 from wnet_arch.restore.listing import PhotoJob, apart, list_jobs
 from wnet_arch.restore.networks import AUTO, FaceNetwork

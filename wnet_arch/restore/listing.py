@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wnet_arch.data.formats import is_folder, passed_over
-from wnet_arch.data.formats import stem as stem_of
 from wnet_arch.errors import UsageError
+from wnet_arch.photo_formats import is_folder, passed_over
+from wnet_arch.photo_formats import stem as stem_of
 from wnet_arch.restore.record import NAME
 
 #: Folders of results beside those of the photos; a folder of photos with such a name gets another.
@@ -38,7 +38,7 @@ class Listing:
 def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) -> Listing:
     """The photos that the user has named, and what of it is passed over.
 
-    Of a folder, its photos are taken (see :func:`wnet_arch.data.formats.passed_over`), but no results, in ``out`` or elsewhere; a
+    Of a folder, its photos are taken (see :func:`wnet_arch.photo_formats.passed_over`), but no results, in ``out`` or elsewhere; a
     file that is named itself is taken as it is. Results keep their place below the folder. Where two would have one name, the
     later keeps its own suffix in it (``a.bmp.png``), or gets a number.
 

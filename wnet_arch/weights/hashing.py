@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
+
+from wnet_arch import disk
+from wnet_arch.errors import WNetError
 
 
 def sha256_file(path: Path) -> str:
@@ -70,14 +72,8 @@ class HashMemory:
         return {name: one for name, one in known.items() if isinstance(one, dict)} if isinstance(known, dict) else {}
 
     def _write(self, known: dict) -> None:
-        part = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(known, indent=1), encoding="utf-8")
-            part.replace(self.path)
-        except OSError:  # a read-only cache is no error
-            with contextlib.suppress(OSError):
-                part.unlink()
+        with contextlib.suppress(WNetError):  # a read-only cache is no error
+            disk.write_text(self.path, json.dumps(known, indent=1))
 
 
 def _stamp(target: Path) -> list:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import shutil
@@ -177,6 +178,29 @@ def test_images_that_are_not_square_or_no_multiple(folders):
         with pytest.raises(DataError) as error:
             dataset(dataroot_gt=str(folders / "gt"))
         check_message(str(error.value), ["face001.png", f"{size[0]}x{size[1]}", "multiple of 8"])
+
+
+def test_batches_need_faces_of_one_size(folders, tmp_path, face_set):
+    Image.new("RGB", (32, 32)).save(folders / "gt" / "zz.png")
+    options = {"dataroot_gt": str(folders / "gt"), "phase": "train"}
+    with pytest.raises(DataError) as error:
+        dataset(**options, batch_size_per_gpu=2)
+    check_message(str(error.value), ["zz.png is 32x32", "64x64; batches need HR faces of one size"])
+    assert len(dataset(**options, batch_size_per_gpu=1)) == 5
+    small = write_set(tmp_path / "small", count=2, size=32)
+    with pytest.raises(DataError) as error:
+        dataset(dataroot=[str(face_set), str(small)], phase="train", batch_size_per_gpu=4)
+    check_message(str(error.value), ["small", "is 32x32", "64x64; batches need HR faces of one size"])
+
+
+def test_names_need_not_be_utf_8(folders):
+    try:
+        os.rename(os.fsencode(folders / "gt" / "face000.png"), os.fsencode(folders / "gt") + b"/\xff0.png")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    found = dataset(dataroot_gt=str(folders / "gt"), degradation={})
+    assert len(found.identity()) == 64
+    assert found[len(found) - 1]["lq"].shape == (3, 8, 8)
 
 
 def test_unreadable_image_and_empty_file(folders):

@@ -129,6 +129,14 @@ def test_damaged_pts(tmp_path, text, said):
         LandmarkFile(tmp_path)
 
 
+def test_numbers_too_large_for_a_file_of_a_set_are_none(tmp_path):
+    with pytest.raises(DataError, match=r"points\.csv line 2: a coordinate is not a finite number"):
+        LandmarkFile(csv_file(tmp_path / "points.csv", row("a", POINTS * 1e39)))
+    (tmp_path / "odd.txt").write_text("²\nx\n")
+    with pytest.raises(DataError, match=r"odd\.txt line 1: a header with the columns"):
+        LandmarkFile(tmp_path / "odd.txt")
+
+
 def test_missing_file_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"cannot read landmarks from .*nowhere\.csv: No such file"):
         LandmarkFile(tmp_path / "nowhere.csv")

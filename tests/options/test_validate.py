@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
+import shutil
 
 import pytest
 from PIL import Image
@@ -183,6 +185,21 @@ def test_folders_without_maps_teach_no_parsing(face_set, tmp_path, model_type, l
     found = everything(opt)
     assert len(found) == bool(said)
     assert all(said in line and line.startswith("datasets.train.dataroot_parsing is missing") for line in found)
+
+
+@pytest.mark.parametrize("weight", [1, 0])
+def test_sets_that_were_made_without_maps_teach_no_parsing(face_set, tmp_path, weight):
+    opt = run_options(face_set)
+    opt["train"]["wnet_opt"] = {"type": "WNetLoss", "vgg": None, "key_weight": 0, "parsing_weight": weight}
+    bare = tmp_path / "bare"
+    shutil.copytree(face_set, bare)
+    manifest = json.loads((bare / "manifest.json").read_text())
+    (bare / "manifest.json").write_text(json.dumps({**manifest, "parser": {"name": "none", "sha256": None}}))
+    opt["datasets"]["train"]["dataroot"] = str(bare)
+    said = f"datasets.train.dataroot: {bare} was made without maps, so that train.wnet_opt has none to learn from; "
+    assert [line[: len(said)] for line in everything(opt)] == [said] * bool(weight)
+    opt["datasets"]["train"]["dataroot"] = [str(bare), str(face_set)]  # some faces have maps
+    assert everything(opt) == []
 
 
 def test_maps_and_landmarks_are_asked_of_other_data_sets(face_set, tmp_path):

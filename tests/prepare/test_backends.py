@@ -11,8 +11,9 @@ from PIL import Image
 
 from tests.faces.test_landmarks import upright_face
 from tests.prepare.test_prepare import noise, reasons, run
+from wnet_arch import weights
 from wnet_arch.data.face_lmdb import LMDBReader, decode_landmarks, read_keys, read_manifest
-from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.errors import NothingToDoError, UsageError, WeightsError
 from wnet_arch.faces import align, labels, parsing
 from wnet_arch.faces.landmarks import FAN_WEIGHTS, FanLandmarker, five_points
 from wnet_arch.prepare.backends import Backends
@@ -134,6 +135,9 @@ def test_record_says_what_was_used():
     assert by_dlib["detector"] == {"name": "dlib", "sha256": None}
     assert by_dlib["landmarker"]["name"] == "dlib"  # its five points come from the 68
     assert Backends("celeba-aligned").record() == {"parser": {"name": "none", "sha256": None}}
+    for name in parsing.PARSERS:
+        sha256 = weights.entry(parsing.WEIGHTS[name]).sha256 if name != "landmarks" else None  # `faces` says whose points it draws
+        assert Backends("landmarks", parser=name).record()["parser"] == {"name": name, "sha256": sha256}
 
 
 def test_parser_without_points_needs_no_detection(folder, monkeypatch):
@@ -163,7 +167,9 @@ def test_sheet_shows_photos_and_reasons(folder):
     run(folder, **options)
     assert not list(folder.glob("*.sheet.png"))
     (folder / "images" / "1.png").write_bytes(b"")
+    Image.fromarray(np.zeros((200, 180, 3), np.uint8)).save(folder / "images" / "2.png")
     run(folder, "drawn", sheet=6, **options)
+    assert reasons(folder / "drawn")["2.png"].startswith("nearly black")
     sheet = np.array(Image.open(folder / "drawn.sheet.png"))
     strip = 3 * 192 + 3 * 4
     assert sheet.shape == (2 * (192 + 14 + 4) + 4, 3 * strip + 4, 3)
@@ -180,7 +186,25 @@ def test_sheet_shows_photos_and_reasons(folder):
     assert not (colours(1) == (255, 210, 0)).all(1).any()  # empty file
     assert is_red(colours(1)[-14 * strip :]).sum() > 20  # says why
     assert not (colours(5) == (0, 255, 90)).all(1).any()  # not in the file
+    assert is_red(colours(2)[-14 * strip :]).sum() > 20
     assert {p.name for p in folder.iterdir()} == {"images", "points.csv", "set", "drawn", "drawn.sheet.png"}
+
+
+def test_sheet_is_drawn_before_the_work_and_where_nothing_is_kept(folder, capsys):
+    with pytest.raises(NothingToDoError):
+        run(folder, "none", crop="celeba-aligned", sheet=4)
+    assert (folder / "none.sheet.png").exists()
+    assert f"{folder / 'none.sheet.png'}: 4 photos\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("crop", "parser"), [("landmarks", None), ("celeba-aligned", "landmarks")])
+def test_landmarks_of_another_size_of_the_photo_are_no_face(folder, crop, parser):
+    for i in range(6):
+        Image.fromarray(noise(i, 218, 178)).save(folder / "images" / f"{i}.png")
+    file = write_points(folder / "large.csv", {"0.png": upright_face(), "1.png": upright_face() + 400})
+    run(folder, crop=crop, parser=parser, landmarks_file=file)
+    assert read_keys(folder / "set" / "gt.lmdb") == ["0"]
+    assert reasons(folder / "set")["1.png"].startswith("landmarks outside the crop: their middle is at ")
 
 
 def test_fan_is_optional_and_run_as_its_authors_run_it(monkeypatch, tmp_path):

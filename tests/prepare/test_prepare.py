@@ -386,7 +386,8 @@ def test_landmark_crop_and_its_rejections(folder, monkeypatch):
     assert (parsing[-1] == labels.UNKNOWN).all()
     manifest = read_manifest(target)
     assert manifest["crop"] == {"rule": "landmarks", "margin": 1.2, "min_face": 20}
-    assert manifest["parser"]["sha256"].startswith("fbdc2cb8")
+    assert manifest["parser"] == {"name": "landmarks", "sha256": None}
+    assert manifest["faces"]["landmarker"]["sha256"].startswith("fbdc2cb8")
     run(folder, "larger", crop="landmarks", margin=1.0, min_box=20, size=40)
     assert read_manifest(folder / "larger")["enlarged"] == 3
     with pytest.raises(NothingToDoError, match="face too small: 3"):
@@ -399,16 +400,63 @@ def test_landmark_crop_and_its_rejections(folder, monkeypatch):
         ({"size": 100}, "--size 100 cannot be reduced by --scales 4 8"),
         ({"scales": (4, 4)}, "cannot be reduced"),
         ({"labels": Path("x"), "parser": "landmarks"}, "exclude each other"),
-        ({"workers": 0}, None),
+        ({"workers": 0}, "--workers and --min-box 1 or more"),
+        ({"workers": -1}, "--workers and --min-box 1 or more"),
         ({"margin": 0.5}, "--margin within 1..10"),
         ({"crop": "middle"}, "--crop middle: known are none"),
     ],
 )
 def test_options_that_do_not_go_together(options, said):
-    if options == {"workers": 0}:
-        options, said = {"workers": -1}, "--workers"
     with pytest.raises(UsageError, match=said):
         PrepareOptions(images=Path("a"), out=Path("b"), **options)
+
+
+def test_a_photo_that_can_be_read_is_taken_before_its_raw_file(folder):
+    for name in ("a.CR2", "b.HEIC", "c.dng"):
+        (folder / "images" / name).write_bytes(b"camera")
+        Image.fromarray(noise(ord(name[0]))).save(folder / "images" / f"{name[0]}.png")
+    (folder / "images" / "000.ARW").write_bytes(b"camera")
+    found = run(folder)
+    assert found.counts == {"": 43}
+    assert reasons(folder / "set")["000.ARW"] == "same name: as 000.png"
+    assert sorted(reasons(folder / "set")) == ["000.ARW", "a.CR2", "b.HEIC", "c.dng"]
+
+
+def test_a_holdout_of_all_photos_is_refused_before_the_work(folder, monkeypatch):
+    monkeypatch.setattr(face_maker.FaceMaker, "make", None)
+    with pytest.raises(UsageError, match="--holdout 40 leaves no face for training, of 40 photos"):
+        run(folder, holdout=40)
+    assert not (folder / "set.partial").exists()
+
+
+@pytest.mark.parametrize("name", [".", "..", "here"])
+def test_an_empty_folder_however_it_is_named_becomes_the_set(folder, name, monkeypatch):
+    for place in ("here/inner", "other"):
+        (folder / place).mkdir(parents=True)
+    monkeypatch.chdir({".": folder / "other", "..": folder / "here" / "inner", "here": folder}[name])
+    if name == "..":
+        with pytest.raises(UsageError, match="exists and is not a face set"):  # the folder we are in
+            prepare(PrepareOptions(images=folder / "images", out=Path(".."), size=32), progress=False)
+        return
+    (folder / "here" / "inner").rmdir()
+    prepare(PrepareOptions(images=folder / "images", out=Path(name), size=32), progress=False)
+    assert len(read_keys(folder / ("other" if name == "." else "here") / "gt.lmdb")) == 40
+
+
+def test_a_mounted_disk_is_refused_before_the_work(folder, monkeypatch):
+    (folder / "disk").mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: os.fspath(path) == str(folder / "disk"))
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == folder / "disk")
+    with pytest.raises(UsageError, match=r"disk is a mounted disk, which cannot be moved into place: name a folder in it"):
+        run(folder, "disk")
+
+
+def test_a_set_without_maps_says_so(folder):
+    assert (
+        "note: all its parsing maps are unknown; networks that learn from maps need --parser compact, or --labels"
+        in run(folder).lines()
+    )
+    assert not any("unknown" in line for line in run(folder, "mapped", labels=folder / "labels").lines())
 
 
 def test_command(folder, capsys):
@@ -423,5 +471,6 @@ def test_command(folder, capsys):
         f"{folder / 'set' / 'train'}: 35 faces",
         f"{folder / 'set' / 'val'}: 4 faces",
         "rejected, empty file: 1 (000.png)",
+        "note: all its parsing maps are unknown; networks that learn from maps need --parser compact, or --labels",
     ]
     assert "40/40" in shown.err

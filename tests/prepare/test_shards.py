@@ -6,6 +6,8 @@ import itertools
 import json
 import operator
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,8 @@ def test_ranks_share_the_processors(monkeypatch):
     assert shared_processors() == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
     assert shared_processors() == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "x")
+    assert shared_processors() == 8
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
     assert shared_processors() == 8
 
@@ -185,6 +189,42 @@ def test_damaged_shard_is_named(mixed):
     assert not (mixed / "merged").exists()
 
 
+@pytest.mark.parametrize("length", [0, 4096, 8192, 40_000])
+def test_a_shard_whose_table_was_cut_off_on_the_way_is_named(mixed, length):
+    in_shards(mixed, 2)
+    table = mixed / "parts.shard-0-of-2" / "outcomes" / "data.mdb"
+    whole = table.read_bytes()
+    table.write_bytes(whole[: min(length, len(whole) - 4096)])
+    with pytest.raises(DataError, match=r"the shard .*parts\.shard-0-of-2 has lost its table of photos .* copy it again"):
+        merge([mixed / "parts"], mixed / "merged")
+    table.write_bytes(whole)
+    assert merge([mixed / "parts"], mixed / "merged").counts == run(mixed, "whole").counts
+
+
+def test_shards_are_not_merged_into_one_of_them(mixed):
+    in_shards(mixed, 2)
+    with pytest.raises(UsageError, match="is one of the shards, which stay as they are"):
+        merge([mixed / "parts"], mixed / "parts.shard-0-of-2", overwrite=True)
+    assert read_manifest(mixed / "parts.shard-0-of-2")["shard"] == {"index": 0, "count": 2}
+
+
+def test_a_finished_shard_gets_its_name_under_the_lock(mixed, monkeypatch):
+    """Another run of the same command would take it for its own, and finish it first."""
+    original = face_lmdb_writer._sync
+
+    def sync(path: Path) -> None:
+        child = "import sys; from wnet_arch.cli.wnet import main; main()"
+        words = ["prepare", "--images", str(mixed / "images"), "--out", str(mixed / "parts"), "--shard", "0/2", *SMALL]
+        second = subprocess.run([sys.executable, "-c", child, *words], capture_output=True, text=True)
+        assert "another process is writing" in second.stderr
+        original(path)
+
+    monkeypatch.setattr(face_lmdb_writer, "_sync", sync)
+    run(mixed, "parts", shard=Shard(0, 2))
+    assert (mixed / "parts.shard-0-of-2" / "outcomes").is_dir()
+    assert not (mixed / "parts.shard-0-of-2.partial").exists()
+
+
 @pytest.mark.parametrize(
     "changed", [{"shard": "x"}, {"source": "x"}, {"source": ...}, {"photos_sha256": ...}, {"photos_sha256": None}, {"count": "3"}]
 )
@@ -223,14 +263,16 @@ def test_table_of_photos_keeps_the_first_twin(tmp_path):
     table.add({"file": f"{i:04d}é.png", "key": f"k{i:04d}", "digest": digest} for i in range(9000))  # more than the first map
     table.add([{"file": "x.png", "reason": "broken", "detail": ""}])
     assert table.first_with(digest) == "0000é.png"
-    assert (len(table), table.kept_count) == (9001, 9000)
+    assert len(table) == 9001
     assert table.nth_last_key(1) == "k8999"
     assert table.nth_last_key(9000) == "k0000"
     assert table.nth_last_key(9001) == ""
     assert "x.png" in table
     assert "y.png" not in table
+    (tmp_path / "copy").mkdir()
+    table.copy(tmp_path / "copy")
     table.close()
-    again = PhotoIndex(tmp_path / "table", readonly=True)
+    again = PhotoIndex(tmp_path / "copy", readonly=True)
     assert [outcome["key"] for outcome in again.kept()] == [f"k{i:04d}" for i in range(9000)]
     assert [outcome["file"] for outcome in again.rejected()] == ["x.png"]
     again.close()

@@ -51,8 +51,8 @@ examples:
   wnet prepare --images img_align_celeba --crop celeba-aligned --parser compact --landmarks --out sets/celeba
   wnet prepare --images my_photos --crop landmarks --parser compact --sheet 24 --out sets/mine
   wnet prepare --images helen --landmarks-file helen.csv --crop landmarks --landmarks --out sets/helen
-  wnet prepare celeba --root CelebA --mode I --out sets/celeba
-  wnet prepare --images my_photos --shard 0/4 --out sets/mine     (and 1/4, 2/4, 3/4 on other machines)
+  wnet prepare celeba --root CelebA --mode I --parser compact --out sets/celeba
+  wnet prepare --images my_photos --parser compact --shard 0/4 --out sets/mine     (and 1/4, 2/4, 3/4 on other machines)
   wnet prepare merge --out sets/mine
 """
 _MERGE = """\

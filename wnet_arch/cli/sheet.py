@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
     if os.path.splitext(args.out)[1].lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UsageError(f"--out: {args.out} is not the name of a .png, .jpg or .webp file")
+    if args.faces < 1:
+        raise UsageError(f"--faces {args.faces}: must be 1 or more")
     load_plugins()
     opt = options.override(options.load(options.resolve(args.opt)), args.force_yml)
     opt = options.check_schema(opt, "train" in opt)

@@ -30,10 +30,14 @@ def decode_rgb(data: bytes, where: str) -> np.ndarray:
     try:
         picture = load_picture(data, min_side=1)
     except Rejected as why:
-        raise DataError(f"{where} is not a readable image ({': '.join(filter(None, (why.reason, why.detail)))})") from why
+        raise _unreadable(where, why) from why
     for note in picture.notes:
         _tell(where, note)
     return picture.rgb
+
+
+def _unreadable(where: object, why: Rejected) -> DataError:
+    return DataError(f"{where} is not a readable image ({': '.join(filter(None, (why.reason, why.detail)))})")
 
 
 def _is_plain(data: bytes, colours: int) -> bool:
@@ -67,7 +71,7 @@ def decode_labels(data: bytes, where: str) -> np.ndarray:
     try:
         return labels.check(load_map(data), where)
     except Rejected as why:
-        raise DataError(f"{where} is not a readable image ({': '.join(filter(None, (why.reason, why.detail)))})") from why
+        raise _unreadable(where, why) from why
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -79,7 +83,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     try:
         return photo_size(Path(path))
     except Rejected as why:
-        raise DataError(f"{path} is not a readable image ({': '.join(filter(None, (why.reason, why.detail)))})") from why
+        raise _unreadable(path, why) from why
 
 
 def image_tensor(image: np.ndarray) -> torch.Tensor:

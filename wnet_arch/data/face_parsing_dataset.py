@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,11 @@ FRAMEWORK_OPTIONS = (
     "name", "type", "phase", "scale", "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio", "prefetch_mode",
     "pin_memory", "persistent_workers", "num_prefetch_queue", "use_shuffle",
 )  # fmt: skip
+
+
+def _bytes(name: str) -> bytes:
+    """Of a file's name, which need not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 class FolderReader:
@@ -124,8 +129,7 @@ class PairedFaceParsingDataset(Dataset):
         self.landmarks = self._open_landmarks() if opt.get("landmarks") else None
         self._check_keys()
         self.keys = self.gt.keys
-        if isinstance(self.gt, FolderReader):
-            self._check_sizes()
+        self._check_sizes()
         self.decoded: DecodedImages | None = None
         if opt.get("cache"):
             self.keep_decoded()
@@ -139,7 +143,7 @@ class PairedFaceParsingDataset(Dataset):
 
     def identity(self) -> str:
         """SHA-256 of the names of the images and of the first, middle and last HR file: the same wherever the set lies."""
-        digest = hashlib.sha256("\n".join(self.keys).encode())
+        digest = hashlib.sha256(_bytes("\n".join(self.keys)))
         for key in (self.keys[0], self.keys[len(self) // 2], self.keys[-1]):
             digest.update(hashlib.sha256(self.gt.get(key)).digest())
         return digest.hexdigest()
@@ -200,9 +204,21 @@ class PairedFaceParsingDataset(Dataset):
 
     def _check_sizes(self) -> None:
         """Looks at the headers of all HR files, so that a run does not stop at one of them hours later."""
-        for key in self.keys:
-            height, width = self.gt.size(key)
-            self._check_size(Path(self.gt.path, self.gt.files[key]), width, height)
+        first: tuple[str, int] | None = None
+        in_batches = self.opt["phase"] == "train" and (self.opt.get("batch_size_per_gpu") or 1) > 1
+        for where, height, width in self._sizes():
+            self._check_size(where, width, height)
+            first = first or (where, height)
+            if in_batches and height != first[1]:
+                raise DataError(f"{where} is {width}x{height}, {first[0]} {first[1]}x{first[1]}; batches need HR faces of one size")
+
+    def _sizes(self) -> Iterator[tuple[str, int, int]]:
+        """Where, height and width: of the first face of each set, or of each file of a folder."""
+        if isinstance(self.gt, FolderReader):
+            yield from ((os.path.join(self.gt.path, self.gt.files[key]), *self.gt.size(key)) for key in self.keys)
+            return
+        for reader in getattr(self.gt, "readers", [self.gt]):
+            yield reader.path, *decode_rgb(reader.get(reader.keys[0]), f"{reader.path}: {reader.keys[0]}").shape[:2]
 
     def _check_size(self, where: object, width: int, height: int) -> None:
         if width != height or height % self.scale:
@@ -214,7 +230,7 @@ class PairedFaceParsingDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         if self.opt["phase"] == "train" or not (self.jitter or self.degradation):
             return self._drawn(index)  # the loader has seeded the draw
-        with seeded(*self.keys[index].encode()):
+        with seeded(*_bytes(self.keys[index])):
             return self._drawn(index)
 
     def _drawn(self, index: int) -> dict:

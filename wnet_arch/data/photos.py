@@ -92,6 +92,8 @@ def photo_size(source: Path | bytes) -> tuple[int, int]:
             with _open(source) as image:
                 tags = getattr(image, "tag_v2", {})  # newer Pillows open a TIFF with the size it has upright
                 width, height = tags.get(256, image.width), tags.get(257, image.height)
+                if width == height:  # whichever way it is turned, which of a PNG is known at its end only
+                    return height, width
                 turn, _ = extras.orientation(image)
         except _FINAL:
             raise

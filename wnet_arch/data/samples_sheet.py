@@ -32,6 +32,9 @@ def picture(opt: dict, phase: str = "train", count: int = 8, epochs: int = 6) ->
     block = dict(copy.deepcopy(opt["datasets"][phase]), phase=phase.split("_")[0], scale=opt["scale"])
     with quiet_logger():
         data = SeededDataset(build_dataset(block), opt.get("manual_seed") or 0)
+    first = data[Draw(0, 0, 0)]
+    if "gt" not in first:
+        raise UsageError(f"--dataset: datasets.{phase} has no HR faces, of which LR faces are drawn")
     rows, notes = [], []
     for index in np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int).tolist():
         drawn = [data[Draw(index, epoch, index)] for epoch in range(epochs)]

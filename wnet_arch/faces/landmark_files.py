@@ -51,12 +51,14 @@ class LandmarkFile:
                 self.count = len(points)
             if len(points) != self.count:
                 raise DataError(f"{where}: {counted(len(points), 'point')}, the others have {self.count}")
+            with np.errstate(over="ignore"):
+                points = points.astype(np.float32)
             if not np.isfinite(points).all():
                 raise DataError(f"{where}: a coordinate is not a finite number")
             if name in self._places:
                 raise DataError(f"{where}: a second line for {name}")
             self._places[name] = len(self._places)
-            values.extend(points.astype(np.float32).ravel().tolist())
+            values.extend(points.ravel().tolist())
         if not self._places:
             raise DataError(f"{self.path} holds no landmarks")
         self._values = np.frombuffer(values, np.float32).reshape(len(self._places), self.count, 2).copy()
@@ -100,7 +102,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
-            yield from (_celeba_lines if first.strip().isdigit() else _csv_lines)(path, file)
+            yield from (_celeba_lines if first.strip().isdecimal() else _csv_lines)(path, file)
     except OSError as error:
         raise DataError(f"cannot read landmarks from {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -115,7 +117,7 @@ def _pts_files(folder: Path) -> list[Path]:
 def _csv_lines(path: Path, file) -> Iterator[tuple[str, str, np.ndarray]]:
     reader = csv.reader(file)
     header = [name.strip() for name in next(reader, [])]
-    count = sum(name[:1] == "x" and name[1:].isdigit() for name in header)
+    count = sum(name[:1] == "x" and name[1:].isdecimal() for name in header)
     wanted = [f"{axis}{i}" for i in range(count) for axis in "xy"]
     if "name" not in header or count not in _COUNTS or not set(wanted) <= set(header):
         raise DataError(f"{path} line 1: a header with the columns name, x0, y0, ..., x67, y67 (or x4, y4) is wanted")

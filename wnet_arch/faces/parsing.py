@@ -17,22 +17,19 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from wnet_arch import weights
 from wnet_arch.errors import UsageError, WeightsError, did_you_mean
-from wnet_arch.faces import labels, landmarks, parse_landmarks
+from wnet_arch.faces import labels, parse_landmarks
 from wnet_arch.weights import seals
-from wnet_arch.weights.hashing import sha256_file
 
 PARSERS = ("compact", "landmarks", "bisenet", "parsenet")
-#: Entry of the weights manifest for each parser.
+#: Entry of the weights manifest for each parser that has one.
 WEIGHTS = {
     "compact": "face-parser",
-    "landmarks": landmarks.WEIGHTS,
     "bisenet": "parsing-bisenet",
     "parsenet": "parsing-parsenet",
 }
@@ -53,10 +50,6 @@ class Parser(ABC):
     name: str
     #: Whether :meth:`parse` needs landmarks.
     needs_points = False
-
-    def describe(self) -> dict:
-        """What a set's manifest says about its maps: the parser's name and the SHA-256 of its weights."""
-        return {"parser": self.name, "sha256": weights.entry(WEIGHTS[self.name]).sha256}
 
     def parse(self, rgb: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
         """The map of one face.
@@ -95,11 +88,10 @@ def create_parser(
         raise UsageError(f"no parser is called '{name}'" + did_you_mean(name, PARSERS))
     if name == "landmarks":
         return LandmarkParser()
-    own = path is not None
     path = path or str(weights.resolve(WEIGHTS[name], offline=offline, download=download))
-    classes: dict[str, Callable[[str, str, bool], Parser]]
+    classes: dict[str, Callable[[str, str], Parser]]
     classes = {"compact": CompactParser, "bisenet": BiSeNetParser, "parsenet": ParseNetParser}
-    return classes[name](path, device, own)
+    return classes[name](path, device)
 
 
 class LandmarkParser(Parser):
@@ -120,7 +112,6 @@ class NetworkParser(Parser):
     Args:
         path: its weights.
         device: where it runs.
-        own: whether the weights are the user's; those of the manifest have been verified.
     """
 
     #: Side in pixels of what the network sees.
@@ -129,12 +120,8 @@ class NetworkParser(Parser):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def __init__(self, path: str, device: str = "cpu", own: bool = False):
-        self.path, self.device, self.own = str(path), device, own
-
-    def describe(self) -> dict:
-        """As of :class:`Parser`; of weights of the user's, their own hash."""
-        return {"parser": self.name, "sha256": sha256_file(Path(self.path))} if self.own else super().describe()
+    def __init__(self, path: str, device: str = "cpu"):
+        self.path, self.device = str(path), device
 
     @abstractmethod
     def _scores(self, images):

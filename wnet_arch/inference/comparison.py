@@ -26,12 +26,12 @@ from wnet_arch.words import counted
 
 @dataclass
 class ComparedFace:
-    """One face: RGB uint8 images, and the metrics of each method by name."""
+    """One face: RGB uint8 images, its map where the set has one, and the metrics of each method by name."""
 
     name: str
     lq: np.ndarray
     gt: np.ndarray
-    label: np.ndarray
+    label: np.ndarray | None
     sr: dict[str, np.ndarray] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     parsing: np.ndarray | None = None
@@ -75,13 +75,16 @@ def compare(opt: dict, weights: str, dataset: str = "val") -> Comparison:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = {"Bicubic": create_network("Bicubic", opt["scale"]), opt["network_g"]["type"]: net}
     methods = {name: TorchRunner(name, opt["scale"], net.eval().to(device), device) for name, net in found.items()}
+    if "gt" not in data[0]:
+        raise UsageError(f"--dataset: datasets.{dataset} has no HR faces to compare with")
     faces = [_compare_face(sample, methods, metrics) for sample in tqdm(data, desc="faces", leave=False)]
     return Comparison(opt["network_g"]["type"], opt["datasets"][dataset]["name"], opt["scale"], _protocol(metrics), faces)
 
 
 def _compare_face(sample: dict, methods: dict[str, TorchRunner], metrics: dict) -> ComparedFace:
     lq, gt = (tensor2img(sample[key], rgb2bgr=False) for key in ("lq", "gt"))
-    face = ComparedFace(sample["gt_path"], lq, gt, sample["parsing"].numpy())
+    label = sample["parsing"].numpy() if "parsing" in sample else None
+    face = ComparedFace(sample["gt_path"], lq, gt, label)
     for name, runner in methods.items():
         face.sr[name], skin = runner.run([lq], [face.name], skin=True)[0]
         if skin is not None:
@@ -126,7 +129,7 @@ def picture(result: Comparison, count: int) -> Image.Image:
     for face in chosen:
         rows.append([face.lq, face.sr["Bicubic"], face.sr[result.network], face.gt])
         if has_map:
-            rows[-1] += [face.parsing, labels.skin_picture(face.label)]
+            rows[-1] += [face.parsing, None if face.label is None else labels.skin_picture(face.label)]
         values = [f"{face.metrics[name][metric]:.2f} {name[:8]}" for name in ("Bicubic", result.network)]
         notes.append("\n".join([face.name[:14], metric.upper(), *values]))
     return visuals.sheet(columns, rows, notes)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import registry
 from torch.utils.data import Dataset
 
+from wnet_arch.data.face_lmdb import read_manifest
 from wnet_arch.data.sampler import seeded
 from wnet_arch.errors import UsageError, WNetError
 from wnet_arch.options.signatures import registered
@@ -38,7 +40,7 @@ def check_sample(opt: dict, phase: str, dataset: Dataset) -> None:
     if _reads_pairs(model):
         _check_pair(opt, phase, sample)
         if phase == "train":
-            _check_prior(opt, sample)
+            _check_prior(opt, sample, getattr(dataset, "roots", []))
 
 
 def _reads_pairs(model: type) -> bool:
@@ -79,8 +81,8 @@ def _compares(block: dict) -> bool:
     return metric is None or "img2" in inspect.signature(metric).parameters
 
 
-def _check_prior(opt: dict, sample: dict) -> None:
-    """Maps and landmarks, where a loss reads them."""
+def _check_prior(opt: dict, sample: dict, roots: Sequence[str]) -> None:
+    """Maps and landmarks, where a loss reads them. ``roots``: the sets that the samples are drawn from."""
     block, (reader, learns) = opt["datasets"]["train"], _reader_of_maps(opt)
     ours = block["type"] == "PairedFaceParsingDataset"
     if reader and "parsing" not in sample:
@@ -89,10 +91,20 @@ def _check_prior(opt: dict, sample: dict) -> None:
         raise UsageError(
             f"datasets.train.dataroot_parsing is missing, so that {reader} has no map to learn from; name a folder of label maps"
         )
+    if learns and roots and all(_has_no_maps(root) for root in roots):
+        raise UsageError(
+            f"datasets.train.dataroot: {roots[0]} was made without maps, so that {reader} has none to learn from; "
+            "make it again with `wnet prepare --parser compact`, or with --labels"
+        )
     prior = opt["train"].get("prior_opt")
     if prior and "landmarks" not in sample and getattr(registered(registry.LOSS_REGISTRY, prior["type"]), "needs_landmarks", False):
         fix = "set it to true" if ours else f"{_USE_OURS} with landmarks: true"
         raise UsageError(f"datasets.train.landmarks: {prior['type']} trains with landmarks, which these samples lack; {fix}")
+
+
+def _has_no_maps(root: str) -> bool:
+    parser = read_manifest(root).get("parser")
+    return isinstance(parser, dict) and parser.get("name") == "none"
 
 
 def _reader_of_maps(opt: dict) -> tuple[str | None, bool]:

@@ -128,7 +128,7 @@ class Backends:
 
     def record(self) -> dict:
         """What the manifest says about the parser (``parser``) and about what found the faces (``faces``, if anything did)."""
-        recorded = {"parser": _described(self.parser or "none", {"none": None, **parsing.WEIGHTS})}
+        recorded = {"parser": _described(self.parser or "none", {"none": None, "landmarks": None, **parsing.WEIGHTS})}
         if self.wants_face:
             recorded["faces"] = self._faces()
         return recorded

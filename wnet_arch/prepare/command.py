@@ -22,7 +22,7 @@ from wnet_arch.data.photos import label_files
 from wnet_arch.errors import DataError, UsageError, WNetError
 from wnet_arch.faces import landmarks
 from wnet_arch.faces.detectors import DEFAULT
-from wnet_arch.photo_formats import stem
+from wnet_arch.photo_formats import stem, suffixes
 from wnet_arch.prepare import catalog
 from wnet_arch.prepare.backends import Backends
 from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
@@ -30,6 +30,7 @@ from wnet_arch.prepare.face_maker import FaceMaker, run_worker, shapes, start_wo
 from wnet_arch.prepare.finalize import PrepareSummary, add, finish
 from wnet_arch.prepare.set_sheet import sheet_path, write_sheet
 from wnet_arch.prepare.shards import Shard, shared_processors
+from wnet_arch.words import counted
 
 #: Photos in the hands of one worker at a time; bounds what waits in memory.
 _IN_FLIGHT = 16
@@ -84,7 +85,7 @@ class PrepareOptions:
             raise UsageError(f"--surround {self.surround:g}: 0 to {MAX_SURROUND}, a share of the frame's side")
         if self.sheet < 0:
             raise UsageError("--sheet must be 0 or more")
-        if self.holdout < 0 or (self.workers or 1) < 1 or self.min_box < 1 or not 1 <= self.margin <= 10:
+        if self.holdout < 0 or (self.workers is not None and self.workers < 1) or self.min_box < 1 or not 1 <= self.margin <= 10:
             raise UsageError("--holdout must be 0 or more, --workers and --min-box 1 or more, --margin within 1..10")
         defaults = {one.name: one.default for one in fields(self)}
         if self.margin != defaults["margin"] and self.crop != "landmarks":
@@ -95,7 +96,8 @@ class PrepareOptions:
     @property
     def target(self) -> Path:
         """Where the set is written; a shard lies beside it."""
-        return self.shard.target(Path(self.out)) if self.shard else Path(self.out)
+        out = Path(self.out)
+        return self.shard.target(out.resolve() if out.name in ("", "..") else out) if self.shard else out
 
     @property
     def backends(self) -> Backends:
@@ -124,6 +126,9 @@ def prepare(options: PrepareOptions, progress: bool = True) -> PrepareSummary:
         raise UsageError(f"--holdout: {options.source} is split into {', '.join(data.splits)} already")
     labels = Path(options.labels) if options.labels else data.labels if not options.parser else None
     photos = _photos(data, options)
+    if options.holdout and options.holdout >= len(photos.names) and not options.shard:
+        there = counted(len(photos.names), "photo")
+        raise UsageError(f"--holdout {options.holdout} leaves no face for training, of {there}")
     maker = FaceMaker(
         images=data.images,
         labels=labels,
@@ -140,16 +145,21 @@ def prepare(options: PrepareOptions, progress: bool = True) -> PrepareSummary:
     settings = _settings(options, data, labels, photos)
     stores = shapes(options.size, tuple(options.scales), options.landmarks, options.surround)
     with FaceLMDBWriter(options.target, settings, stores, options.overwrite) as writer:
+        if options.sheet:
+            _draw(options, maker, photos.names)
         for clash in photos.clashes:
             if clash["file"] not in writer.done:
                 writer.add(clash)
         for outcome, images in _made(writer, maker, photos.names, options.workers, progress):
             kept = {"key": key_of(outcome["file"]), "split": data.split_of(outcome["file"])}
             add(writer, outcome if images is None else {**outcome, **kept}, images)
-        summary = finish(writer, settings)
-    if options.sheet:
-        write_sheet(sheet_path(options.target), maker, photos.names, options.sheet)
-    return summary
+        return finish(writer, settings, partial=options.partial)
+
+
+def _draw(options: PrepareOptions, maker: FaceMaker, names: list[str]) -> None:
+    path = sheet_path(options.target)
+    write_sheet(path, maker, names, options.sheet)
+    print(f"{path}: {counted(min(options.sheet, len(names)), 'photo')}", flush=True)
 
 
 class Photos(NamedTuple):
@@ -173,8 +183,7 @@ def _photos(data: catalog.PhotoSource, options: PrepareOptions) -> Photos:
     for name, why in data.passed:
         if not shard or shard.holds(key_of(name)):
             clashes.append({"file": name, "reason": "passed over", "detail": why})
-    names.sort()
-    names.sort(key=key_of)
+    names.sort(key=lambda name: (key_of(name), os.path.splitext(name)[1].lower() not in suffixes(), name))  # JPEG before its RAW
     different: list[str] = []
     for name in names:
         if different and key_of(different[-1]) == key_of(name):

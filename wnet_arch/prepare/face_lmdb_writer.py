@@ -70,7 +70,7 @@ class FaceLMDBWriter:
     """
 
     def __init__(self, target, settings: dict, shapes: dict, overwrite: bool = False):
-        self.target = Path(os.path.realpath(target) if os.path.islink(target) else target)
+        self.target = Path(os.path.realpath(target) if os.path.islink(target) or Path(target).name in ("", "..") else target)
         self.partial = self.target.with_name(self.target.name + ".partial")
         self.work, self.finished = self.partial / "work", self.partial / "set"
         self.settings = json.loads(json.dumps(settings))
@@ -89,12 +89,15 @@ class FaceLMDBWriter:
         return self
 
     def __exit__(self, *exc_info) -> None:
+        self._close_tables()
+        if self._lock:
+            self._lock.close()
+
+    def _close_tables(self) -> None:
         for store in self._stores.values():
             store.close()
         self._stores.clear()
         self.done.close()
-        if self._lock:
-            self._lock.close()
 
     def add(self, outcome: dict, images: dict[str, bytes] | None = None) -> None:
         """Takes the outcome of one photo; it is on disk after the batch is full.
@@ -158,11 +161,20 @@ class FaceLMDBWriter:
                 text = json.dumps({"format": FORMAT, "version": VERSION, **manifest}, indent=1, ensure_ascii=False)
                 data = (text + "\n").encode("utf-8", "backslashreplace")  # names that are no UTF-8: \udcxx is JSON, too
                 (self.finished / split / MANIFEST).write_bytes(data)
-            self.__exit__()
             if keep_outcomes:
-                shutil.copytree(self.work / OUTCOMES, self.finished / OUTCOMES, dirs_exist_ok=True)
+                self._copy_outcomes()
+            self._close_tables()
             _sync(self.finished)
-            self._give_name()
+            if not fcntl:
+                self.__exit__()  # Windows removes no open file
+            self._give_name()  # under the lock: another run would take the set away
+            self.__exit__()
+
+    def _copy_outcomes(self) -> None:
+        target = self.finished / OUTCOMES
+        shutil.rmtree(target, ignore_errors=True)  # of a process killed right here
+        target.mkdir()
+        self.done.copy(target)
 
     def _assemble(self, name: str, shape: tuple, splits: list[str], split_of: Callable, sources: list[Path]) -> None:
         """Writes one LMDB of each split from one or more sources, unless an earlier run has done so."""
@@ -281,15 +293,17 @@ def _distribute(items: Iterator[tuple[dict, bytes]], stores: dict[str, GrowingLM
 
 
 def _sync(folder: Path) -> None:
-    """Brings small files to the disk before the set gets its name; LMDB has done so with its own."""
+    """Brings files to the disk before the set gets its name. LMDB has done so with those it wrote, but not with a copy."""
     for path in folder.rglob("*"):
-        if path.is_file() and path.suffix != ".mdb":
+        if path.is_file() and (path.suffix != ".mdb" or path.parent.name == OUTCOMES):
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
 
 
 def _refuse_target(target: Path, overwrite: bool) -> None:
     """Raises unless ``target`` may be created, or replaced without losing anything that this package did not write."""
+    if target.is_mount():
+        raise UsageError(f"{target} is a mounted disk, which cannot be moved into place: name a folder in it, {target / 'set'} say")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not target.is_dir():

@@ -94,9 +94,6 @@ class FaceMaker:
             photo = load_photo(self.images / name)
             digest = hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).hexdigest()
             face = self.face(photo, name)
-            extreme = depth.extreme(face.gt)
-            if extreme:
-                raise Rejected(extreme, f"values of {face.gt.min()} to {face.gt.max()}")
         except Rejected as why:
             return {"file": name, "reason": why.reason, "detail": why.detail}, None
         outcome = {"file": name, "digest": digest, "side": face.frame.side}
@@ -114,7 +111,8 @@ class FaceMaker:
         """Crops a photo, uint8 (H, W, 3).
 
         Raises:
-            Rejected: the photo does not suit the crop rule, has no face, or has no usable label map.
+            Rejected: the photo does not suit the crop rule, has no face, or no usable label map, or the face is all but black
+                or white.
         """
         height, width = photo.shape[:2]
         found = self._find(self.detector, photo, name) if self.detector else None
@@ -122,6 +120,9 @@ class FaceMaker:
         points = None if found is None or found.points is None else self._inside(frame.points(found.points, self.size))
         whole_map = load_labels(self.labels, name, height, width) if self.labels else None
         gt = frame.image(photo, self.size)
+        extreme = depth.extreme(gt)
+        if extreme:
+            raise Rejected(extreme, f"values of {gt.min()} to {gt.max()}")
         if whole_map is not None:
             parsing = frame.map(whole_map, self.size)
         elif self.parser:
@@ -148,8 +149,12 @@ class FaceMaker:
     def _inside(self, points: np.ndarray) -> np.ndarray | None:
         """Points in the HR image, unless they are only to be stored and belong to a face outside of the frame."""
         middle = points.mean(0)
-        inside = bool((middle >= -0.5).all() and (middle < self.size - 0.5).all())
-        return points if inside or self._needs_face else None
+        if (middle >= -0.5).all() and (middle < self.size - 0.5).all():
+            return points
+        if self._needs_face:  # those of the photo in another size, say
+            where = f"their middle is at {middle[0]:.0f}, {middle[1]:.0f} of {self.size} pixels"
+            raise Rejected("landmarks outside the crop", where)
+        return None
 
     def _frame(self, face: Face | None, height: int, width: int) -> crops.Box | align.Tilted:
         if self.crop == "celeba-aligned":

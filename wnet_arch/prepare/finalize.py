@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wnet_arch.errors import NothingToDoError, UsageError
+from wnet_arch.photo_formats import shown
 from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.prepare.photo_index import PhotoIndex
 from wnet_arch.words import counted
@@ -18,6 +19,8 @@ FINDINGS = (
     "format", "version", "split", "count", "counts", "shard", "photos_sha256", "enlarged", "without_landmarks", "rejected",
 )  # fmt: skip
 
+_NO_MAPS = ("all its parsing maps are unknown; networks that learn from maps need --parser compact, or --labels",)
+
 
 @dataclass(frozen=True)
 class PrepareSummary:
@@ -25,7 +28,7 @@ class PrepareSummary:
 
     ``counts``: images by split (``""`` without ``--holdout``). ``rejected``: photos with reasons. ``enlarged`` and
     ``without_landmarks``: how many of the images had a smaller crop, and have no landmarks though they were asked for.
-    ``notes``: how the set differs from what is published under its name.
+    ``notes``: how the set differs from what is published under its name, and what it lacks.
     """
 
     target: Path
@@ -45,7 +48,7 @@ class PrepareSummary:
             if count:
                 lines.append(f"{count} of them {one if count == 1 else more}: {why}")
         for reason, count in sorted(Counter(r["reason"] for r in self.rejected).items()):
-            names = [r["file"].encode("utf-8", "backslashreplace").decode() for r in self.rejected if r["reason"] == reason]
+            names = [shown(r["file"]) for r in self.rejected if r["reason"] == reason]
             more = ", ..." if count > first else ""
             lines.append(f"rejected, {reason}: {count} ({', '.join(names[:first])}{more})")
         return lines + [f"note: {note}" for note in self.notes]
@@ -60,13 +63,14 @@ def add(writer: FaceLMDBWriter, outcome: dict, images: dict[str, bytes] | None =
     writer.add(outcome, images)
 
 
-def finish(writer: FaceLMDBWriter, settings: dict, sources: Sequence[Path] = ()) -> PrepareSummary:
+def finish(writer: FaceLMDBWriter, settings: dict, sources: Sequence[Path] = (), partial: bool = False) -> PrepareSummary:
     """Splits the kept photos, writes manifests and gives the set its name.
 
     Args:
         writer: has taken the outcomes of all photos.
         settings: of the set.
         sources: sets that hold the images, where the writer has not been given them.
+        partial: leave out splits for which nothing is kept.
 
     Raises:
         UsageError: nothing is left for one of the splits.
@@ -76,20 +80,20 @@ def finish(writer: FaceLMDBWriter, settings: dict, sources: Sequence[Path] = ())
     is_shard = "shard" in settings
     split_of, splits = _split_rule(settings, writer.done)
     tallies = _tallies(writer.done, splits, split_of, settings["size"])
-    if settings.get("dataset", {}).get("partial"):
+    if partial or settings.get("dataset", {}).get("partial"):
         splits = tuple(split for split in splits if tallies[split].count)
     whole = tallies[""]
     rejected = [{name: outcome[name] for name in ("file", "reason", "detail")} for outcome in writer.done.rejected()]
     counts = {split: tallies[split].count for split in splits or ("",)}
-    notes = tuple(settings.get("dataset", {}).get("notes", ()))
+    notes = (*settings.get("dataset", {}).get("notes", ()), *_NO_MAPS * (settings["parser"]["name"] == "none"))
     summary = PrepareSummary(writer.target, counts, rejected, whole.enlarged, whole.without_landmarks, notes)
     if not is_shard and not min(counts.values()):
+        if whole.count and not settings["holdout"]:  # what was made stays, and the same command with --partial takes it
+            raise UsageError(f"no photo for {min(counts, key=counts.__getitem__)} could be used; --partial leaves it out")
         writer.discard()
         if not whole.count:
             raise NothingToDoError("; ".join(["no photo could be used", *summary.lines()[len(counts) :]]))
-        if settings["holdout"]:
-            raise UsageError(f"--holdout {settings['holdout']} leaves no face for training")
-        raise UsageError(f"no photo for {min(counts, key=counts.__getitem__)} could be used; --partial leaves it out")
+        raise UsageError(f"--holdout {settings['holdout']} leaves no face for training")
     manifests = {split: _manifest(split, tallies[split], counts, settings, rejected) for split in ("", *splits)}
     writer.finish(manifests, split_of, sources, keep_outcomes=is_shard)
     return summary

@@ -35,6 +35,9 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
         NothingToDoError: no shard has a photo.
     """
     folders = shards.find([Path(path) for path in paths])
+    own = next((folder for folder in folders if folder.resolve() == Path(out).resolve()), None)
+    if own:
+        raise UsageError(f"--out {out} is one of the shards, which stay as they are: name another folder")
     manifests = {folder: read_manifest(folder) for folder in folders}
     _check_complete(manifests)
     settings = _joined_settings(manifests)
@@ -54,8 +57,8 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
 def _table(folder: Path) -> PhotoIndex:
     try:
         return PhotoIndex(folder / OUTCOMES, readonly=True)
-    except lmdb.Error as error:
-        raise DataError(f"{folder} has lost its table of photos ({error}): prepare this shard again") from error
+    except (lmdb.Error, DataError) as error:
+        raise DataError(f"the shard {folder} has lost its table of photos ({error}): copy it again, or prepare it again") from error
 
 
 def _check_complete(manifests: dict[Path, dict]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import lmdb
 
+from wnet_arch.data.face_lmdb import open_whole
+
 #: LMDB's page size is the machine's; this many bytes to begin with suit all of them.
 _FIRST_MAP = 1 << 20
 
@@ -21,10 +23,11 @@ class PhotoIndex:
 
     Args:
         path: folder of the table, created if missing.
-        readonly: open a table that is there, to read it.
+        readonly: open a copy of a table, made by :meth:`copy`, to read it.
 
     Raises:
         lmdb.Error: the table cannot be opened.
+        DataError: the copy is missing or cut off.
     """
 
     def __init__(self, path: Path, readonly: bool = False):
@@ -33,8 +36,10 @@ class PhotoIndex:
         while data.exists() and self._map < data.stat().st_size:
             self._map *= 2
         # One process writes, guarded by the lock of the unfinished set, and reads only when it does not write.
-        self._env = lmdb.open(
-            str(path), map_size=self._map, max_dbs=4, lock=False, readonly=readonly, create=not readonly, readahead=False
+        self._env = (
+            open_whole(path, max_dbs=4, readahead=False)
+            if readonly
+            else lmdb.open(str(path), map_size=self._map, max_dbs=4, lock=False, readahead=False)
         )
         names = ("photos", "kept", "rejected", "digests")
         self._tables = {name: self._env.open_db(name.encode(), create=not readonly) for name in names}
@@ -65,16 +70,8 @@ class PhotoIndex:
             return txn.get(os.fsencode(file), db=self._tables["photos"]) is not None
 
     def __len__(self) -> int:
-        return self._count("photos")
-
-    @property
-    def kept_count(self) -> int:
-        """How many photos are kept."""
-        return self._count("kept")
-
-    def _count(self, table: str) -> int:
         with self._env.begin() as txn:
-            return txn.stat(self._tables[table])["entries"]
+            return txn.stat(self._tables["photos"])["entries"]
 
     def first_with(self, digest: str) -> str | None:
         """Name of the kept photo with these pixels."""
@@ -104,6 +101,10 @@ class PhotoIndex:
                     key = found.decode()
                     break
         return key
+
+    def copy(self, path: Path) -> None:
+        """Copies the table into an empty folder, without the unused pages that a table which is written to may end with."""
+        self._env.copy(str(path), compact=True)
 
     def close(self) -> None:
         """Closes the table."""

@@ -35,7 +35,7 @@ class Shard(NamedTuple):
         """
         if text in (None, "auto"):
             rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-            if rank.isdigit() and world.isdigit() and int(rank) < int(world):
+            if rank.isdecimal() and world.isdecimal() and int(rank) < int(world):
                 return cls(int(rank), int(world)) if int(world) > 1 else None
             if text is None:
                 return None
@@ -76,4 +76,5 @@ def find(paths: list[Path]) -> list[Path]:
 
 def shared_processors() -> int:
     """Processors for this process: all of the machine, or its share where torchrun has started several there."""
-    return max(1, (os.cpu_count() or 1) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))
+    others = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, (os.cpu_count() or 1) // max(1, int(others) if others.isdecimal() else 1))

@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from wnet_arch import disk
+from wnet_arch.errors import UsageError, WNetError
 
 TESTS = Path(__file__).resolve().parents[2] / "tests"
 FACE_SIZE = 128
@@ -82,8 +83,8 @@ def build(case: Case, args: argparse.Namespace) -> torch.nn.Module:
         plain = WNetReference(args.scale, **options)
         plain.load_state_dict(net.state_dict())
         net = plain
-    if case.checkpointing:
-        checkpoint_blocks(net)
+    if case.checkpointing and not checkpoint_blocks(net):
+        raise UsageError(f"{case.network} has no blocks to be checkpointed; leave out --checkpointing")
     return net.train(case.mode == "training")
 
 
@@ -339,16 +340,17 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    from wnet_arch.errors import UsageError
     from wnet_arch.float32 import true_float32
     from wnet_arch.inference.runners import check_device
 
     try:
+        if args.runs < 0 or args.batch < 1 or args.threads < 1:
+            raise UsageError("--runs must be 0 or more, --batch and --threads 1 or more")
         check_device(args.device)
-    except UsageError as error:
+        with true_float32():
+            measure_all(args)
+    except WNetError as error:
         sys.exit(str(error))
-    with true_float32():
-        measure_all(args)
 
 
 def measure_all(args: argparse.Namespace) -> None:

@@ -366,8 +366,8 @@ def test_metric_options():
     for odd in ("identity.weights=@x", "lpips.net={a", "lpips.net=2020-01-01", "lpips.net=[a]"):
         with pytest.raises(UsageError, match="a text, a number, true or false is wanted"):
             metric_options([odd])
-    found = metric_options(["identity.backend=adaface", "identity.weights=a.pth", "lpips.net=vgg"])
-    assert found == {"identity": {"backend": "adaface", "weights": "a.pth"}, "lpips": {"net": "vgg"}}
+    found = metric_options(["identity.backend=adaface", "identity.weights=a.pth", "landmarks.box=gt"])
+    assert found == {"identity": {"backend": "adaface", "weights": "a.pth"}, "landmarks": {"box": "gt"}}
     with pytest.raises(UsageError, match=r"'lpips=vgg' is not METRIC\.NAME=VALUE"):
         metric_options(["lpips=vgg"])
 

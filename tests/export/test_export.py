@@ -129,6 +129,14 @@ def test_which_networks_become_onnx(name, scale, tmp_path, capfd):
     assert checks.difference(found, wanted) < 1e-4
 
 
+def test_no_output_may_have_values_that_are_no_numbers():
+    one, none = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    none[0, 1, 1, 0] = float("nan")
+    for found in ([none, one], [one, none], [none, none]):
+        assert checks.difference(found, [one, one]) == float("inf")
+    assert checks.difference([one, one + 0.5], [one, one]) == 0.5
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
 def test_short_weights_halve_the_file(weights, tmp_path, precision, suffix):

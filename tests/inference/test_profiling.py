@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wnet_arch.cli import wnet
+from wnet_arch.errors import UsageError
 from wnet_arch.inference import profiling
 
 
@@ -71,7 +72,16 @@ def test_the_command_prints_the_table_and_refuses_what_it_cannot_do(capsys):
     args = parser.parse_args(["profile", "WNet", "--option", "num_feat=8", "peak=1"])
     assert args.run(args) == 0
     assert "WNet" in capsys.readouterr().out
-    for arguments, said in ((["profile"], "name networks"), (["profile", "--all", "--option", "a=1"], "--option")):
+    for arguments, said in (
+        (["profile"], "name networks"),
+        (["profile", "--all", "--option", "a=1"], "--option"),
+        (["profile", "WNet", "--option", "num_feat=[1"], "--option num_feat: the value is not valid YAML"),
+        (["profile", "WNet", "--option", "num_feat=!!python/x y"], "--option num_feat: the value"),
+        (["profile", "WNet", "--option", "scale=4"], "--option scale: give --scale"),
+        (["profile", "WNet", "--option", "name=x"], "--option name: "),
+        (["profile", "SRCNN", "--time", "--device", "meta"], "meta computes nothing"),
+        (["profile", "--all", "--scale", "16"], "--scale 16: no network has it"),
+    ):
         args = parser.parse_args(arguments)
-        with pytest.raises(Exception, match=said):
+        with pytest.raises(UsageError, match=said):
             args.run(args)

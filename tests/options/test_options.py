@@ -480,13 +480,13 @@ def test_data_sets_of_others(face_set, plugin):
         plugin(registry.DATASET_REGISTRY, cls)
     opt = run_options(face_set)
     opt["datasets"]["val"] = {"name": "val", "type": "MaskDataset", "mask_root": [1, 2]}
-    opt["datasets"]["test"] = {"name": "test", "type": "FreeDataset", "whatever": {"a": 1}}
+    opt["datasets"]["val_1"] = {"name": "other", "type": "FreeDataset", "whatever": {"a": 1}}
     assert options.list_problems(opt, is_train=True) == []
     opt["datasets"]["val"]["mask_rot"] = 1
-    opt["datasets"]["test"]["pin_memory"] = "yes"
+    opt["datasets"]["val_1"]["pin_memory"] = "yes"
     assert options.list_problems(opt, is_train=True) == [
         "datasets.val.mask_rot: MaskDataset has no such option; did you mean 'mask_root'?",
-        "datasets.test.pin_memory must be true or false, not 'yes'",
+        "datasets.val_1.pin_memory must be true or false, not 'yes'",
     ]
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.cli.test_train_command import basicsr, run_options, write_options
 from wnet_arch import options
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
+from wnet_arch.errors import UsageError
 
 
 def framework_options(face_set, network: dict, model_type: str = "SRModel") -> dict:
@@ -200,6 +201,27 @@ def test_sets_that_were_made_without_maps_teach_no_parsing(face_set, tmp_path, w
     assert [line[: len(said)] for line in everything(opt)] == [said] * bool(weight)
     opt["datasets"]["train"]["dataroot"] = [str(bare), str(face_set)]  # some faces have maps
     assert everything(opt) == []
+
+
+def test_a_file_for_tests_does_not_measure_the_training_set(face_set, tmp_path, capsys):
+    opt = run_options(face_set)
+    del opt["train"]
+    said = "datasets.train: `basicsr test` would measure the training set, too; take the block out, or call it test"
+    assert everything(opt) == [said]
+    opt["datasets"]["test"] = {**opt["datasets"].pop("train"), "name": "test"}
+    assert everything(opt) == []
+
+
+def test_arguments_that_are_dictionaries_can_be_given_entry_by_entry(face_set):
+    opt = run_options(face_set)
+    changed = options.override(opt, ["train:wnet_opt:component_weights:eyes=2", "train:wnet_opt:component_weights:nose=0.5"])
+    assert changed["train"]["wnet_opt"]["component_weights"] == {"eyes": 2, "nose": 0.5}
+    assert everything(changed) == []
+    (said,) = everything(options.override(opt, ["train:wnet_opt:component_weights:ears=2"]))
+    assert said == "train.wnet_opt: WNetLoss: component_weights has 'ears'; the components are eyes, brows, nose, mouth"
+    for entry in ("train:wnet_opt:vgg:x=1", "train:wnet_opt:masked:x=1", "train:wnet_opt:key_weight:eyes=1"):
+        with pytest.raises(UsageError, match="the options have no 'train:wnet_opt:"):
+            options.override(opt, [entry])
 
 
 def test_maps_and_landmarks_are_asked_of_other_data_sets(face_set, tmp_path):

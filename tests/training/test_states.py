@@ -55,6 +55,21 @@ def test_a_state_is_written_after_the_last_validation_of_its_iteration(tmp_path)
     assert written(tmp_path) == ["4.state", "5.state"]
 
 
+def test_a_state_is_written_when_its_validation_fails(tmp_path):
+    states = states_of({**options(tmp_path), "world_size": 1})
+    states.without_validation()
+    assert written(tmp_path) == []  # none waits
+    states.save(1, 5)
+    states.after_validation("near", 5)
+    states.without_validation()
+    assert written(tmp_path) == ["5.state"]
+    assert training_state.read(tmp_path / "5.state", str(tmp_path))["validated"] == {"near": 5}
+    others = states_of({**options(tmp_path), "world_size": 2})  # may have failed alone, and a state needs all
+    others.save(2, 10)
+    others.without_validation()
+    assert written(tmp_path) == ["5.state"]
+
+
 def test_validations_of_another_iteration_or_set_do_not_count(tmp_path):
     states = states_of(options(tmp_path))
     states.after_validation("near", 5)

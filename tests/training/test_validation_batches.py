@@ -71,12 +71,17 @@ def test_batches_give_the_numbers_images_and_names_of_single_faces(tmp_path, fac
 
 
 def test_images_that_are_no_numbers_end_a_validation_by_name(tmp_path, face_set):
-    model = build_model(options(tmp_path))
+    opt = options(tmp_path)
+    opt["datasets"], opt["val"]["val_freq"] = {"val": {"name": "val"}}, 2
+    model = build_model(opt)
+    model.save(0, 2)
+    assert not list(tmp_path.rglob("*.state"))  # waits for the validation
     with torch.no_grad():
         for parameter in model.net_g.parameters():
             parameter.fill_(float("nan"))
     with pytest.raises(WNetError, match=r"validation on val: what the network makes of face000 is no finite number"):
         model.validation(loader_of(face_set), 2, None)
+    assert [path.name for path in tmp_path.rglob("*.state")] == ["2.state"]  # what was trained is not lost
 
 
 def test_the_log_says_how_long_a_validation_took(tmp_path, face_set):

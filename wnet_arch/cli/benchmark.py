@@ -55,7 +55,7 @@ def add_parser(subparsers) -> None:
         help="lpips, landmarks, identity, parsing, all (default: lpips); `--metrics` alone: none")  # fmt: skip
     add("--downstream", action="store_true", help="add the paper's Table 2: landmarks and identity")
     add("--metric-option", nargs="+", default=[], metavar="METRIC.NAME=VALUE",
-        help="e.g. identity.backend=adaface identity.weights=FILE, lpips.net=vgg")  # fmt: skip
+        help="e.g. identity.backend=adaface identity.weights=FILE, landmarks.box=gt")  # fmt: skip
     add("--baseline", metavar="LABEL", help="differences are to this network (default: the first)")
     add("--maps", nargs="+", default=[], choices=("zeros", "other", "true"), help="measure networks that estimate a parsing map "
         "also with an empty one, that of another face, the true one: what the map is worth to them")  # fmt: skip

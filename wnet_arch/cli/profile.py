@@ -42,24 +42,30 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs ``wnet profile``; returns the exit code."""
     import torch
-    import yaml
 
     from wnet_arch.errors import UsageError
     from wnet_arch.inference import profiling
     from wnet_arch.inference.runners import check_device
+    from wnet_arch.options.files import parse_value
 
     if bool(args.networks) == args.all:
         raise UsageError("profile: name networks, or give --all")
     if args.runs < 1:
         raise UsageError(f"--runs: at least 1, not {args.runs}")
     check_device(args.device)
+    if args.device == "meta":
+        raise UsageError("--device: meta computes nothing, so there is no time to be measured")
     options = {}
     for entry in args.option:
         name, equals, value = entry.partition("=")
         if not equals or args.all:
             raise UsageError(f"--option: '{entry}' is not NAME=VALUE for the networks named")
-        options[name] = yaml.safe_load(value)
+        if name in ("scale", "name"):
+            raise UsageError(f"--option {name}: give --scale, and the network by its name alone")
+        options[name] = parse_value(value, f"--option {name}: the value")
     names = profiling.trainable_networks(args.scale) if args.all else args.networks
+    if not names:
+        raise UsageError(f"--scale {args.scale}: no network has it")
     costs = [profiling.cost(name, args.scale, **options) for name in names]
     if args.time:
         profiling.measure_time(costs, dict.fromkeys(names, options), args.runs, args.device)

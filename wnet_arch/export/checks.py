@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -36,8 +37,8 @@ def difference(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) ->
     """Largest difference of any value; infinite where shapes differ or values are no numbers."""
     if [one.shape for one in found] != [one.shape for one in wanted]:
         return float("inf")
-    largest = max(float((one - other).abs().max()) for one, other in zip(found, wanted))
-    return largest if largest == largest else float("inf")
+    largest = [float((one - other).abs().max()) for one, other in zip(found, wanted)]
+    return float("inf") if any(map(math.isnan, largest)) else max(largest)
 
 
 def check_batches(run: Run, net: Run, faces: torch.Tensor, limit: float, what: str) -> float:

@@ -82,7 +82,7 @@ def measure_time(costs: list[Cost], options: dict, runs: int = 5, device: str = 
                 start = now()
                 net(lq)
                 if device != "cpu":
-                    torch.cuda.synchronize()
+                    torch.cuda.synchronize(device)
                 if round_:  # the first round warms up
                     taken.append(now() - start)
     for c, taken in zip(costs, times):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,14 @@ def _layer_position(name: str) -> tuple[int, bool]:
     return sum(CONVOLUTIONS_PER_STAGE[: int(match[2]) - 1]) + int(match[3]) - 1, match[1] == "relu"
 
 
+def check(layers: Iterable[str], precision: str) -> None:
+    """Raises :class:`UsageError` unless VGG-19 has the layers, and the precision is one of its convolutions'."""
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(f"the precision of VGG-19 is 'fp32' or 'bf16', not {precision!r}")
+    for layer in layers:
+        _layer_position(layer)
+
+
 class VGG19Features(nn.Module):
     """Frozen VGG-19 (Simonyan and Zisserman 2015) up to the deepest layer asked for.
 
@@ -49,8 +58,7 @@ class VGG19Features(nn.Module):
 
     def __init__(self, weights: str = "vgg19-normalised", layers: tuple[str, ...] = ("conv5_4",), precision: str = "fp32"):
         super().__init__()
-        if precision not in ("fp32", "bf16"):
-            raise UsageError(f"the precision of VGG-19 is 'fp32' or 'bf16', not {precision!r}")
+        check(layers, precision)
         self.in_bfloat16 = precision == "bf16"
         self.layers = {name: _layer_position(name) for name in layers}
         depth = max(index for index, _ in self.layers.values()) + 1

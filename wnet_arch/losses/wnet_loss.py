@@ -13,6 +13,7 @@ from wnet_arch.archs.layers import full_precision
 from wnet_arch.errors import UsageError
 from wnet_arch.faces.labels import COMPONENTS, SKIN, UNKNOWN
 from wnet_arch.losses import checks
+from wnet_arch.losses import vgg as vgg19
 from wnet_arch.losses.grid_artifact import grid_artifact_loss
 from wnet_arch.losses.shifting import random_crop
 from wnet_arch.losses.vgg import VGG19Features
@@ -150,6 +151,7 @@ class WNetLoss(nn.Module):
         self.perceptual_weight = perceptual_weight
         layer_weights = {"conv5_4": 1.0} if layer_weights is None else layer_weights
         self.layer_weights = checks.named_weights("WNetLoss", "layer_weights", layer_weights, "layer")
+        vgg19.check(self.layer_weights, vgg_precision)  # where nothing reads them now, too
         self.component_mean, self.component_weights = component_mean, dict.fromkeys(COMPONENTS, 1.0)
         if component_weights is not None:
             self.component_weights |= checks.named_weights("WNetLoss", "component_weights", component_weights, "component")

@@ -299,7 +299,11 @@ class FaceSRModel(SRModel):
         if self.validated.last.get(name) == current_iter:
             return  # the framework validates again at the end of the run
         self.finite.settle()
-        super().validation(dataloader, current_iter, tb_logger, save_img)
+        try:
+            super().validation(dataloader, current_iter, tb_logger, save_img)
+        except Exception:
+            self.states.without_validation()
+            raise
         if self.validated.is_best(getattr(self, "best_metric_results", {}), name, current_iter):
             self._save_generator("best")
         self.states.after_validation(name, current_iter)

@@ -64,7 +64,7 @@ class Named(OpenBlock):
 class Dataset(Block):
     """What the framework reads of a data set, whatever its type."""
 
-    name: Text = Field(description="name in logs and folders")
+    name: FolderName = Field(description="name in logs and folders")
     type: Text = Field(description="a registered data set")
     batch_size_per_gpu: Optional[Count] = Field(None, description="images of an iteration and process; training needs it")
     num_worker_per_gpu: Optional[CountOrZero] = Field(
@@ -211,7 +211,7 @@ class Val(Block):
     val_freq: Optional[Count] = Field(None, description="iterations from one validation to the next; training needs it")
     save_img: Flag = Field(False, description="write the images, too")
     pbar: Optional[Flag] = Field(False, description="show progress")
-    suffix: Optional[Text] = Field(None, description="in names of written images, for that of the run")
+    suffix: Optional[FolderName] = Field(None, description="in names of written images, for that of the run")
     metrics: Optional[dict[str, MetricBlock]] = Field(None, description="metrics by names of your own; `~`: none")
 
 

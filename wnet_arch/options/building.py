@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
+import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 
 import lmdb
 import torch
+from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import registry
+from basicsr.utils import registry, tensor2img
 from torch import nn
 
 from wnet_arch.compat import quiet_logger
@@ -45,7 +49,9 @@ def find_faults(opt: dict, is_train: bool) -> Iterator[WNetError]:
         is_train: losses and the discriminator, too.
     """
     steps: list[Callable[[], object]] = [lambda: _build_generator(opt, is_train)]
-    steps += [functools.partial(_build_dataset, opt, phase, is_train) for phase in opt["datasets"]]
+    samples: dict[str, dict] = {}
+    steps += [functools.partial(_build_dataset, opt, phase, is_train, samples) for phase in opt["datasets"]]
+    steps.append(lambda: _try_metrics(opt, samples))
     if is_train:
         steps.insert(0, lambda: tensorboard_log.check(opt))
         steps += [functools.partial(_build_loss, name, block, opt["scale"]) for name, block in loss_blocks(opt["train"]).items()]
@@ -106,7 +112,8 @@ def _build_network(opt: dict, key: str) -> nn.Module:
     return net
 
 
-def _build_dataset(opt: dict, phase: str, is_train: bool) -> None:
+def _build_dataset(opt: dict, phase: str, is_train: bool, samples: dict[str, dict]) -> None:
+    """Puts its first sample among the ``samples``."""
     from basicsr.data import build_dataset
 
     block = opt["datasets"][phase]
@@ -123,9 +130,30 @@ def _build_dataset(opt: dict, phase: str, is_train: bool) -> None:
     if is_train and phase == "train":
         _check_count(block, images, opt["train"].get("accumulation", 1))
     if images:
-        check_sample(opt, phase, dataset)
+        samples[phase] = check_sample(opt, phase, dataset)
     else:
         raise UsageError(f"datasets.{phase}: {block['type']} finds no image")
+
+
+def _try_metrics(opt: dict, samples: dict[str, dict]) -> None:
+    """Measures the first HR face of validation against itself: a metric that lacks its weights would end the run much later."""
+    gt = next((sample["gt"] for phase, sample in samples.items() if phase != "train" and "gt" in sample), None)
+    if gt is None:
+        return
+    face = tensor2img(gt)
+    for name, block in ((opt.get("val") or {}).get("metrics") or {}).items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of means of nothing; the value says so
+                value = float(calculate_metric({"img": face, "img2": face}, dict(block)))
+        except WNetError as error:
+            raise type(error)(f"val.metrics.{name}: {error}") from error
+        except Exception as error:  # metrics of others raise what they like
+            raise UsageError(f"val.metrics.{name}: {block['type']} cannot be used so: {' '.join(str(error).split())}") from error
+        metric = registered(registry.METRIC_REGISTRY, block["type"])
+        if math.isnan(value) and "missing" not in inspect.signature(metric).parameters:  # there may be no face to be found
+            what = f"{block['type']} gives no number for HR images of {face.shape[1]}x{face.shape[0]}"
+            raise UsageError(f"val.metrics.{name}: {what}; see crop_border")
 
 
 def _check_stores(phase: str, block: dict) -> None:

@@ -55,7 +55,7 @@ def whole(low: int | None = None, high: int | None = None) -> Kind:
         return int(value)
 
     limits = {name: limit for name, limit in (("minimum", low), ("maximum", high)) if limit is not None}
-    phrase = {None: "a whole number", 0: "a whole number, 0 or more", 1: "a whole number above 0"}.get(low, "")
+    phrase = "a whole number" + ("" if low is None else " above 0" if low == 1 else f", {low} or more")
     if high is not None:
         phrase = f"a whole number from {low} to {high:,}"
     return Kind(phrase, accept, {"type": "integer", **limits})

@@ -19,7 +19,7 @@ from wnet_arch.archs.base import NETWORKS, FaceSRNetwork
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.losses.prior_losses import PriorLoss
 from wnet_arch.models import WNetModel
-from wnet_arch.options.schema import has_own, train_block
+from wnet_arch.options.schema import has_own, loss_blocks, train_block
 from wnet_arch.options.signatures import registered
 from wnet_arch.options.training import FaceSRTrain
 from wnet_arch.training.distributed import is_joined
@@ -64,6 +64,9 @@ def _networks(opt: dict) -> Iterator[str]:
         scale = block.get(name, parameters[name].default) if name else opt["scale"]
         if scale != opt["scale"]:
             yield f"network_g.{name} is {scale}, but scale is {opt['scale']}; give both the same"
+    for key, block in loss_blocks(opt.get("train") or {}).items():
+        if (block.get("scale") or opt["scale"]) != opt["scale"]:
+            yield f"train.{key}.scale is {block['scale']}, but scale is {opt['scale']}; give both the same, or leave it out"
 
 
 def _datasets(opt: dict, is_train: bool) -> Iterator[str]:
@@ -74,6 +77,12 @@ def _datasets(opt: dict, is_train: bool) -> Iterator[str]:
     if not opt["datasets"]:
         yield "datasets is empty: name at least one data set"
     for phase, block in opt["datasets"].items():
+        if (phase == "train") if not is_train else phase.startswith("test"):
+            yield (
+                f"datasets.{phase}: `basicsr train` never uses it; call it val, or take it out"
+                if is_train
+                else "datasets.train: `basicsr test` would measure the training set, too; take the block out, or call it test"
+            )
         workers = phase == "train" and block.get("num_worker_per_gpu") != 0  # where not given, there are some
         if block.get("persistent_workers") and not workers:
             fix = "raise that, or remove this" if phase == "train" else "remove it: validation loads by itself"
@@ -97,7 +106,8 @@ def _metrics(opt: dict) -> Iterator[str]:
         except UsageError as error:
             yield f"val.metrics.{name}: {error}"
         else:
-            if getattr(metric, "better", "higher") == "lower" and not block.get("better"):
+            lower = getattr(metric, "better", "higher") == "lower" or block["type"] == "calculate_niqe"  # the framework's
+            if lower and block.get("better") != "lower":
                 yield f"val.metrics.{name}: add `better: lower`, the framework takes higher values for better ones"
     best = val.get("keep_best")
     if best is not None and best not in metrics:
@@ -157,7 +167,7 @@ def _is_file(path: str) -> bool:
 
 
 def _optimizers(opt: dict) -> Iterator[str]:
-    """Every optimizer can be made; the framework's own models take Adam alone."""
+    """Every optimizer can be made, and steps; the framework's own models take Adam alone."""
     cls = registered(registry.MODEL_REGISTRY, opt["model_type"])
     for key in ("optim_g", "optim_d"):
         block = dict(opt["train"].get(key) or {})
@@ -168,9 +178,11 @@ def _optimizers(opt: dict) -> Iterator[str]:
             yield f"train.{key}.type: {opt['model_type']} takes Adam alone, not {name}; the models of wnet_arch take any"
             continue
         try:
-            optimizers()[name]([torch.nn.Parameter(torch.zeros(1))], **block)
-        except (TypeError, ValueError, RuntimeError) as error:
-            yield f"train.{key}: {name} cannot be built: {error}"
+            weights = torch.nn.Parameter(torch.zeros(2, 2))
+            weights.grad = torch.zeros_like(weights)
+            optimizers()[name]([weights], **block).step()
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            yield f"train.{key}: {name} cannot be used so: {error}"
 
 
 def _schedules(train: dict) -> Iterator[str]:

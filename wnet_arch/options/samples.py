@@ -18,8 +18,11 @@ from wnet_arch.options.signatures import registered
 _USE_OURS = "use PairedFaceParsingDataset"
 
 
-def check_sample(opt: dict, phase: str, dataset: Dataset) -> None:
+def check_sample(opt: dict, phase: str, dataset: Dataset) -> dict:
     """Draws the first sample and looks whether the model finds in it what it reads; random numbers go on as before.
+
+    Returns:
+        The sample.
 
     Models of other packages that read samples in a way of their own (``feed_data``) are left to do so.
 
@@ -39,8 +42,9 @@ def check_sample(opt: dict, phase: str, dataset: Dataset) -> None:
     model = registered(registry.MODEL_REGISTRY, opt["model_type"])
     if _reads_pairs(model):
         _check_pair(opt, phase, sample)
-        if phase == "train":
+        if phase == "train" and opt.get("train"):
             _check_prior(opt, sample, getattr(dataset, "roots", []))
+    return sample
 
 
 def _reads_pairs(model: type) -> bool:

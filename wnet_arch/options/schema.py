@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Optional, TypeVar, get_args, get_type_hints
+from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from basicsr.utils import registry
 from pydantic import Field, create_model
@@ -211,6 +211,12 @@ def _paths(opt: dict) -> type[Block]:
     return made
 
 
+def _inside(annotation: Any) -> type[Block] | None:
+    """The block inside an annotation; an open one where a value of any kind is possible (an argument that is a dictionary)."""
+    is_open = annotation is Any or (get_origin(annotation) is Union and Any in get_args(annotation))
+    return inner_block(annotation) or (OpenBlock if is_open else None)
+
+
 def find(opt: dict, path: tuple[str, ...]) -> tuple[type[Block] | None, dict[str, Any] | None]:
     """What the schema has at a place in the options.
 
@@ -231,7 +237,7 @@ def find(opt: dict, path: tuple[str, ...]) -> tuple[type[Block] | None, dict[str
         info = fields(cls).get(key)
         if around is None and info is None:
             return None, None
-        cls = inner_block(info.annotation) if info else None
+        cls = _inside(info.annotation) if info else None
     return cls, around
 
 

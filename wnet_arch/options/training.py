@@ -20,6 +20,7 @@ from wnet_arch.options.kinds import (
     Share,
     Text,
     choice,
+    whole,
 )  # fmt: skip
 
 
@@ -86,7 +87,7 @@ class AnyTrain(Block):
     engine: ClassVar[bool] = False  # of this package
 
     total_iter: Count = Field(description="iterations in all")
-    warmup_iter: Integer = Field(-1, description="iterations in which the rate rises from 0; -1: none")
+    warmup_iter: Annotated[int, whole(-1)] = Field(-1, description="iterations in which the rate rises from 0; -1: none")
     optim_g: Optimizer = Field(description="optimizer of the network")
     scheduler: Scheduler = Field(description="course of the learning rate")
 

@@ -112,6 +112,6 @@ def fused_where_there_is(kind: Callable[..., torch.optim.Optimizer], device: tor
 
 
 def _steps_alone(optimizer: type[torch.optim.Optimizer]) -> bool:
-    """Whether it steps without a function that computes the loss again, as LBFGS needs one."""
+    """Whether it steps without a function that computes the loss again, as LBFGS needs one, and by dense gradients."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is None or closure.default is not inspect.Parameter.empty
+    return (closure is None or closure.default is not inspect.Parameter.empty) and optimizer is not torch.optim.SparseAdam

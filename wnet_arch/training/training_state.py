@@ -55,6 +55,15 @@ class States:
             pending, self._pending = self._pending, None
             self._write(*pending)
 
+    def without_validation(self) -> None:
+        """A validation has failed: writes the state that waits for it, so that what was trained is not lost with it.
+
+        One process can do so alone only if there are no others.
+        """
+        if self._pending and self.opt["world_size"] == 1:
+            pending, self._pending = self._pending, None
+            self._write(*pending)
+
     def resume(self, state: dict) -> None:
         """Random numbers and validations of a run as its state has them."""
         if self.opt["rank"] < len(state["random"]):

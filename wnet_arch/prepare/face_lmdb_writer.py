@@ -302,7 +302,7 @@ def _sync(folder: Path) -> None:
 
 def _refuse_target(target: Path, overwrite: bool) -> None:
     """Raises unless ``target`` may be created, or replaced without losing anything that this package did not write."""
-    if target.is_mount():
+    if os.path.ismount(target):
         raise UsageError(f"{target} is a mounted disk, which cannot be moved into place: name a folder in it, {target / 'set'} say")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return

@@ -22,7 +22,7 @@ from wnet_arch.data.face_lmdb import LMDBReader, read_keys, read_manifest
 from wnet_arch.errors import DataError, NothingToDoError, UsageError, WNetError
 from wnet_arch.faces import labels
 from wnet_arch.faces.landmarks import Face
-from wnet_arch.prepare import face_maker
+from wnet_arch.prepare import catalog, face_maker
 from wnet_arch.prepare.command import PrepareOptions, key_of, prepare
 
 
@@ -448,6 +448,30 @@ def test_a_mounted_disk_is_refused_before_the_work(folder, monkeypatch):
     monkeypatch.setattr("os.path.ismount", lambda path: os.fspath(path) == str(folder / "disk"))
     with pytest.raises(UsageError, match=r"disk is a mounted disk, which cannot be moved into place: name a folder in it"):
         run(folder, "disk")
+
+
+class Halves(catalog.PhotoSource):
+    """Photos 030 to 039 are for tests."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.splits = ("train", "test")
+
+    def split_of(self, name: str) -> str:
+        return "test" if name.startswith("03") else "train"
+
+
+def test_a_split_of_which_nothing_is_kept_is_left_out_on_request_without_new_work(folder, monkeypatch):
+    monkeypatch.setattr(catalog, "open_source", lambda name, root, mode, crop: Halves(root, mode, crop))
+    for i in range(30, 40):
+        (folder / "images" / f"{i:03d}.png").write_bytes(b"broken")
+    with pytest.raises(UsageError, match="no photo for test could be used; --partial leaves it out"):
+        run(folder)
+    assert not (folder / "set").exists()
+    monkeypatch.setattr(face_maker.FaceMaker, "make", None)
+    assert run(folder, partial=True).counts == {"train": 30}
+    assert len(read_keys(folder / "set" / "train" / "gt.lmdb")) == 30
+    assert not (folder / "set" / "test").exists()
 
 
 def test_a_set_without_maps_says_so(folder):

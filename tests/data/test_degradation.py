@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.test_train_command import run_options
+from tests.cli.test_train_command import run_options, write_options
 from tests.conftest import drawn_face, load_script
 from wnet_arch import options
+from wnet_arch.cli import wnet
 from wnet_arch.data.degradation import KERNELS, Degradation, compress, line_kernel
 from wnet_arch.data.face_lmdb import reduce_bicubic
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
@@ -229,9 +230,20 @@ def test_the_schema_knows_every_attribute():
     assert {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()} == asdict(Degradation())
 
 
+@pytest.mark.parametrize(("words", "said"), [(["--faces", "0"], "--faces 0: must be 1"), (["--dataset", "val"], "has no HR faces")])
+def test_sheets_that_cannot_be_drawn_are_refused(face_set, tmp_path, words, said):
+    opt = run_options(face_set)
+    io_backend = {"type": "lmdb"}
+    opt["datasets"]["val"] = {
+        "name": "lr", "type": "SingleImageDataset", "dataroot_lq": str(face_set / "lq_x8.lmdb"), "io_backend": io_backend,
+    }  # fmt: skip
+    file = write_options(tmp_path / "run.yml", opt)
+    with pytest.raises(UsageError, match=said):
+        wnet._main(["sheet", "-opt", str(file), "-o", str(tmp_path / "s.png"), *words])
+    assert not (tmp_path / "s.png").exists()
+
+
 def test_a_sheet_shows_what_a_training_draws(face_set, tmp_path, capsys):
-    from tests.cli.test_train_command import write_options
-    from wnet_arch.cli import wnet
     from wnet_arch.visuals import GAP, NOTE_WIDTH, TITLE_HEIGHT
 
     opt = run_options(face_set)

@@ -79,7 +79,7 @@ def test_the_command_prints_the_table_and_refuses_what_it_cannot_do(capsys):
         (["profile", "WNet", "--option", "num_feat=!!python/x y"], "--option num_feat: the value"),
         (["profile", "WNet", "--option", "scale=4"], "--option scale: give --scale"),
         (["profile", "WNet", "--option", "name=x"], "--option name: "),
-        (["profile", "SRCNN", "--time", "--device", "meta"], "meta computes nothing"),
+        (["profile", "SRCNN", "--time", "--device", "meta"], "--device: 'meta' cannot be used here"),
         (["profile", "--all", "--scale", "16"], "--scale 16: no network has it"),
     ):
         args = parser.parse_args(arguments)

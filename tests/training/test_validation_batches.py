@@ -81,7 +81,18 @@ def test_images_that_are_no_numbers_end_a_validation_by_name(tmp_path, face_set)
             parameter.fill_(float("nan"))
     with pytest.raises(WNetError, match=r"validation on val: what the network makes of face000 is no finite number"):
         model.validation(loader_of(face_set), 2, None)
-    assert [path.name for path in tmp_path.rglob("*.state")] == ["2.state"]  # what was trained is not lost
+    assert not list(tmp_path.rglob("*.state"))  # the run would go on with it
+
+
+def test_what_was_trained_is_not_lost_when_a_metric_fails(tmp_path, face_set, monkeypatch):
+    opt = options(tmp_path)
+    opt["datasets"], opt["val"]["val_freq"] = {"val": {"name": "val"}}, 2
+    model = build_model(opt)
+    model.save(0, 2)
+    monkeypatch.setattr(validation, "_measure_face", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.validation(loader_of(face_set), 2, None)
+    assert [path.name for path in tmp_path.rglob("*.state")] == ["2.state"]
 
 
 def test_the_log_says_how_long_a_validation_took(tmp_path, face_set):

@@ -117,7 +117,7 @@ class OnnxRunner(Runner):
 def check_device(device: str) -> None:
     """Raises :class:`UsageError` unless torch can use the device."""
     try:
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # `meta` has shapes alone
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"--device: '{device}' cannot be used here ({reason}); cpu always can") from error

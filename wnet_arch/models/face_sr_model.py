@@ -301,7 +301,9 @@ class FaceSRModel(SRModel):
         self.finite.settle()
         try:
             super().validation(dataloader, current_iter, tb_logger, save_img)
-        except Exception:
+        except validation.NotFiniteError:
+            raise  # a run goes on from an earlier state
+        except Exception:  # a metric that lacks something, say
             self.states.without_validation()
             raise
         if self.validated.is_best(getattr(self, "best_metric_results", {}), name, current_iter):

@@ -77,12 +77,10 @@ def _datasets(opt: dict, is_train: bool) -> Iterator[str]:
     if not opt["datasets"]:
         yield "datasets is empty: name at least one data set"
     for phase, block in opt["datasets"].items():
-        if (phase == "train") if not is_train else phase.startswith("test"):
-            yield (
-                f"datasets.{phase}: `basicsr train` never uses it; call it val, or take it out"
-                if is_train
-                else "datasets.train: `basicsr test` would measure the training set, too; take the block out, or call it test"
-            )
+        if is_train and phase.startswith("test"):
+            yield f"datasets.{phase}: `basicsr train` never uses it; call it val, or take it out"
+        if not is_train and phase == "train":
+            yield "datasets.train: `basicsr test` would measure the training set, too; take the block out, or call it test"
         workers = phase == "train" and block.get("num_worker_per_gpu") != 0  # where not given, there are some
         if block.get("persistent_workers") and not workers:
             fix = "raise that, or remove this" if phase == "train" else "remove it: validation loads by itself"

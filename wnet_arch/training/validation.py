@@ -30,6 +30,10 @@ class Predicting(Protocol):
         """Images of a batch on the CPU, (B, C, H, W): ``lq``, ``result``, and where there are ``gt`` and ``parsing``."""
 
 
+class NotFiniteError(WNetError):
+    """A network makes images with values that are no finite numbers."""
+
+
 class Validated:
     """In which iteration each validation set of a run was last validated.
 
@@ -72,7 +76,7 @@ def measure(model: Predicting, loader: DataLoader, iteration: int, tb_logger, sa
         The means of ``val.metrics`` over the images of all processes; empty where none are asked for.
 
     Raises:
-        WNetError: a predicted image has values that are no finite numbers.
+        NotFiniteError: a predicted image has values that are no finite numbers.
     """
     opt, dataset = model.opt, loader.dataset.opt["name"]  # type: ignore[attr-defined]  # of BasicSR's registry: with options
     rows, metrics = [], opt["val"].get("metrics") or {}
@@ -88,7 +92,9 @@ def measure(model: Predicting, loader: DataLoader, iteration: int, tb_logger, sa
                 sheet.add(index, name, face)
                 path = image_path(opt, dataset, name, iteration) if save_images else None
                 if not torch.isfinite(face["result"]).all():  # it would be measured, and drawn, as black
-                    raise WNetError(f"validation on {dataset}: what the network makes of {name} is no finite number everywhere")
+                    raise NotFiniteError(
+                        f"validation on {dataset}: what the network makes of {name} is no finite number everywhere"
+                    )
                 rows.append((index, _measure_face(face, metrics, path)))
             bar.update(len(indices))
     for others in share(sheet.rows):

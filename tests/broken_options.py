@@ -68,6 +68,8 @@ TABLE = {
     "text for a weight": Broken({"train.pixel_opt": {"type": "L1Loss", "loss_weight": "1"}}, "train.pixel_opt.loss_weight",
                                 "must be a number, not '1'", "gan"),
     "a block for a path": Broken({"path.resume_state": {}}, "path.resume_state", "must be text, not a block"),
+    "no rate at all": Broken({"train.lr_mult": {"body": 0}}, "train.lr_mult.body", "must be a number above 0, not 0"),
+    "parts without their rates": Broken({"train.lr_mult": ["body"]}, "train.lr_mult", "must be a block of options"),
     "not a number": Broken({"train.grad_clip": float("nan")}, "train.grad_clip", "must be a number above 0, not nan"),
     "seed": Broken({"manual_seed": "random"}, "manual_seed", "must be a whole number from 0"),
     # out of range, or not among the values

@@ -12,6 +12,7 @@ from basicsr.models import build_model
 
 from wnet_arch import create_network
 from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.training import continuation
 from wnet_arch.training.averaging import decay_at
 from wnet_arch.weights.checkpoint import load_into, read_state_dict
 
@@ -238,6 +239,68 @@ def test_frozen_parts_stay_as_they_are_and_all_else_learns(tmp_path, batch):
 def test_what_cannot_be_frozen_is_named(tmp_path, face_set, parts, said):
     with pytest.raises(UsageError, match=re.escape(said)):
         build_model(options(tmp_path, frozen=parts))
+
+
+@pytest.mark.parametrize("optimizer", [{"type": "SGD", "lr": 0.1}, {"type": "Muon", "lr": 2e-3}], ids=lambda o: o["type"])
+def test_parts_learn_at_the_multiples_of_the_rate_that_they_are_given(tmp_path, batch, optimizer):
+    def steps(**train_options):
+        torch.manual_seed(0)
+        model = build_model(options(tmp_path, optim_g=dict(optimizer), **train_options))
+        before = {name: value.detach().clone() for name, value in model.net_g.named_parameters()}
+        train(model, batch, 1)
+        return {name: value.detach() - before[name] for name, value in model.net_g.named_parameters()}
+
+    plain = steps()
+    slow = steps(lr_mult={"trunk.parsing": 0.5, "trunk.parsing.residual": 3, "trunk.to_rgb.bias": 0.25})
+    assert any(name.startswith("trunk.parsing.residual.") for name in plain)
+    for name, step in plain.items():
+        inner = 3 if name.startswith("trunk.parsing.residual.") else 0.5 if name.startswith("trunk.parsing.") else 1
+        factor = 0.25 if name == "trunk.to_rgb.bias" else inner
+        torch.testing.assert_close(slow[name], factor * step, rtol=1e-3, atol=1e-6)
+    assert max(step.abs().max() for step in plain.values()) > 1e-4
+
+
+def test_schedule_and_warm_up_keep_the_multiples_of_the_rate(tmp_path, batch):
+    schedule = {"type": "MultiStepLR", "milestones": [3], "gamma": 0.1}
+    model = build_model(options(tmp_path, lr_mult={"trunk.parsing": 0.5}, scheduler=schedule))
+    rates = []
+    for iteration in range(1, 6):
+        model.update_learning_rate(iteration, warmup_iter=3)
+        rates.append(model.get_current_learning_rate())
+        train(model, batch, 1)
+    assert all(pair == pytest.approx([pair[0], pair[0] / 2]) or pair == pytest.approx([pair[0], pair[0] * 2]) for pair in rates)
+    assert rates[0][0] < rates[2][0] > rates[-1][0]
+
+
+def test_a_continued_run_keeps_the_multiples_and_follows_another_rate(tmp_path, batch):
+    def model(lr: float):
+        torch.manual_seed(0)
+        parts = {"trunk.parsing": 0.5}
+        return build_model(options(tmp_path, optim_g={"type": "Muon", "lr": lr}, lr_mult=parts))
+
+    whole, unchanged, changed = model(2e-3), model(2e-3), model(4e-3)
+    train(whole, batch, 2)
+    state = {"optimizers": [whole.optimizers[0].state_dict()], "schedulers": [whole.schedulers[0].state_dict()]}
+    for other, keys in ((unchanged, []), (changed, ["train.optim_g.lr"])):
+        other.net_g.load_state_dict(whole.net_g.state_dict())
+        continuation.load_optimizers(other.optimizers, other.schedulers, copy.deepcopy(state), keys)
+    assert sorted(changed.get_current_learning_rate()) == pytest.approx([5e-4, 1e-3, 2e-3, 4e-3])
+    assert train(unchanged, batch, 2) == train(whole, batch, 2)
+
+
+@pytest.mark.parametrize(
+    ("train_options", "said"),
+    [
+        ({"lr_mult": {"trunk.prasing": 0.1}}, "train.lr_mult: WNet has no part 'trunk.prasing'; did you mean 'trunk.parsing'"),
+        (
+            {"lr_mult": {"trunk.parsing": 0.1}, "frozen": "trunk.parsing"},
+            "train.lr_mult: 'trunk.parsing' does not learn, train.frozen has it; leave it out of one of the two",
+        ),
+    ],
+)
+def test_parts_that_can_have_no_rate_are_named(tmp_path, face_set, train_options, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        build_model(options(tmp_path, **train_options))
 
 
 def test_the_true_map_takes_the_place_of_the_estimate(tmp_path, data, batch):

@@ -85,6 +85,7 @@ def test_a_state_remembers_the_options_of_its_run(begun):
             "train.optim_g.amsgrad: not given, these options have True, and the optimizer",
         ),
         ({"train.frozen": ["decoder"]}, "train.frozen: not given, these options have ['decoder']"),
+        ({"train.lr_mult": {"trunk.parsing": 0.1}}, "train.lr_mult.trunk.parsing: not given, these options have 0.1, and the"),
         ({"model_type": "FaceSRModel"}, "model_type: WNetModel, these options have FaceSRModel"),
         ({"scale": 4, "network_g.num_feat": 16}, "network_g.num_feat: 8, these options have 16, and its weights belong to"),
     ],

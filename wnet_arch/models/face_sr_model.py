@@ -29,12 +29,12 @@ from wnet_arch.training import (
     distributed,
     grad_checkpointing,
     optimizers,
+    parts,
     progress,
     run_log,
     training_state,
     validation,
 )  # fmt: skip
-from wnet_arch.training.freezing import freeze
 from wnet_arch.training.loss_values import FiniteCheck, LossValues, mean_over_processes
 from wnet_arch.training.memory import reuse_freed_memory
 from wnet_arch.training.precision import Precision
@@ -68,7 +68,8 @@ class FaceSRModel(SRModel):
     * ``train.precision``, ``train.channels_last``, ``train.compile``, ``train.grad_clip``: see
       :class:`wnet_arch.training.precision.Precision`.
     * ``train.grad_checkpointing``: less memory for more time, see :mod:`wnet_arch.training.grad_checkpointing`.
-    * ``train.frozen``: parts of the network that stay as they are, see :mod:`wnet_arch.training.freezing`.
+    * ``train.frozen``, ``train.lr_mult``: parts of the network that stay as they are, or have a learning rate of their own, see
+      :mod:`wnet_arch.training.parts`.
     * ``train.reuse_memory``: freed memory is kept on CPUs (default), see :func:`wnet_arch.training.memory.reuse_freed_memory`.
     * ``train.accumulation``: an iteration draws so many batches, and takes one step with the mean of their gradients.
     * ``train.sync_bn``: batch normalisation over the images of all processes together (GPUs).
@@ -143,6 +144,8 @@ class FaceSRModel(SRModel):
         if frozen:
             get_root_logger().info(f"train.frozen: {frozen:,d} parameters stay as they are")
         self.optimizer_g = self.get_optimizer(options.pop("type"), trained, **options)
+        net = self.get_bare_model(self.net_g)
+        parts.set_rates(self.optimizer_g, parts.rate_factors(net, self.opt["train"].get("lr_mult")))
         self.optimizers.append(self.optimizer_g)
 
     @overload
@@ -158,7 +161,7 @@ class FaceSRModel(SRModel):
             self.precision.settle_for_run(net, self.opt)
         net = self.precision.arrange(net)
         if self.is_train and net is self.net_g:  # before it is wrapped: processes wait for gradients of what they know then
-            freeze(net, self.opt["train"].get("frozen"))
+            parts.freeze(net, self.opt["train"].get("frozen"))
         if not self.opt["dist"]:
             return super().model_to_device(net)
         net = net.to(self.device)

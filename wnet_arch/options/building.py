@@ -24,7 +24,7 @@ from wnet_arch.options.relations import lmdb_paths
 from wnet_arch.options.samples import check_sample
 from wnet_arch.options.schema import loss_blocks
 from wnet_arch.options.signatures import registered
-from wnet_arch.training import freezing, grad_checkpointing, tensorboard_log
+from wnet_arch.training import grad_checkpointing, parts, tensorboard_log
 from wnet_arch.training.distributed import is_joined
 from wnet_arch.words import counted
 
@@ -73,7 +73,8 @@ def _build_generator(opt: dict, is_train: bool) -> None:
     if hasattr(model, "check_network"):
         model.check_network(opt, net)
     _check_average(opt, model, net)
-    freezing.freeze(net, opt["train"].get("frozen"))
+    parts.freeze(net, opt["train"].get("frozen"))
+    parts.rate_factors(net, opt["train"].get("lr_mult"))
     if opt["train"].get("grad_checkpointing"):
         grad_checkpointing.switch_on(net, bool(opt["train"].get("compile")))
 

@@ -138,6 +138,9 @@ class EngineTrain(AnyTrain):
     grad_checkpointing: Flag = Field(False, description="recompute blocks in the backward pass: less memory, more time")
     reuse_memory: Flag = Field(True, description="on CPUs: keep freed memory for the next step; faster with large maps")
     frozen: Optional[Names] = Field(None, description="parts of the network, as `trunk.body`, whose parameters stay as they are")
+    lr_mult: Optional[dict[str, Positive]] = Field(
+        None, description="factors of the learning rate by parts of the network, as `{trunk.parsing: 0.1}`; inner parts first"
+    )
     grad_clip: Optional[Positive] = Field(None, description="largest norm of all gradients of an optimizer; `~`: any")
     accumulation: Count = Field(1, description="batches of `batch_size_per_gpu` whose mean gradient makes a step")
     nonfinite: Annotated[str, choice("stop", "skip")] = Field(

@@ -52,6 +52,7 @@ _LOST = (
     _Lost("train.optim_?.amsgrad", "the optimizer remembers no largest moments", lambda before, now: not before and bool(now)),
     _Lost("train.optim_?.centered", "the optimizer remembers no mean gradients", lambda before, now: not before and bool(now)),
     _Lost("train.frozen", "the optimizer remembers steps of the parts that are trained, and of no others"),
+    _Lost("train.lr_mult*", "the optimizer remembers the parts in the groups that their rates make"),
     _Lost("train.ema_decay", "the moving average would be lost", lambda before, now: bool(before) and not now),
 )
 #: What the models of this package follow when it changes, and the framework's own do not: they take it from the state.

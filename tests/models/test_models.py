@@ -211,6 +211,17 @@ def test_any_optimizer_of_torch_can_be_named(tmp_path, batch):
     train(model, batch, 1)
 
 
+@pytest.mark.parametrize("shape", [(1, 64, 64), (3, 1, 1), None])
+def test_images_of_another_shape_end_the_training_where_a_loss_would_stretch_them(tmp_path, batch, shape):
+    model = build_model(options(tmp_path, "FaceSRModel"))
+    before = {name: value.clone() for name, value in model.net_g.state_dict().items()}
+    model.net_g.forward = lambda lq, **_: lq.new_zeros(len(lq), *shape).requires_grad_() if shape else [lq]
+    said = f"gave images {(4, *shape)} for an LR batch (4, 3, 8, 8), and the HR" if shape else "gave no images for"
+    with pytest.raises(UsageError, match=re.escape(f"network_g: WNet {said}")):
+        train(model, batch, 1)
+    assert all(torch.equal(value, before[name]) for name, value in model.net_g.state_dict().items())
+
+
 def test_batches_without_maps_are_named(tmp_path, batch):
     model = build_model(options(tmp_path))
     del batch["parsing"]

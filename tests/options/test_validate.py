@@ -224,6 +224,17 @@ def test_arguments_that_are_dictionaries_can_be_given_entry_by_entry(face_set):
             options.override(opt, [entry])
 
 
+def test_rates_of_parts_can_be_given_entry_by_entry(face_set):
+    opt = run_options(face_set)
+    changed = options.override(opt, ["train:lr_mult:trunk.parsing=0.1", "train:lr_mult:trunk.to_rgb=2"])
+    assert changed["train"]["lr_mult"] == {"trunk.parsing": 0.1, "trunk.to_rgb": 2}
+    assert everything(changed) == []
+    (said,) = everything(options.override(opt, ["train:lr_mult:trunk.parsing:weight=0.1"]))
+    assert said == "train.lr_mult.trunk.parsing must be a number above 0, not {'weight': 0.1}"
+    (said,) = everything(options.override(opt, ["train:lr_mult:trunk.prasing=0.1"]))
+    assert said.startswith("train.lr_mult: WNet has no part 'trunk.prasing'; did you mean 'trunk.parsing'")
+
+
 def test_maps_and_landmarks_are_asked_of_other_data_sets(face_set, tmp_path):
     opt = run_options(face_set)
     opt.update(model_type="PriorFaceSRModel", network_g={"type": "DIC", "scale": 8})

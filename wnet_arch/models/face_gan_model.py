@@ -172,12 +172,12 @@ class FaceGANModel(FaceSRModel):
         """Runs the generator on ``self.lq``; returns its weighted loss terms apart from the adversarial one."""
         wavelets = None
         if self.cri_wavelet:
-            out = self.run(self.net_g, self.lq, return_aux=True)
+            out = self.run_generator(return_aux=True)
             if not hasattr(out, "wavelets"):
                 raise UsageError("train.wavelet_opt: this network predicts no wavelet coefficients; use WIPA, wavelet: true")
-            self.output, wavelets = out.sr, out.wavelets
+            wavelets = out.wavelets
         else:
-            self.output = self.run(self.net_g, self.lq)
+            self.run_generator()
         losses = OrderedDict()
         if self.cri_pix:
             losses["l_g_pix"] = self.cri_pix(self.output, self.gt)

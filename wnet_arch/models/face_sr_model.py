@@ -196,9 +196,26 @@ class FaceSRModel(SRModel):
         """Runs a network that is being trained, in the precision asked for; its output is float32."""
         return self.precision.run(net, *inputs, **options)
 
+    def run_generator(self, **options):
+        """Runs the network on ``self.lq``, with ``options`` of its ``forward``; sets ``self.output``, the faces (B, 3, H, W).
+
+        Returns:
+            What the network gave: the faces, or a named tuple of which they are the field ``sr``.
+
+        Raises:
+            UsageError: the faces have not the shape of ``self.gt``. Losses would stretch one to the other, with a warning at most.
+        """
+        out = self.run(self.net_g, self.lq, **options)
+        self.output = getattr(out, "sr", out)
+        made, wanted = (tuple(getattr(images, "shape", ())) for images in (self.output, self.gt))
+        if made != wanted:
+            gave = f"{self.opt['network_g']['type']} gave {f'images {made}' if made else 'no images'}"
+            raise UsageError(f"network_g: {gave} for an LR batch {tuple(self.lq.shape)}, and the HR batch is {wanted}")
+        return out
+
     def compute_losses(self) -> OrderedDict:
         """Runs the network on ``self.lq``; returns weighted loss terms (scalars), logged by name, whose sum is minimised."""
-        self.output = self.run(self.net_g, self.lq)
+        self.run_generator()
         losses = OrderedDict()
         if self.cri_pix:
             losses["l_pix"] = self.cri_pix(self.output, self.gt)

@@ -56,8 +56,7 @@ class PriorFaceSRModel(FaceSRModel):
 
     def compute_losses(self) -> OrderedDict:
         """The terms of ``train.prior_opt``."""
-        out = self.run(self.net_g, self.lq, return_aux=True)
-        self.output = out.sr
+        out = self.run_generator(return_aux=True)
         return self.cri_prior(out, self.gt, self.label, self.landmarks)
 
     def before_step(self, current_iter: int) -> None:

@@ -61,8 +61,7 @@ class WNetModel(FaceSRModel):
         """
         if self.label is None:
             raise UsageError("datasets.train: WNetModel needs samples with 'parsing'; use type: PairedFaceParsingDataset")
-        out = self.run(self.net_g, self.lq, return_aux=True, **self.given())
-        self.output = out.sr
+        out = self.run_generator(return_aux=True, **self.given())
         terms = self.cri_wnet(out.sr, out.parsing, self.gt, self.label)
         ramp = self.opt["train"].get("parsing_ramp_iter", 0)
         if "l_parsing" in terms and self.current_iter < ramp:

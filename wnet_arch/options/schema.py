@@ -212,8 +212,9 @@ def _paths(opt: dict) -> type[Block]:
 
 
 def _inside(annotation: Any) -> type[Block] | None:
-    """The block inside an annotation; an open one where a value of any kind is possible (an argument that is a dictionary)."""
-    is_open = annotation is Any or (get_origin(annotation) is Union and Any in get_args(annotation))
+    """The block inside an annotation; an open one for a dictionary, or where a value of any kind is possible, as one."""
+    kinds = get_args(annotation) if get_origin(annotation) is Union else (annotation,)
+    is_open = any(kind is Any or get_origin(kind) is dict for kind in kinds)
     return inner_block(annotation) or (OpenBlock if is_open else None)
 
 

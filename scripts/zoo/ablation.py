@@ -278,11 +278,11 @@ def main() -> int:
     args.validations, args.accumulation = 1, 1
     try:
         args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
+        if args.images is not None and args.images < FEWEST * args.batch:
+            sys.exit(f"--images {args.images}: that is less than {FEWEST} iterations of {args.batch}")
+        compare_pyramids(args) if args.minutes else compare_modules(args)
     except UsageError as error:
         sys.exit(str(error))
-    if args.images is not None and args.images < FEWEST * args.batch:
-        sys.exit(f"--images {args.images}: that is less than {FEWEST} iterations of {args.batch}")
-    compare_pyramids(args) if args.minutes else compare_modules(args)
     print(args.page)
     return 0
 

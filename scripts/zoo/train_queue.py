@@ -159,6 +159,7 @@ def _training(entry: dict, where: str, out: Path) -> Training:
     if not isinstance(forced, list) or not all(isinstance(one, str) for one in forced):
         raise QueueError(f"{where}: `force_yml` is a list of texts (key:key=value), not {forced!r}")
     args = _checked(arguments(entry, out), where)
+    _refuse_other_run(out / args.name / "plan.json", args, where)
     training = Training(args.name, arguments(entry, out), out, entry.get("after"), args.images, args.val)
     training.ship = str(entry.get("ship") or args.name)
     if training.after:
@@ -189,6 +190,19 @@ def _checked(arguments: list[str], where: str) -> argparse.Namespace:
     except SystemExit as error:
         complaint = error.code if isinstance(error.code, str) else said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise QueueError(f"{where}: {complaint}") from error
+
+
+def _refuse_other_run(plan: Path, args: argparse.Namespace, where: str) -> None:
+    """A run of that name with other options must not count as this one."""
+    try:
+        kept = json.loads(plan.read_text(encoding="utf-8"))["asked"]
+        if args.minutes:  # scripts/burst plans trainings by time as a number of images
+            kept = {key: value for key, value in kept.items() if key not in ("minutes", "images")}
+        train_zoo.check_asked(plan, kept, args)
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # not begun
+    except UsageError as error:
+        raise QueueError(f"{where}: {error}") from error
 
 
 def table(trainings: list[Training]) -> str:

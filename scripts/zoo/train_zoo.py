@@ -121,16 +121,28 @@ def lines(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
+def asked(args: argparse.Namespace) -> dict:
+    """What makes a run another one, as its plan keeps it. Where weights to start from lie does not."""
+    same = {key: getattr(args, key) for key in ("network", "scale", "minutes", "images", "batch", "optimizer", "lr", "seed")}
+    forced = [entry for entry in args.force_yml if not entry.startswith("path:")]
+    return {**same, "network_option": [f"{key}={value}" for key, value in args.network_option], "force_yml": forced}
+
+
+def check_asked(path: Path, kept: dict, args: argparse.Namespace) -> None:
+    """Raises :class:`UsageError` where the run of a plan is another one; plans of earlier versions keep less of it."""
+    now = asked(args)
+    for key in (key for key in now if key in kept and kept[key] != now[key]):
+        raise UsageError(f"{path} is of a run with {key} {kept[key]}, not {now[key]}; give the same, or another --out")
+
+
 def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, warm_up: int = WARM_UP) -> dict:
     """How many iterations: asked for, or as many as the time allows at the pace of the first."""
     path = folder / "plan.json"
-    asked = {"network": args.network, "scale": args.scale, "minutes": args.minutes, "images": args.images, "batch": args.batch}
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["asked"] != asked:
-            sys.exit(f"{path} is of a run with {kept['asked']}; give the same, or another --out")
+        check_asked(path, kept["asked"], args)
         return kept
-    result = {"asked": asked, "iterations": args.images // args.batch if args.images else None, "seconds": None}
+    result = {"asked": asked(args), "iterations": args.images // args.batch if args.images else None, "seconds": None}
     if args.minutes:
         opt = recipe(args, options.load(str(file)), pace)
         opt["val"].update(val_freq=pace, keep_best=None)
@@ -204,7 +216,10 @@ def main() -> int:
     args, file = prepared()
     folder = args.out / args.name
     folder.mkdir(parents=True, exist_ok=True)
-    iterations = plan(args, file, folder)["iterations"]
+    try:
+        iterations = plan(args, file, folder)["iterations"]
+    except UsageError as error:
+        sys.exit(str(error))
     print(f"{args.name}: {iterations} iterations of {args.batch}, {iterations * args.batch} images", flush=True)
     log = run(recipe(args, options.load(str(file)), iterations), folder, args.name)
     best = max((line for line in lines(log) if "psnr" in line), key=lambda line: line["iter"])

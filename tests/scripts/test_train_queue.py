@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,36 @@ def test_all_are_trained_in_their_order_and_the_table_says_so(whole, face_set):
     assert "begun" not in again.stdout
     listed = queue(whole / "queue.toml", "--list")
     assert listed.stdout.splitlines()[-3:] == again.stdout.splitlines()[-3:]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("images = 40", "images = 80", "training 1: zoo/first/plan.json is of a run with images 40, not 80; give the same, or"),
+        ('network_option = ["num_mid_feat=8"]', "seed = 3", "training 2: zoo/SRCNN_x8/plan.json is of a run with seed 0, not 3;"),
+        ('network_option = ["num_mid_feat=8"]', "", "with network_option ['num_mid_feat=8'], not ['num_feat=8'];"),
+    ],
+)
+def test_a_run_of_that_name_with_other_options_does_not_count_as_done(whole, face_set, tmp_path, before, after, said):
+    shutil.copytree(whole / "zoo", tmp_path / "zoo")
+    assert before in QUEUE.format(data=face_set, images=40)
+    file = write(tmp_path, face_set)
+    file.write_text(file.read_text().replace(before, after))
+    for more in ([], ["--list"]):
+        run = queue(file, *more)
+        assert run.returncode != 0
+        assert said in run.stderr, run.stderr
+        assert "begun" not in run.stdout
+
+
+def test_a_training_by_time_that_was_planned_in_images_counts(whole, face_set, tmp_path):
+    """As those that scripts/burst brings back."""
+    shutil.copytree(whole / "zoo", tmp_path / "zoo")
+    file = write(tmp_path, face_set)
+    file.write_text(file.read_text().replace("images = 40", "minutes = 3"))
+    run = queue(file, "--list")
+    assert run.returncode == 0, run.stderr
+    assert [line.split()[-1] for line in run.stdout.splitlines()[-3:]] == ["done"] * 3
 
 
 def kill_and_go_on(file: Path, kills: int, longest: float) -> None:

@@ -7,16 +7,16 @@
 #   bash scripts/demo.sh --faces DIR         your photos, one face or more in each
 # Everything lands in demo/ and experiments/wnet_lite_x8_demo/; a second run continues where the first stopped.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
 faces=""
 if [ "${1:-}" = "--faces" ] && [ -n "${2:-}" ] && [ $# = 2 ]; then
     [ -d "$2" ] || { echo "demo: error: --faces: there is no folder $2" >&2; exit 2; }
-    faces=$2
+    faces=$(cd "$2" && pwd)
 elif [ $# != 0 ]; then
     echo "usage: bash scripts/demo.sh [--faces DIR]" >&2
     exit 2
 fi
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 step() { echo; echo "== $* ($((SECONDS / 60)) min $((SECONDS % 60)) s)"; }
 

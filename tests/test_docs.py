@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import PATIENCE
 from wnet_arch import weights
@@ -33,7 +34,9 @@ def test_the_python_page_runs(tmp_path):
     assert run.returncode == 0, run.stderr
     numbers = dict(re.findall(r"^(bicubic|network) ([\d.]+)", run.stdout, flags=re.MULTILINE))
     assert float(numbers["network"]) > float(numbers["bicubic"]) + 1
-    assert (tmp_path / "restored.png").exists()
+    with Image.open(tmp_path / "restored.png") as restored:
+        assert min(restored.size) > 40
+    assert re.search(r"^.* True [248]$", run.stdout, flags=re.MULTILINE)  # the line of a face that was restored
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

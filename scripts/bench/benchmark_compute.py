@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from wnet_arch import disk
+from wnet_arch.cli.common import run_script
 from wnet_arch.errors import UsageError, WNetError
 
 TESTS = Path(__file__).resolve().parents[2] / "tests"
@@ -390,4 +391,4 @@ def measure_all(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import cv2
 import torch
 
 from wnet_arch import disk
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.face_lmdb import GrowingLMDB, LMDBReader, write_meta_info
 
 
@@ -121,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

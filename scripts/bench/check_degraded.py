@@ -31,6 +31,7 @@ from group_photos import Placed, Scene, background, face_photo, photos_in, reduc
 from PIL import Image
 from tqdm import tqdm
 
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.photos import load_picture
 from wnet_arch.errors import WNetError
 from wnet_arch.restore import FaceRestorer, paste
@@ -206,6 +207,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(run_script(main))
     except WNetError as error:
         sys.exit(f"check_degraded: error: {error}")

@@ -16,6 +16,7 @@ Exit code 1 if a check fails.
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from group_photos import Placed, Scene, group_photo, photos_in, reduced, turned
 from PIL import Image
 
 from wnet_arch import visuals
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.photos import load_photo
 from wnet_arch.errors import WNetError
 from wnet_arch.restore import FaceRestorer, RestoredFace, RestoredPhoto, frames, paste
@@ -223,7 +225,7 @@ def table(results: list[PhotoResult]) -> str:
         "| side of the face | placed | found | restored | PSNR bicubic | restored | gain | better | seam | if cut off |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for low, high in (*BANDS, (BANDS[0][0] - 4, BANDS[-1][1] * 2)):
+    for low, high in (*BANDS, (0, math.inf)):
         placed = [done for result in results for side, done in result.placed if low <= side < high]
         faces = [face for result in results for face in result.faces if low <= face.side < high]
         if not faces:
@@ -312,6 +314,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(run_script(main))
     except WNetError as error:
         sys.exit(f"check_restore: error: {error}")

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from wnet_arch import disk, options
 from wnet_arch.cli import basicsr
+from wnet_arch.cli.common import run_script
+from wnet_arch.weights.hashing import sha256_file
 
 RESUMED = 2  # iterations that are left to the resumed run
 #: SISN has batch norm of global averages, which one image alone cannot give.
@@ -123,8 +125,11 @@ def main() -> int:
     path = args.out / "results.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for file in args.options:
-        if not results.get(file.stem, {}).get("ok"):
-            results[file.stem] = try_file(file.resolve(), args.set.resolve(), args.out, args.batch, args.iterations)
+        tried = {"set": str(args.set.resolve()), "iterations": args.iterations, "batch": args.batch, "file": sha256_file(file)}
+        known = results.get(file.stem, {})
+        if not known.get("ok") or known.get("tried") != tried:
+            result = try_file(file.resolve(), args.set.resolve(), args.out, args.batch, args.iterations)
+            results[file.stem] = {**result, "tried": tried}
             disk.write_text(path, json.dumps(results, indent=1))
         result = results[file.stem]
         print(f"{file.stem:16}{'ok' if result['ok'] else 'FAILED':8}{result['seconds']:8.1f} s  {result['message']}", flush=True)
@@ -134,4 +139,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -43,6 +43,7 @@ import train_zoo  # noqa: E402
 from pack import START, as_toml  # noqa: E402
 
 from wnet_arch import disk, options  # noqa: E402
+from wnet_arch.cli.common import run_script  # noqa: E402
 from wnet_arch.errors import WNetError  # noqa: E402
 
 QUEUE, PLAN, NUMBERS = ROOT / "burst" / "queue.toml", ROOT / "burst" / "plan.toml", ROOT / "burst" / "numbers.json"
@@ -232,6 +233,8 @@ def main() -> int:
     args = parser.parse_args()
     if args.step in ("all", "train") and not (args.minutes and args.minutes > 0):
         parser.error(f"{args.step}: --minutes says how long, above 0")
+    if args.part <= 0:
+        parser.error("--part: must be above 0")
     done = True
     try:
         if args.step in ("all", "check"):
@@ -248,4 +251,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "scripts" / "zoo"))
 import train_queue  # noqa: E402
 import train_zoo  # noqa: E402
 
+from wnet_arch.cli.common import run_script  # noqa: E402
 from wnet_arch.errors import UsageError, WNetError  # noqa: E402
 from wnet_arch.weights import seals, shipped  # noqa: E402
 from wnet_arch.weights.checkpoint import read_state_dict  # noqa: E402
@@ -113,8 +114,10 @@ def main() -> int:
     parser.add_argument("--part", type=float, default=48, metavar="MIB", help="largest part (default: 48)")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="*.whl that the machine lacks, of its Python")
     args = parser.parse_args()
+    if args.part <= 0:
+        parser.error("--part: must be above 0")
     try:
-        train_queue.read(args.queue, Path("zoo"))  # says what is wrong with it
+        train_queue.read(args.queue, args.out / "zoo")  # says what is wrong with it
         luggage = Luggage()
         entries = [travelling(entry, luggage) for entry in train_queue.entries(args.queue)]
     except WNetError as error:
@@ -135,4 +138,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

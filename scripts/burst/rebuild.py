@@ -5,8 +5,7 @@
 
 zoo/NAME gets options, logs and weights, so that scripts/zoo/ship_weights.py and all other commands take them; that command is
 printed for each. A training that its time cut off is a run of as many iterations as its weights have seen. With states
-(`burst.py collect --states`) nothing is cut: zoo/plan.toml is the queue that goes on with them here, and pack.py packs it for
-another machine.
+(`burst.py collect --states`) nothing is cut: zoo/plan.toml is the queue that goes on with them here.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +30,7 @@ from pack import as_toml  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
 from wnet_arch import options  # noqa: E402
+from wnet_arch.cli.common import run_script  # noqa: E402
 from wnet_arch.errors import WNetError  # noqa: E402
 from wnet_arch.weights import checkpoint  # noqa: E402
 
@@ -98,8 +99,9 @@ def tell(name: str, one: dict, reached: int | None, zoo: Path, hardware: str) ->
     psnr = f", {trained['psnr']:.2f} dB" if trained.get("psnr") else ""
     print(f"{name}: {reached} iterations of {one.get('batch', '?')}{psnr}")
     run, scale = zoo / name / "experiments" / name, re.search(r"_x\d+$", name)
-    shipped = name if scale else f"{name}_xSCALE"
-    print(f"  python scripts/zoo/ship_weights.py {run} {shipped} --set SET --hardware '{hardware}'")
+    shipped = name.lower() if scale else f"{name.lower()}_xSCALE"
+    command = ["python", "scripts/zoo/ship_weights.py", str(run), shipped, "--set", "SET", "--hardware", hardware]
+    print(f"  {shlex.join(command)}")
 
 
 def main() -> int:
@@ -109,16 +111,20 @@ def main() -> int:
     parser.add_argument("--zoo", type=Path, default=Path("zoo"))
     parser.add_argument("--speed", type=Path, metavar="PAGE.md", help="write the section of measured numbers there")
     args = parser.parse_args()
+    if args.speed and not args.speed.is_file():
+        parser.error(f"--speed: there is no page {args.speed}")
     args.zoo.mkdir(parents=True, exist_ok=True)
     try:
         sets = parts.read_index(args.pack).get("sets", {})
         with tempfile.TemporaryDirectory(dir=args.zoo) as folder:
             index, came = parts.unpack(args.results, Path(folder)), Path(folder)
             known = json.loads((came / "numbers.json").read_text(encoding="utf-8"))
-            for one in sorted(path for path in came.iterdir() if path.is_dir()):
-                here = args.zoo / one.name
+            runs = sorted(path for path in came.iterdir() if path.is_dir())
+            for here in (args.zoo / one.name for one in runs):  # before any is moved
                 if here.exists():
                     raise parts.PartsError(f"{here} is there already; move it away, or give another --zoo")
+            for one in runs:
+                here = args.zoo / one.name
                 reached = None if index["states"] else run_of(one, sets)
                 one.rename(here)
                 if not index["states"]:
@@ -137,4 +143,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -37,7 +37,7 @@ def main() -> int:
     try:
         index = parts.unpack(Path(__file__).resolve().parent, args.to)
         install(args.to)
-    except parts.PartsError as error:
+    except (parts.PartsError, OSError) as error:
         print(f"receive.py: error: {error}", file=sys.stderr)
         return 1
     print(f"{len(index['parts'])} parts received; next: cd {args.to} && python3 scripts/burst/burst.py --minutes 12")

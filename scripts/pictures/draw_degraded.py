@@ -18,6 +18,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from wnet_arch import visuals
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.photos import load_picture
 from wnet_arch.restore import FaceRestorer, paste
 
@@ -59,4 +60,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -20,6 +20,7 @@ from network_plan import FLOW, HEAD, LINE, MAP, MARGIN, SKIP, Box, Diagram, shap
 from network_record import Node, Record, record
 
 from wnet_arch import disk
+from wnet_arch.cli.common import run_script
 from wnet_arch.errors import UsageError, WNetError
 
 COLOURS = {FLOW: "#2f4858", MAP: "#c2620c", SKIP: "#7a5ea8"}
@@ -151,4 +152,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -21,6 +21,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from wnet_arch import visuals
+from wnet_arch.cli.common import run_script
 
 #: Left, top, right, bottom of the part that is shown.
 PART = (96, 0, 352, 256)
@@ -64,4 +65,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

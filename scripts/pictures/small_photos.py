@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from wnet_arch.cli.common import run_script
 from wnet_arch.errors import WNetError
 from wnet_arch.faces.align import five_point_frame
 from wnet_arch.faces.detection import choose
@@ -37,6 +38,8 @@ def main() -> int:
     parser.add_argument("--face", type=float, default=18, metavar="PX", help="width of the face's square (default: 18)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="how many photos, the last by name (default: 8)")
     args = parser.parse_args()
+    if not args.photos.is_dir():
+        parser.error(f"there is no folder {args.photos}")
     try:
         detector = create_detector(DEFAULT)
     except WNetError as error:
@@ -60,4 +63,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -35,6 +35,7 @@ from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
 from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.paper_numbers import TABLE_3
 from wnet_arch.benchmark.tables import table
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
 from wnet_arch.inference.provenance import training_set
@@ -278,6 +279,10 @@ def main() -> int:
     args.validations, args.accumulation = 1, 1
     try:
         args.data, args.val = [find_set(path) for path in args.data], find_set(args.val)
+        if args.minutes is not None and args.minutes <= 0:
+            sys.exit(f"--minutes {args.minutes:g}: must be above 0")
+        if any(entry.startswith("train:wnet_opt:vgg=") for entry in args.force_yml):
+            sys.exit("--force_yml does not change train:wnet_opt:vgg here; give --vgg")
         if args.images is not None and args.images < FEWEST * args.batch:
             sys.exit(f"--images {args.images}: that is less than {FEWEST} iterations of {args.batch}")
         compare_pyramids(args) if args.minutes else compare_modules(args)
@@ -288,4 +293,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

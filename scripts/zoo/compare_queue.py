@@ -27,6 +27,7 @@ from tqdm import tqdm
 from wnet_arch import disk, options
 from wnet_arch.archs.base import build_network
 from wnet_arch.benchmark.tables import table
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
 from wnet_arch.inference.runners import TorchRunner
@@ -35,10 +36,10 @@ from wnet_arch.metrics import protocols
 from wnet_arch.weights.checkpoint import read_state_dict
 
 #: Options of a training that do not tell it from another one.
-APART = ("seed", "name", "out", "minutes", "workers", "validations", "val")
+APART = ("seed", "name", "out", "workers", "validations", "val")
 PAGE = """# {title}
 
-Each training saw {images:,} images in batches of {batch}. PSNR in dB (protocol dic) of the last weights on the first {faces} faces
+{amount}PSNR in dB (protocol dic) of the last weights on the first {faces} faces
 of {val}; bicubic enlargement has {bicubic}. Differences are taken seed by seed, with 95 % intervals of Student's t over the seeds.
 
     {command}
@@ -66,8 +67,21 @@ def shown(value, all_values: list) -> str:
     if not isinstance(value, list):
         return str(value)
     own = [item for item in value if any(item not in other for other in all_values)]
-    pairs = (item if isinstance(item, tuple) else item.split("=", 1) for item in own)
-    return ", ".join(f"{key.rpartition(':')[2]} {val}" for key, val in pairs) or "without"
+    if not all(isinstance(item, tuple) or "=" in item for item in own):  # sets of --data
+        return ", ".join(own)
+    pairs = [item if isinstance(item, tuple) else tuple(item.split("=", 1)) for item in own]
+    keys = {pair[0] for other in all_values for pair in ((i if isinstance(i, tuple) else i.split("=", 1)) for i in other)}
+    return ", ".join(f"{_short(key, keys)} {val}" for key, val in pairs) or "without"
+
+
+def _short(key: str, keys: set[str]) -> str:
+    """The last parts of a key, as many as tell it from the others."""
+    parts = key.split(":")
+    for count in range(1, len(parts)):
+        short = ":".join(parts[-count:])
+        if not any(other != key and f":{other}".endswith(f":{short}") for other in keys):
+            return short
+    return key
 
 
 def measured(training: train_queue.Training, val: str, faces: int) -> float:
@@ -135,20 +149,31 @@ def main() -> int:
         sys.exit(f"compare_queue: error: {error}")
     if args.by not in train_queue.OPTIONS:
         sys.exit(f"compare_queue: error: --by {args.by}: a training has {', '.join(train_queue.OPTIONS)}")
-    found, titles, values = defaultdict(lambda: defaultdict(dict)), {}, [getattr(arguments(one), args.by) for one in trainings]
+    found, titles, amounts = defaultdict(lambda: defaultdict(dict)), {}, set()
+    values = [getattr(arguments(one), args.by) for one in trainings]
     for training in trainings:
         if not training.progress()["done"]:
             print(f"{training.name} has not ended: left out")
             continue
         own = arguments(training)
         titles[kind(own, args.by)] = title(own)
-        found[kind(own, args.by)][shown(getattr(own, args.by), values)][own.seed] = measured(training, val, args.faces)
+        by_seed = found[kind(own, args.by)][shown(getattr(own, args.by), values)]
+        if own.seed in by_seed:
+            sys.exit(f"compare_queue: error: {args.queue}: {training.name} and one above it differ in nothing that is shown")
+        by_seed[own.seed] = measured(training, val, args.faces)
+        amounts.add((own.images or 0, own.batch))
     if not found:
         sys.exit(f"compare_queue: error: no training of {args.queue} has ended in {args.out}; train_queue.py runs them")
+    amount = ""
+    if args.by not in ("images", "minutes", "batch"):
+        if len(amounts) > 1 or 0 in {images for images, _ in amounts}:
+            sys.exit(f"compare_queue: error: {args.queue}: its trainings must have one number of `images` and one of `batch`")
+        amount = "Each training saw {:,} images in batches of {}. ".format(*amounts.pop())
     scales = sorted({own.scale for own in map(arguments, trainings)})
     bicubic = " and ".join(f"{psnr(plain(scale), val, args.faces, 'bicubic'):.2f} dB (x{scale})" for scale in scales)
+    seen = len(open_set(val, "val", scales, args.faces).keys)
     page = PAGE.format(
-        title=args.title or f"Trainings by {args.by}", images=own.images or 0, batch=own.batch, faces=args.faces,
+        title=args.title or f"Trainings by {args.by}", amount=amount, faces=seen,
         val=Path(args.val).name if Path(args.val).name != "val" else args.val, bicubic=bicubic,
         command=shlex.join(["python", "scripts/zoo/compare_queue.py", *sys.argv[1:]]),
         table=table(["network", args.by, "PSNR", "seeds", "difference to the first"], rows(found, titles), left=2),
@@ -163,4 +188,4 @@ def plain(scale: int) -> TorchRunner:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

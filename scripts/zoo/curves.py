@@ -23,6 +23,7 @@ import train_zoo
 
 from wnet_arch import disk
 from wnet_arch.benchmark.tables import table
+from wnet_arch.cli.common import run_script
 from wnet_arch.errors import UsageError
 from wnet_arch.inference import profiling
 from wnet_arch.inference.test_sets import open_set
@@ -157,7 +158,7 @@ def main() -> int:
     add = parser.add_argument
     add("queue", type=Path, metavar="QUEUE.toml")
     add("--out", type=Path, default=Path("zoo"), metavar="DIR", help="of train_queue.py (default: zoo)")
-    add("--page", type=Path, required=True, metavar="FILE", help="Markdown; the picture gets its name, in docs/pictures")
+    add("--page", type=Path, required=True, metavar="FILE", help="Markdown; its picture lies beside it, or in docs/pictures")
     args = parser.parse_args()
     try:
         trainings = train_queue.read(args.queue, args.out)
@@ -176,7 +177,8 @@ def main() -> int:
 
 
 def write(page: Path, found: list[Course], command: str) -> None:
-    picture = page.parents[1] / "pictures" / f"{page.stem}.png"
+    docs = next((folder for folder in page.parents if folder.name == "docs"), None)
+    picture = (docs / "pictures" if docs else page.parent) / f"{page.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw(sorted((course for course in found if course.points), key=lambda course: -course.points[-1][1]), picture)
     first = found[0].args
@@ -190,4 +192,4 @@ def write(page: Path, found: list[Course], command: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -24,6 +24,7 @@ from wnet_arch.archs.base import build_network
 from wnet_arch.archs.layers import Downsample, Upsample
 from wnet_arch.archs.wnet_arch import WNet
 from wnet_arch.archs.wnet_blocks import LPF
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.decoding import image_tensor
 from wnet_arch.errors import UsageError
 from wnet_arch.float32 import true_float32
@@ -141,4 +142,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

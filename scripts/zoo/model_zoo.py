@@ -25,6 +25,7 @@ from wnet_arch import disk, list_pretrained
 from wnet_arch.benchmark import report, results, tables
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
 from wnet_arch.benchmark.measures import DOWNSTREAM
+from wnet_arch.cli.common import run_script
 from wnet_arch.errors import did_you_mean
 from wnet_arch.inference.entries import open_one
 from wnet_arch.inference.sources import Network
@@ -220,4 +221,4 @@ def photos_table(about: dict, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -35,6 +35,7 @@ from places import check_name, manifest_of
 
 from wnet_arch import disk, options
 from wnet_arch.archs.base import build_network, enlarge
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.decoding import image_tensor
 from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
 from wnet_arch.errors import UsageError, WeightsError
@@ -180,6 +181,7 @@ def main() -> int:
     parser.add_argument("--blend", type=float, metavar="X", help="with --on: so far from that network to these weights, 0 to 1")
     parser.add_argument("--residual", type=float, metavar="X", help="X of what the network adds to the enlarged face, 0 to 1")
     parser.add_argument("--after", type=Path, metavar="RUN", help="experiments/NAME of the run whose weights it began with")
+    parser.add_argument("--replace", action="store_true", help="what ships under that name")
     parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
     parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
     parser.add_argument("--device", default="cpu", help="where PSNR is computed: cpu, cuda, cuda:1 (default: cpu)")
@@ -198,6 +200,8 @@ def main() -> int:
     if not re.fullmatch(rf"[a-z0-9_]+_x{opt['scale']}", args.name):
         sys.exit(f"'{args.name}' is no name for these weights: lower case, ending in _x{opt['scale']}")
     check_name(args.name, opt["network_g"]["type"])
+    if not args.replace and args.name in entries.load(manifest_of(args.name), "repository").files:
+        sys.exit(f"{args.name} ships already: give these weights another name, or --replace it")
     pairs = pairs_of(args.set, args.faces, opt)
     asked = {"last": LAST, "average": AVERAGE}.get(args.which)
     if asked and asked not in found:
@@ -274,4 +278,4 @@ def write(state: dict, facts_of_run: dict[str, str], file: Path, name: str) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -18,7 +18,8 @@ LINES = 200
 def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
     """Ships a run under a name: NAME.safetensors, NAME.md and NAME.jsonl, in the package that the name belongs to.
 
-    What has been shipped is noted beside the run, and not shipped again until it has trained on.
+    What has been shipped is noted beside the run, and not shipped again until it has trained on. Weights of another training that
+    ship under the name are not replaced.
 
     Args:
         run: ``zoo/NAME/experiments/NAME``, ended.
@@ -35,9 +36,11 @@ def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
     log, mark = run / "log.jsonl", run.parents[1] / "shipped.json"
     lines = log.read_text(encoding="utf-8").splitlines()
     now = {"name": name, "lines": len(lines)}
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == now:
+    before = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+    if before == now:
         return f"is shipped already, as {name}"
-    _call("ship_weights.py", str(run), name, "--set", faces, *(["--hardware", hardware] if hardware else []))
+    more = [*(["--hardware", hardware] if hardware else []), *(["--replace"] if before.get("name") == name else [])]
+    _call("ship_weights.py", str(run), name, "--set", faces, *more)
     disk.write_text(manifest_of(name).with_name(f"{name}.jsonl"), "".join(f"{line}\n" for line in thinned(lines)))
     _call("model_zoo.py", "--sets", faces, "--card", name)
     disk.write_text(mark, json.dumps(now) + "\n")

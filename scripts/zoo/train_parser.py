@@ -14,6 +14,7 @@ import csv
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from wnet_arch.cli.common import run_script
 from wnet_arch.faces import labels
 from wnet_arch.faces.parser_net import ParserNet
 from wnet_arch.faces.parsing import create_parser
@@ -279,4 +281,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -6,7 +6,8 @@
 
 A queue is a TOML file: [all] holds what the trainings share, each [[train]] is one. Keys are the options of train_zoo.py
 (network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, `after`: the name of a training above
-it, from whose weights this one starts, and `ship`: the name that --ship gives it (else its own). They are taken in the order of
+it, from whose weights this one starts, and `ship`: the name that --ship gives it (else its own, in lower case; what ships under a
+name stays). They are taken in the order of
 the file. A mistake anywhere in it is said before anything starts. Whatever ends the program - its time, Ctrl-C, SIGTERM,
 `kill -9`, a reboot - the same command continues at the last checkpoint of each training.
 
@@ -31,6 +32,7 @@ from pathlib import Path
 import train_zoo
 from tqdm import tqdm
 
+from wnet_arch.cli.common import run_script
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
 from wnet_arch.training import run_lock
 
@@ -70,6 +72,7 @@ class Training:
     ship: str = ""
     state: str = "waits"
     not_before: float = 0
+    log_begins: int = 0
     process: subprocess.Popen | None = field(default=None, repr=False)
 
     @property
@@ -161,7 +164,7 @@ def _training(entry: dict, where: str, out: Path) -> Training:
     args = _checked(arguments(entry, out), where)
     _refuse_other_run(out / args.name / "plan.json", args, where)
     training = Training(args.name, arguments(entry, out), out, entry.get("after"), args.images, args.val)
-    training.ship = str(entry.get("ship") or args.name)
+    training.ship = str(entry.get("ship") or args.name.lower())
     if training.after:
         start = Training(training.after, [], out).weights.resolve()
         training.arguments += [] if entry.get("force_yml") else ["--force_yml"]
@@ -272,7 +275,7 @@ class Queue:
                 training.state = "done"
                 say(f"{training.name}: done, {training.progress()['psnr']:.2f} dB")
                 continue
-            words = _last_words(training.folder / "train.log")
+            words = _last_words(training.folder / "train.log", training.log_begins, code)
             if "is training into" in words:  # what a queue that was killed has left behind
                 self._later(training)
             else:
@@ -306,21 +309,37 @@ class Queue:
         except UsageError:
             self._later(training)
             return False
+        except WNetError as error:
+            return self._failed(training, str(error))
         if training.progress()["done"]:  # by another program, a moment ago
             run_lock.release(training.folder)
             return False
         slot = min(set(range(self.jobs)) - set(self.slots))
+        try:
+            self._start(training, slot)
+        except OSError as error:
+            run_lock.release(training.folder)
+            return self._failed(training, f"{error.filename or training.folder}: {error.strerror}")
+        training.state = "runs"
+        self.slots[slot] = training
+        say(f"{training.name}: begun")
+        return True
+
+    @staticmethod
+    def _failed(training: Training, why: str) -> bool:
+        training.state = "failed"
+        say(f"{training.name}: failed: {why}")
+        return False
+
+    def _start(self, training: Training, slot: int) -> None:
         training.folder.mkdir(parents=True, exist_ok=True)
         with open(training.folder / "train.log", "ab") as log:
+            training.log_begins = log.tell()
             command = [sys.executable, str(SCRIPT), *training.arguments]
             # In a group of its own: Ctrl-C reaches this program, which then ends them.
             training.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment(slot), start_new_session=True
             )
-        training.state = "runs"
-        self.slots[slot] = training
-        say(f"{training.name}: begun")
-        return True
 
     def _environment(self, slot: int) -> dict[str, str]:
         """Each training gets its share of the processors, and a GPU of its own where there are several."""
@@ -367,8 +386,12 @@ def ship(trainings: list[Training], hardware: str | None) -> bool:
     return not refused
 
 
-def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+def _last_words(log: Path, begins: int, code: int) -> str:
+    """Of the process that wrote the log from a byte on; of one that was killed, by what."""
+    if code < 0:
+        memory = ", which is what a machine without free memory does" if code == -signal.SIGKILL else ""
+        return f"killed by signal {-code} ({signal.Signals(-code).name}){memory} ({log})"
+    lines = log.read_bytes()[begins:].decode("utf-8", errors="replace").strip().splitlines()
     return f"{lines[-1].strip()[:300] if lines else 'no word'} ({log})"
 
 
@@ -406,4 +429,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

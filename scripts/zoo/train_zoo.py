@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from wnet_arch import disk, options
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import UsageError
 from wnet_arch.weights.packages import plain
@@ -34,6 +36,8 @@ OPTIONS = options.packaged.FOLDER
 PACE, WARM_UP = 30, 10
 #: Optimizers, and the learning rates of networks that train alone.
 RATES = {"Muon": 2e-3, "Adam": 5e-4}
+#: Options that make a training another one, which plans have kept since they keep more than the amount.
+LATER = ("optimizer", "lr", "precision", "seed")
 #: A training with fewer iterations is a mistake.
 FEWEST = 5
 #: Of the time, what checkpoints and start-up take; validation is measured.
@@ -109,12 +113,25 @@ def run(opt: dict, folder: Path, label: str) -> Path:
     opt = {**opt, "name": label}
     file = folder / f"{label}.yml"
     options.save(opt, str(file))
-    code = subprocess.run(
-        [sys.executable, "-m", "wnet_arch.cli.basicsr", "train", "-opt", file.name, "--auto_resume"], cwd=folder
-    ).returncode
+    code = _ended([sys.executable, "-m", "wnet_arch.cli.basicsr", "train", "-opt", file.name, "--auto_resume"], folder)
     if code:
         sys.exit(code)
     return folder / "experiments" / label / "log.jsonl"
+
+
+def _ended(command: list[str], folder: Path) -> int:
+    """The exit code of a training in a folder. Ctrl-C and SIGTERM end the training, which is waited for, and then this process."""
+    process = subprocess.Popen(command, cwd=folder)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while True:
+            try:
+                code = process.wait()
+                return code if code >= 0 else 128 - code
+            except KeyboardInterrupt:  # which the terminal has sent to both
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def lines(log: Path) -> list[dict]:
@@ -122,15 +139,17 @@ def lines(log: Path) -> list[dict]:
 
 
 def asked(args: argparse.Namespace) -> dict:
-    """What makes a run another one, as its plan keeps it. Where weights to start from lie does not."""
-    same = {key: getattr(args, key) for key in ("network", "scale", "minutes", "images", "batch", "optimizer", "lr", "seed")}
-    forced = [entry for entry in args.force_yml if not entry.startswith("path:")]
+    """What makes a run another one, as its plan keeps it. Where its sets and weights lie does not, nor what it logs."""
+    same = {key: getattr(args, key) for key in ("network", "scale", "minutes", "images", "batch", *LATER)}
+    forced = [entry for entry in args.force_yml if not entry.startswith(("path:", "logger:"))]
     return {**same, "network_option": [f"{key}={value}" for key, value in args.network_option], "force_yml": forced}
 
 
 def check_asked(path: Path, kept: dict, args: argparse.Namespace) -> None:
     """Raises :class:`UsageError` where the run of a plan is another one; plans of earlier versions keep less of it."""
     now = asked(args)
+    if plain(kept["network"]) == plain(now["network"]):  # one network, in other letters
+        kept = {**kept, "network": now["network"]}
     for key in (key for key in now if key in kept and kept[key] != now[key]):
         raise UsageError(f"{path} is of a run with {key} {kept[key]}, not {now[key]}; give the same, or another --out")
 
@@ -153,8 +172,8 @@ def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, w
         left = args.minutes * 60 * (1 - SPARE) - (args.validations + 1) * result["validation"]  # one is done
         result["iterations"] = max(0, int(left / result["seconds"]))
     if result["iterations"] < FEWEST:
-        each = f", at {result['seconds']:.1f} s each and {result['validation']:.1f} s a validation" if args.minutes else ""
-        sys.exit(f"that is {result['iterations']} iterations{each}: give more --minutes, or fewer --validations")
+        each = f"at {result['seconds']:.1f} s each and {result['validation']:.1f} s a validation"
+        sys.exit(f"that is {result['iterations']} iterations, {each}: give more --minutes, or fewer --validations")
     disk.write_text(path, json.dumps(result, indent=1) + "\n")
     return result
 
@@ -197,6 +216,10 @@ def prepared(argv: list[str] | None = None) -> tuple[argparse.Namespace, Path]:
     args = build_parser().parse_args(argv)
     if args.batch < 1 or args.validations < 1:
         sys.exit("--batch and --validations must be 1 or more")
+    if args.minutes is not None and args.minutes <= 0:
+        sys.exit(f"--minutes {args.minutes:g}: must be above 0")
+    if args.images is not None and args.images < FEWEST * args.batch:
+        sys.exit(f"--images {args.images}: must be at least {FEWEST * args.batch}, which are {FEWEST} iterations of {args.batch}")
     if args.accumulation < 1 or args.batch % args.accumulation:
         sys.exit(f"--batch {args.batch} does not divide into {args.accumulation} equal parts; give another --accumulation")
     file = option_file(args.network, args.scale)
@@ -228,4 +251,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

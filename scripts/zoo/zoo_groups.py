@@ -29,6 +29,7 @@ from tqdm import tqdm
 from wnet_arch import disk, list_pretrained, metrics
 from wnet_arch.benchmark import stats
 from wnet_arch.benchmark.tables import table
+from wnet_arch.cli.common import run_script
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 from wnet_arch.inference.entries import open_one
@@ -200,18 +201,20 @@ def changed_table(test_set: TestSet, scale: int, nets: dict[str, Source], faces:
 
 def networks(scale: int) -> dict[str, Source]:
     """Bicubic and what ships for the scale, by the benchmark's names; without variants."""
-    found = [
-        bicubic(scale),
-        *(open_one(name, None) for name in list_pretrained() if name.endswith(f"_x{scale}") and "_sharp_" not in name),
-    ]
+    found = [bicubic(scale), *(open_one(name, None) for name in _plain() if name.endswith(f"_x{scale}"))]
     return {source.name: source for source in found}
+
+
+def _plain() -> list[str]:
+    """What ships, but not what was trained on from another network."""
+    return [name for name in list_pretrained() if "_sharp_" not in name and "_real_" not in name]
 
 
 def document(args: argparse.Namespace) -> str:
     """The whole page."""
     values, parts = read_values(args.benchmark), []
     need_all()
-    scales = sorted({int(name.rpartition("_x")[2]) for name in list_pretrained()}, reverse=True)
+    scales = sorted({int(name.rpartition("_x")[2]) for name in _plain()}, reverse=True)
     sets = open_sets(args.sets, scales)
     of = {test_set.name: members(test_set) for test_set in sets}
     for scale in scales:
@@ -242,4 +245,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

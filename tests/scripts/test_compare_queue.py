@@ -143,6 +143,27 @@ def test_of_a_list_of_options_what_differs_is_shown(script):
     maps = [["train:optim_g={type: Adam, betas: [0.9, 0.99]}", "train:a:b=1"], ["train:a:b=1"]]
     assert [script.shown(one, maps) for one in maps] == ["optim_g {type: Adam, betas: [0.9, 0.99]}", "without"]
     assert [script.shown(one, [None, 2e-3]) for one in (None, 2e-3)] == ["None", "0.002"]
+    ends = [["train:pixel_opt:loss_weight=0.1"], ["train:gan_opt:loss_weight=0.1"]]
+    assert [script.shown(one, ends) for one in ends] == ["pixel_opt:loss_weight 0.1", "gan_opt:loss_weight 0.1"]
+    sets = [["datasets/celebamask"], ["datasets/celebamask", "datasets/helen"]]
+    assert [script.shown(one, sets) for one in sets] == ["without", "datasets/helen"]
+
+
+def test_trainings_that_the_page_could_not_tell_apart_are_refused(script, faces, tmp_path, monkeypatch):
+    queue, out = queue_of(tmp_path, faces, "Muon_0", "Adam_0"), tmp_path / "zoo"
+    text = queue.read_text()
+    twin = '[[train]]\nname = "twin"\noptimizer = "Muon"\nseed = 0\n'
+    for name in ("Muon_0", "Adam_0", "twin"):
+        finish(out, name, 0.01)
+    queue.write_text(f"{text}\n{twin}")
+    with pytest.raises(SystemExit, match="twin and one above it differ in nothing that is shown"):
+        run(script, monkeypatch, queue, out, tmp_path / "page.md", faces, "--by", "optimizer")
+    plan = json.loads((out / "Adam_0" / "plan.json").read_text())
+    (out / "Adam_0" / "plan.json").write_text(json.dumps({**plan, "asked": {**plan["asked"], "images": 80}}))
+    queue.write_text(text.replace('optimizer = "Adam"', 'optimizer = "Adam"\nimages = 80'))
+    with pytest.raises(SystemExit, match="its trainings must have one number of `images`"):
+        run(script, monkeypatch, queue, out, tmp_path / "page.md", faces, "--by", "optimizer")
+    assert not (tmp_path / "page.md").exists()
 
 
 def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatch):
@@ -151,7 +172,7 @@ def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatc
     assert len({script.kind(one, "force_yml") for one in trainings}) == 1
     values = [one.force_yml for one in trainings]
     found = {(script.shown(one.force_yml, values), one.seed) for one in trainings}
-    kinds = "1", "0.03", "0", "1, parsing_ramp_iter 100", "1, detach_map true"
+    kinds = "1", "0.03", "0", "1, parsing_ramp_iter 100", "1, detach_map true", "1, trunk.parsing 0.1"
     assert found == {(f"parsing_weight {kind}", seed) for kind in kinds for seed in range(3)}
 
 

@@ -129,6 +129,26 @@ def test_a_training_by_time_that_was_planned_in_images_counts(whole, face_set, t
     assert [line.split()[-1] for line in run.stdout.splitlines()[-3:]] == ["done"] * 3
 
 
+def test_what_cannot_begin_or_is_killed_is_told_and_the_others_go_on(face_set, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import train_queue
+
+    file = write(tmp_path, face_set, QUEUE[: QUEUE.index('[[train]]\nnetwork = "EDSR"\nname = "then"')])
+    killed = tmp_path / "killed.py"
+    killed.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setattr(train_queue, "SCRIPT", killed)
+    out = tmp_path / "zoo"
+    (out / "SRCNN_x8").mkdir(parents=True)
+    (out / "SRCNN_x8" / "train.log").write_text("process 5 is training into zoo/SRCNN_x8\n")  # of an earlier session
+    (out / "first").write_text("a file where a folder has to be")
+    monkeypatch.setattr(sys, "argv", ["train_queue.py", str(file), "--out", str(out), "--minutes", "1.5"])
+    assert train_queue.main() == 1
+    said = capsys.readouterr().out
+    assert f"first: failed: {out / 'first'}: " in said
+    assert "SRCNN_x8: failed: killed by signal 9 (SIGKILL), which is what a machine without free memory does" in said
+    assert "another program" not in said
+
+
 def kill_and_go_on(file: Path, kills: int, longest: float) -> None:
     """Starts the queue again and again, and kills it each time after a while, up to ``longest`` seconds.
 
@@ -308,3 +328,8 @@ def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, m
     said = capsys.readouterr().out
     assert "first: is shipped already, as edsr_x8" in said
     assert "then: not done, so not shipped" in said
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(lines[0] + "\n")
+    assert train_queue.main() == 0  # it has trained on, and takes the place of its own weights
+    assert calls[2][-1] == "--replace"
+    assert train_queue.read(file, tmp_path / "zoo")[1].ship == "srcnn_x8"

@@ -41,7 +41,22 @@ def test_a_number_of_images_is_a_number_of_iterations_and_the_run_goes_on(tmp_pa
 
     run = train_zoo(tmp_path, "WNetLite", 8, "--images", 80, *sets, *SMALL)
     assert run.returncode != 0
-    assert "plan.json is of a run with" in run.stderr
+    assert "plan.json is of a run with images 40, not 80; give the same, or another --out" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (["--images", 8], "--images 8: must be at least 20, which are 5 iterations of 4"),
+        (["--images", 0], "--images 0: must be at least 20"),
+        (["--minutes", 0], "--minutes 0: must be above 0"),
+    ],
+)
+def test_too_little_is_said_before_there_is_a_folder(tmp_path, sets, amount, said):
+    run = train_zoo(tmp_path, "SRCNN", 8, *amount, *sets)
+    assert run.returncode == 1
+    assert run.stderr.strip().splitlines()[-1].startswith(said)
+    assert not (tmp_path / "zoo").exists()
 
 
 def test_variants_have_names_and_options_and_a_discriminator_keeps_its_rates(tmp_path, monkeypatch):

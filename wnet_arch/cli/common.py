@@ -88,12 +88,19 @@ def _nobody_reads() -> bool:
     return closed
 
 
-def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+def run_script(main: Callable[[], int]) -> int:
+    """:func:`run_command` for a script whose main function reads ``sys.argv`` itself; ``WNET_DEBUG`` alone keeps tracebacks."""
+    return run_command(os.path.basename(sys.argv[0]), lambda argv: main(), debug="WNET_DEBUG=1")
+
+
+def run_command(
+    program: str, main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None, debug: str = "--debug"
+) -> int:
     """Runs a command's main function and turns every error into one line on standard error and an exit code.
 
     Exit codes: 0 done, 2 wrong arguments or options, 3 nothing to do, 130 interrupted, 141 nobody reads the output (``| head``),
     1 anything else. With ``--debug``
-    among the arguments, or ``WNET_DEBUG`` set, errors keep their traceback.
+    among the arguments, or ``WNET_DEBUG`` set, errors keep their traceback; ``debug`` is what an unforeseen one advises.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have letters that the output's encoding lacks
@@ -117,6 +124,6 @@ def run_command(program: str, main: Callable[[Sequence[str]], int], argv: Sequen
             error = WNetError(NO_FRAMEWORK)
         if not isinstance(error, WNetError) and disk.is_full(error):
             error = WNetError(disk.no_space(getattr(error, "filename", None)))
-        hint = "" if isinstance(error, WNetError) else " (--debug shows where)"
+        hint = "" if isinstance(error, WNetError) else f" ({debug} shows where)"
         print(f"{program}: error: {one_line(error)}{hint}", file=sys.stderr)
         return error.exit_code if isinstance(error, WNetError) else 1

@@ -37,11 +37,11 @@ def take(folder: str | os.PathLike) -> None:
             if _is_still(file, path):
                 break
             file.close()  # removed by the process that held it
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
     except OSError as error:
         raise WNetError(f"cannot lock {folder}: {path}: {error.strerror}") from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
     _held[path] = file
 
 

@@ -10,7 +10,7 @@ set -euo pipefail
 faces=""
 if [ "${1:-}" = "--faces" ] && [ -n "${2:-}" ] && [ $# = 2 ]; then
     [ -d "$2" ] || { echo "demo: error: --faces: there is no folder $2" >&2; exit 2; }
-    faces=$(cd "$2" && pwd)
+    faces=$(cd -- "$2" > /dev/null && pwd)
 elif [ $# != 0 ]; then
     echo "usage: bash scripts/demo.sh [--faces DIR]" >&2
     exit 2

@@ -279,8 +279,7 @@ class Queue:
             if "is training into" in words:  # what a queue that was killed has left behind
                 self._later(training)
             else:
-                training.state = "failed"
-                say(f"{training.name}: failed: {words}")
+                self._failed(training, words)
 
     @staticmethod
     def _later(training: Training) -> None:

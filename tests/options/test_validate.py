@@ -230,7 +230,7 @@ def test_rates_of_parts_can_be_given_entry_by_entry(face_set):
     assert changed["train"]["lr_mult"] == {"trunk.parsing": 0.1, "trunk.to_rgb": 2}
     assert everything(changed) == []
     (said,) = everything(options.override(opt, ["train:lr_mult:trunk.parsing:weight=0.1"]))
-    assert said == "train.lr_mult.trunk.parsing must be a number above 0, not {'weight': 0.1}"
+    assert said == "train.lr_mult.trunk.parsing must be a number above 0, not a block of options"
     (said,) = everything(options.override(opt, ["train:lr_mult:trunk.prasing=0.1"]))
     assert said.startswith("train.lr_mult: WNet has no part 'trunk.prasing'; did you mean 'trunk.parsing'")
 

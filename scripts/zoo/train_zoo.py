@@ -27,8 +27,9 @@ from pathlib import Path
 
 from wnet_arch import disk, options
 from wnet_arch.cli.common import run_script
+from wnet_arch.data.face_lmdb import read_manifest
 from wnet_arch.data.set_paths import find_set
-from wnet_arch.errors import UsageError
+from wnet_arch.errors import DataError, UsageError
 from wnet_arch.weights.packages import plain
 
 OPTIONS = options.packaged.FOLDER
@@ -139,10 +140,19 @@ def lines(log: Path) -> list[dict]:
 
 
 def asked(args: argparse.Namespace) -> dict:
-    """What makes a run another one, as its plan keeps it. Where its sets and weights lie does not, nor what it logs."""
+    """What makes a run another one, as its plan keeps it. Where its sets and weights lie does not, nor what it logs: sets are told
+    by the sums of their photos, where `wnet prepare` has made them."""
+    photos = {key: [_photos(path) for path in paths] for key, paths in (("data", args.data), ("val", [args.val]))}
     same = {key: getattr(args, key) for key in ("network", "scale", "minutes", "images", "batch", *LATER)}
     forced = [entry for entry in args.force_yml if not entry.startswith(("path:", "logger:"))]
-    return {**same, "network_option": [f"{key}={value}" for key, value in args.network_option], "force_yml": forced}
+    return {**same, **photos, "network_option": [f"{key}={value}" for key, value in args.network_option], "force_yml": forced}
+
+
+def _photos(path: str) -> str | None:
+    try:
+        return read_manifest(path).get("photos_sha256")
+    except DataError:
+        return None
 
 
 def check_asked(path: Path, kept: dict, args: argparse.Namespace) -> None:
@@ -150,6 +160,9 @@ def check_asked(path: Path, kept: dict, args: argparse.Namespace) -> None:
     now = asked(args)
     if plain(kept["network"]) == plain(now["network"]):  # one network, in other letters
         kept = {**kept, "network": now["network"]}
+    for key in (key for key in ("data", "val") if key in kept and kept[key] != now[key]):
+        named = " ".join(map(str, getattr(args, key) if key == "data" else [args.val]))
+        raise UsageError(f"{path} is of a run with other photos for --{key} than those of {named}; give the same, or another --out")
     for key in (key for key in now if key in kept and kept[key] != now[key]):
         raise UsageError(f"{path} is of a run with {key} {kept[key]}, not {now[key]}; give the same, or another --out")
 

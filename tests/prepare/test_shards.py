@@ -201,6 +201,22 @@ def test_a_shard_whose_table_was_cut_off_on_the_way_is_named(mixed, length):
     assert merge([mixed / "parts"], mixed / "merged").counts == run(mixed, "whole").counts
 
 
+@pytest.mark.parametrize("moved", ["outcomes", "manifest.json"])
+def test_a_table_of_another_shard_is_named(mixed, moved):
+    """Two copies that went into one another: every image is there, and the count and the sum are another shard's."""
+    in_shards(mixed, 2)
+    first, second = (mixed / f"parts.shard-{index}-of-2" for index in range(2))
+    if moved == "outcomes":
+        shutil.rmtree(first / moved)
+        shutil.copytree(second / moved, first / moved)
+    else:
+        manifest = json.loads((first / moved).read_text())
+        (first / moved).write_text(json.dumps({**manifest, "count": manifest["count"] + 1}))
+    with pytest.raises(DataError, match=r"in the shard .*parts\.shard-0-of-2 is of other photos than its manifest"):
+        merge([mixed / "parts"], mixed / "merged")
+    assert not (mixed / "merged").exists()
+
+
 def test_shards_are_not_merged_into_one_of_them(mixed):
     in_shards(mixed, 2)
     with pytest.raises(UsageError, match="is one of the shards, which stay as they are"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -117,6 +119,25 @@ def test_a_run_of_that_name_with_other_options_does_not_count_as_done(whole, fac
         assert run.returncode != 0
         assert said in run.stderr, run.stderr
         assert "begun" not in run.stdout
+
+
+@pytest.mark.parametrize("key", ["data", "val"])
+def test_a_run_of_that_name_with_other_photos_does_not_count_as_done_and_moved_sets_do(whole, face_set, tmp_path, key):
+    shutil.copytree(whole / "zoo", tmp_path / "zoo")
+    other = shutil.copytree(face_set, tmp_path / "other")
+    file = write(tmp_path, face_set)
+    file.write_text(
+        re.sub(rf"^{key} = .*$", f"{key} = {[str(other)] if key == 'data' else str(other)!r}", file.read_text(), flags=re.M)
+    )
+    run = queue(file, "--list")
+    assert [line.split()[-1] for line in run.stdout.splitlines()[-3:]] == ["done"] * 3
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "photos_sha256": "0" * 64}))
+    run = queue(file)
+    assert run.returncode != 0
+    said = f"zoo/first/plan.json is of a run with other photos for --{key} than those of {other}; give the same, or another --out"
+    assert said in run.stderr
+    assert "begun" not in run.stdout
 
 
 def test_a_training_by_time_that_was_planned_in_images_counts(whole, face_set, tmp_path):

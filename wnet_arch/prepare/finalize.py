@@ -113,7 +113,7 @@ def _split_rule(settings: dict, outcomes: PhotoIndex) -> tuple[Callable[[dict], 
 
 
 @dataclass
-class _Tally:
+class Tally:
     """Sums over the kept photos of a set. ``digest``: of the lines ``key digest``, in the order of keys."""
 
     count: int = 0
@@ -122,22 +122,23 @@ class _Tally:
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def take(self, outcome: dict, size: int) -> None:
+        """Adds a kept photo, whose face was made at ``size`` pixels."""
         self.count += 1
         self.enlarged += outcome["side"] < size
         self.without_landmarks += not outcome.get("landmarks", True)
         self.digest.update(f"{outcome['key']} {outcome['digest']}\n".encode())
 
 
-def _tallies(outcomes: PhotoIndex, splits: tuple[str, ...], split_of: Callable[[dict], str], size: int) -> dict[str, _Tally]:
+def _tallies(outcomes: PhotoIndex, splits: tuple[str, ...], split_of: Callable[[dict], str], size: int) -> dict[str, Tally]:
     """Sums for each split, and for all together under ``""``."""
-    tallies = {split: _Tally() for split in ("", *splits)}
+    tallies = {split: Tally() for split in ("", *splits)}
     for outcome in outcomes.kept():
         for split in {"", split_of(outcome)}:
             tallies[split].take(outcome, size)
     return tallies
 
 
-def _manifest(split: str, tally: _Tally, counts: dict, settings: dict, rejected: list[dict]) -> dict:
+def _manifest(split: str, tally: Tally, counts: dict, settings: dict, rejected: list[dict]) -> dict:
     """The manifest of one set, or of the folder around several."""
     return {
         "split": split or None,

@@ -15,7 +15,7 @@ from wnet_arch.errors import DataError, UsageError
 from wnet_arch.prepare import shards
 from wnet_arch.prepare.face_lmdb_writer import OUTCOMES, FaceLMDBWriter
 from wnet_arch.prepare.face_maker import shapes
-from wnet_arch.prepare.finalize import FINDINGS, PrepareSummary, add, finish
+from wnet_arch.prepare.finalize import FINDINGS, PrepareSummary, Tally, add, finish
 from wnet_arch.prepare.photo_index import PhotoIndex
 
 
@@ -44,7 +44,7 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
     stores = shapes(settings["size"], tuple(settings["scales"]), "landmarks" in settings, settings.get("surround", 0))
     parts = {"parts": sorted(manifest["photos_sha256"] for manifest in manifests.values())}
     with FaceLMDBWriter(out, {**settings, **parts}, stores, overwrite) as writer, ExitStack() as stack:
-        tables = [stack.enter_context(closing(_table(folder))) for folder in folders]
+        tables = [stack.enter_context(closing(_table(folder, manifests[folder]))) for folder in folders]
         for outcome in heapq.merge(*(table.kept() for table in tables), key=lambda outcome: outcome["key"]):
             if outcome["file"] not in writer.done:
                 add(writer, outcome)
@@ -54,11 +54,21 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
         return finish(writer, settings, folders)
 
 
-def _table(folder: Path) -> PhotoIndex:
+def _table(folder: Path, manifest: dict) -> PhotoIndex:
+    """The table of a shard's photos, once it is known to be the one that the manifest was written for."""
     try:
-        return PhotoIndex(folder / OUTCOMES, readonly=True)
+        table = PhotoIndex(folder / OUTCOMES, readonly=True)
     except (lmdb.Error, DataError) as error:
         raise DataError(f"the shard {folder} has lost its table of photos ({error}): copy it again, or prepare it again") from error
+    found = Tally()
+    for outcome in table.kept():
+        found.take(outcome, manifest["size"])
+    if (found.count, found.digest.hexdigest()) != (manifest["count"], manifest["photos_sha256"]):
+        table.close()
+        raise DataError(
+            f"the table of photos in the shard {folder} is of other photos than its manifest: copy the whole shard again"
+        )
+    return table
 
 
 def _check_complete(manifests: dict[Path, dict]) -> None:

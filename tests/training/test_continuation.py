@@ -249,3 +249,23 @@ def test_two_optimizers_where_the_run_had_one_are_one_line():
     state = {"optimizers": [torch.optim.Adam([net.weight]).state_dict()], "schedulers": []}
     with pytest.raises(UsageError, match="the optimizers of that run are others"):
         continuation.load_optimizers(optimizers[:1], [], state, ())
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.RMSprop])
+def test_momentum_that_is_turned_on_begins_from_nothing(kind):
+    def step(optimizer) -> None:
+        weight.grad = torch.ones(1)
+        optimizer.step()
+
+    weight = torch.nn.Parameter(torch.ones(1))
+    without, began = kind([weight], lr=0.1), kind([weight], lr=0.1, momentum=0.9)
+    step(without)
+    schedulers = [torch.optim.lr_scheduler.ConstantLR(began, 1)]
+    state = {"optimizers": [without.state_dict()], "schedulers": [{"last_epoch": 1}]}
+    continuation.load_optimizers([began], schedulers, state, ["train.optim_g.momentum"])
+    moved = []
+    for _ in range(2):
+        before = weight.item()
+        step(began)
+        moved.append(before - weight.item())
+    assert moved[1] > 1.5 * moved[0] > 0  # the second step has the first one's momentum

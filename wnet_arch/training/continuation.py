@@ -221,7 +221,17 @@ def load_optimizers(optimizers: list, schedulers: list, state: dict, changed: It
             continue
         for group, options in zip(optimizer.param_groups, groups):
             group.update(options)
+        _begin_momentum(optimizer)
         _advance(scheduler, remembered["last_epoch"])
+
+
+def _begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """From nothing, where it is turned on: RMSprop makes room for it at its first step only."""
+    if not isinstance(optimizer, torch.optim.RMSprop):
+        return
+    for group in (group for group in optimizer.param_groups if group["momentum"]):
+        for parameter in (parameter for parameter in group["params"] if optimizer.state[parameter]):
+            optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def _advance(scheduler, iterations: int) -> None:

@@ -86,7 +86,7 @@ TABLE = {
     "backend": Broken({"dist_params": {"backend": "mpi"}}, "dist_params.backend", "must be auto, nccl or gloo, not 'mpi'"),
     "which way is better": Broken({"val.metrics.psnr.better": "up"}, "val.metrics.psnr.better", "must be higher or lower"),
     "prefetching": Broken({"datasets.train.prefetch_mode": "gpu"}, "datasets.train.prefetch_mode", "must be cpu or cuda"),
-    "peak": Broken({"network_g.peak": 3}, "network_g", "peak is 1, 2, 4 or 8"),
+    "peak": Broken({"network_g.peak": 3}, "network_g", "takes 1, 2, 4 or 8 for peak"),
     "scale that no network has": Broken(
         {"scale": 3, "network_g.scale": 3}, "network_g", "WNet has no scale 3; it has x1, x2, x4 and x8"
     ),

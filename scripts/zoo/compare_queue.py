@@ -3,9 +3,9 @@
     python scripts/zoo/train_queue.py scripts/zoo/queues/recipe.toml
     python scripts/zoo/compare_queue.py scripts/zoo/queues/recipe.toml --by optimizer --page docs/results/recipe.md
 
-Trainings that are equal but for `seed` and the option of --by are compared with each other, seed by seed: so both have seen the
-same faces in the same order. Measured are the last weights, on the first --faces faces of --val (protocol dic). The interval of a
-difference is that of Student's t over the seeds, 95 %: what another seed would give. What has been measured is kept beside the
+Trainings that are equal but for `seed` and the options of --by are compared with each other, seed by seed: so both have seen the
+same faces in the same order. Measured are the last weights, on the first --faces faces of each --val (protocol dic). The interval
+of a difference is that of Student's t over the seeds, 95 %: what another seed would give. What has been measured is kept beside the
 weights. Trainings that have not ended are named and left out.
 """
 
@@ -40,7 +40,7 @@ APART = ("seed", "name", "out", "workers", "validations", "val")
 PAGE = """# {title}
 
 {amount}PSNR in dB (protocol dic) of the last weights on the first {faces} faces
-of {val}; bicubic enlargement has {bicubic}. Differences are taken seed by seed, with 95 % intervals of Student's t over the seeds.
+of {sets}. Differences are taken seed by seed, with 95 % intervals of Student's t over the seeds.
 
     {command}
 
@@ -52,14 +52,15 @@ def arguments(training: train_queue.Training) -> argparse.Namespace:
     return train_zoo.build_parser().parse_args(training.arguments)
 
 
-def kind(args: argparse.Namespace, by: str) -> str:
-    """Equal for trainings that differ in nothing but the seed and the option ``by``."""
-    return json.dumps({key: value for key, value in vars(args).items() if key not in (*APART, by)}, sort_keys=True, default=str)
+def kind(args: argparse.Namespace, by: list[str]) -> str:
+    """Equal for trainings that differ in nothing but the seed and the options ``by``."""
+    return json.dumps({key: value for key, value in vars(args).items() if key not in (*APART, *by)}, sort_keys=True, default=str)
 
 
-def title(args: argparse.Namespace) -> str:
-    changed = ", ".join(f"{key} {value}" for key, value in args.network_option)
-    return f"{args.network} x{args.scale}{f' ({changed})' if changed else ''}"
+def title(args: argparse.Namespace, by: list[str]) -> str:
+    changed = "" if "network_option" in by else ", ".join(f"{key} {value}" for key, value in args.network_option)
+    network = "" if "network" in by else f"{args.network} "
+    return f"{network}x{args.scale}{f' ({changed})' if changed else ''}"
 
 
 def shown(value, all_values: list) -> str:
@@ -87,15 +88,17 @@ def _short(key: str, keys: set[str]) -> str:
 def measured(training: train_queue.Training, val: str, faces: int) -> float:
     """Mean PSNR of the last weights, kept in the training's folder."""
     kept, asked = training.folder / "measured.json", {"val": val, "faces": faces, "weights": training.weights.stat().st_mtime}
-    if kept.is_file():
-        known = json.loads(kept.read_text(encoding="utf-8"))
-        if known["asked"] == asked:
-            return known["psnr"]
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
+    known = [known] if isinstance(known, dict) else known  # a file of one set, as earlier versions wrote it
+    for one in known:
+        if one["asked"] == asked:
+            return one["psnr"]
     opt = options.load(str(next(training.weights.parents[1].glob("*.yml"))))
     net = build_network(opt["network_g"]).eval()
     net.load_state_dict(read_state_dict(str(training.weights), "params"))
     value = psnr(TorchRunner(training.name, opt["scale"], net), val, faces, training.name)
-    disk.write_text(kept, json.dumps({"asked": asked, "psnr": value}))
+    current = [one for one in known if one["asked"]["weights"] == asked["weights"]]
+    disk.write_text(kept, json.dumps([*current, {"asked": asked, "psnr": value}]))
     return value
 
 
@@ -118,69 +121,92 @@ def difference(values: np.ndarray, others: np.ndarray) -> str:
     return f"{apart.mean():+.2f} [{apart.mean() - half:+.2f}, {apart.mean() + half:+.2f}]"
 
 
-def rows(found: dict[str, dict[object, dict[int, float]]], titles: dict[str, str]) -> list[list[str]]:
-    """One row a value of the option, ``found[kind][value][seed]``; the first value is what the others are compared with."""
+def rows(found: dict[str, dict[str, dict[int, list[float]]]], titles: dict[str, str]) -> list[list[str]]:
+    """One row a value of the options, ``found[kind][value][seed]`` a PSNR for each set; the first value is what the others are
+    compared with.
+    """
     lines = []
     for name, values in found.items():
         first = next(iter(values.values()))
         for value, by_seed in values.items():
-            cells = ", ".join(f"{by_seed[seed]:.2f}" for seed in sorted(by_seed))
-            common = sorted(set(first) & set(by_seed))
-            pair = [np.array([each[seed] for seed in common]) for each in (by_seed, first)]
-            compared = difference(*pair) if common and by_seed is not first else ""
-            lines.append([titles[name], str(value), f"{np.mean(list(by_seed.values())):.2f}", cells, compared])
+            line = [titles[name], value]
+            for number in range(len(next(iter(by_seed.values())))):
+                own, others = ({seed: each[number] for seed, each in one.items()} for one in (by_seed, first))
+                common = sorted(set(own) & set(others))
+                pair = [np.array([each[seed] for seed in common]) for each in (own, others)]
+                cells = ", ".join(f"{own[seed]:.2f}" for seed in sorted(own))
+                compared = difference(*pair) if common and by_seed is not first else ""
+                line += [f"{np.mean(list(own.values())):.2f}", *[cells] * (number == 0), compared]
+            lines.append(line)
     return lines
+
+
+def collected(trainings: list[train_queue.Training], by: list[str], vals: list[str], faces: int) -> tuple[dict, dict, set]:
+    """PSNR of all that have ended as :func:`rows` takes them, the titles of the kinds, and their numbers of images and batches."""
+    found, titles, amounts = defaultdict(lambda: defaultdict(dict)), {}, set()
+    values = {option: [getattr(arguments(one), option) for one in trainings] for option in by}
+    for training in trainings:
+        if not training.progress()["done"]:
+            print(f"{training.name} has not ended: left out")
+            continue
+        own = arguments(training)
+        titles[kind(own, by)] = title(own, by)
+        by_seed = found[kind(own, by)][", ".join(shown(getattr(own, option), values[option]) for option in by)]
+        if own.seed in by_seed:
+            raise UsageError(f"{training.name} and one above it differ in nothing that is shown")
+        by_seed[own.seed] = [measured(training, val, faces) for val in vals]
+        amounts.add((own.images or 0, own.batch))
+    return found, titles, amounts
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("queue", type=Path, metavar="QUEUE")
-    add("--by", required=True, metavar="OPTION", help="the option that is compared: optimizer, lr, network_option, ...")
+    add(
+        "--by", required=True, nargs="+", metavar="OPTION", help="the options compared: optimizer, lr, network, network_option, ..."
+    )
     add("--out", type=Path, default=Path("zoo"), metavar="DIR", help="of train_queue.py (default: zoo)")
-    add("--val", default="datasets/celeba/val", metavar="SET")
+    add("--val", nargs="+", default=["datasets/celeba/val"], metavar="SET")
     add("--faces", type=int, default=150)
     add("--title", help="of the page")
     add("--page", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()
     try:
-        trainings, val = train_queue.read(args.queue, args.out), find_set(args.val)
+        trainings, vals = train_queue.read(args.queue, args.out), [find_set(val) for val in args.val]
+        for option in args.by:
+            if option not in (*train_queue.OPTIONS, "network"):
+                raise UsageError(f"--by {option}: a training has network, {', '.join(train_queue.OPTIONS)}")
+        found, titles, amounts = collected(trainings, args.by, vals, args.faces)
     except UsageError as error:
         sys.exit(f"compare_queue: error: {error}")
-    if args.by not in train_queue.OPTIONS:
-        sys.exit(f"compare_queue: error: --by {args.by}: a training has {', '.join(train_queue.OPTIONS)}")
-    found, titles, amounts = defaultdict(lambda: defaultdict(dict)), {}, set()
-    values = [getattr(arguments(one), args.by) for one in trainings]
-    for training in trainings:
-        if not training.progress()["done"]:
-            print(f"{training.name} has not ended: left out")
-            continue
-        own = arguments(training)
-        titles[kind(own, args.by)] = title(own)
-        by_seed = found[kind(own, args.by)][shown(getattr(own, args.by), values)]
-        if own.seed in by_seed:
-            sys.exit(f"compare_queue: error: {args.queue}: {training.name} and one above it differ in nothing that is shown")
-        by_seed[own.seed] = measured(training, val, args.faces)
-        amounts.add((own.images or 0, own.batch))
     if not found:
         sys.exit(f"compare_queue: error: no training of {args.queue} has ended in {args.out}; train_queue.py runs them")
     amount = ""
-    if args.by not in ("images", "minutes", "batch"):
+    if not {"images", "minutes", "batch"} & set(args.by):
         if len(amounts) > 1 or 0 in {images for images, _ in amounts}:
             sys.exit(f"compare_queue: error: {args.queue}: its trainings must have one number of `images` and one of `batch`")
         amount = "Each training saw {:,} images in batches of {}. ".format(*amounts.pop())
     scales = sorted({own.scale for own in map(arguments, trainings)})
-    bicubic = " and ".join(f"{psnr(plain(scale), val, args.faces, 'bicubic'):.2f} dB (x{scale})" for scale in scales)
-    seen = len(open_set(val, "val", scales, args.faces).keys)
+    names = [Path(val).name if Path(val).name != "val" else val for val in args.val]
+    heads = ["PSNR", "seeds", "difference to the first"]
+    if len(vals) > 1:
+        heads = [head for name in names for head in (f"{name}: PSNR", *["seeds"] * (name is names[0]), "difference to the first")]
     page = PAGE.format(
-        title=args.title or f"Trainings by {args.by}", amount=amount, faces=seen,
-        val=Path(args.val).name if Path(args.val).name != "val" else args.val, bicubic=bicubic,
+        title=args.title or f"Trainings by {' and '.join(args.by)}", amount=amount,
+        faces=max(len(open_set(val, "val", scales, args.faces).keys) for val in vals),
+        sets=" and ".join(f"{name}; bicubic enlargement has {enlarged(val, scales, args.faces)}" for name, val in zip(names, vals)),
         command=shlex.join(["python", "scripts/zoo/compare_queue.py", *sys.argv[1:]]),
-        table=table(["network", args.by, "PSNR", "seeds", "difference to the first"], rows(found, titles), left=2),
+        table=table(["network", ", ".join(args.by), *heads], rows(found, titles), left=2),
     )  # fmt: skip
     disk.write_text(args.page, page)
     print(page)
     return 0
+
+
+def enlarged(val: str, scales: list[int], faces: int) -> str:
+    """What bicubic enlargement has on a set, of each scale."""
+    return " and ".join(f"{psnr(plain(scale), val, faces, 'bicubic'):.2f} dB (x{scale})" for scale in scales)
 
 
 def plain(scale: int) -> TorchRunner:

@@ -6,6 +6,7 @@ import copy
 from functools import lru_cache
 from math import lcm
 
+import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
@@ -46,10 +47,21 @@ WRONG = [
     ("WNetLite", "num_heads", 5),
     ("WNetLite", "depths", (1, 2, 3)),
     ("WNetLite", "depths", (1, 2, 3, -1)),
+    ("WNetLite", "depths", (True, 1, 1, 1)),
+    ("WNetLite", "depths", None),
+    ("WNetLite", "num_heads", "4"),
+    ("WNetLite", "num_heads", 4.0),
+    ("WNetLite", "attention", "no"),
+    ("WNetLite", "parsing", "false"),
+    ("WNetLite", "position", 1),
+    ("WNetLite", "grid", 32),  # of a x8 face, which has 16x16 pixels
+    ("WNetLite", "grid", 64),
+    ("WNetLite", "grid", True),
     ("CTCNet", "num_refinements", 0),
     ("DIC", "num_steps", 1),
     ("DIC", "num_prior_feat", 12),
     ("EDSR", "res_scale", "small"),
+    ("EDSR", "res_scale", float("nan")),
     ("FSRNet", "num_feat", 7),
     ("FishFSRNet", "num_feat", 10),
     ("MRRNet", "num_feat", 6),
@@ -201,7 +213,11 @@ def test_bad_input_is_one_line_that_names_the_network(name):
         torch.zeros(3, side, side),
         torch.zeros(1, 3, side, side, dtype=torch.uint8),
         torch.zeros(1, 3, 0, side),
+        torch.zeros(0, 3, side, side),
+        np.zeros((1, 3, side, side), np.float32),
     ]
+    if next(network.parameters(), None) is not None:
+        bad += [torch.zeros(1, 3, side, side, dtype=dtype) for dtype in (torch.float64, torch.float16)]
     if network.size_multiple > 8:
         bad.append(torch.zeros(1, 3, side, network.size_multiple // 8 + 1))
     for lq in bad:
@@ -209,8 +225,38 @@ def test_bad_input_is_one_line_that_names_the_network(name):
             network(lq)
 
 
+@pytest.mark.parametrize("name", [None, 5, ["WNet"], "WNett"])
+def test_wrong_names(name):
+    with pytest.raises(NetworkError, match=r"^no network is called [^\n]*WNet"):
+        create_network(name)
+
+
+@pytest.mark.parametrize("name", ["WNet", "WNetLite"])
+def test_maps_of_other_kinds_are_refused_and_of_other_float_types_taken(name):
+    network, lq = shared(name, 8), torch.rand(1, 3, 16, 16)
+    mask = torch.ones(1, 3, 128, 128)
+    for wrong in (mask.bool(), mask.to(torch.uint8), mask.long(), "skin"):
+        with pytest.raises(NetworkError, match=rf"^{name} x8 takes parsing as a float tensor [^\n]*mask.float\(\)$"):
+            network(lq, parsing=wrong)
+    with torch.no_grad():
+        assert torch.equal(network(lq, parsing=mask.double()), network(lq, parsing=mask))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["WFEN", "SFMNet"])
+@torch.no_grad()
+def test_networks_run_in_half_precision(name, dtype):
+    """With the weights they are born with, whose products float16 would round to 0."""
+    torch.manual_seed(0)
+    network = create_network(name, 8, **SMALL[name]).eval()
+    lq = faces(network)
+    exact, rough = network(lq), copy.deepcopy(network).to(dtype)(lq.to(dtype)).float()
+    assert rough.isfinite().all()
+    assert float((rough - exact).pow(2).mean().sqrt()) < 0.05 * float(exact.std())
+
+
 @pytest.mark.parametrize("name", list_networks())
-@pytest.mark.parametrize("scale", [3, 0, -4, "8", None])
+@pytest.mark.parametrize("scale", [3, 0, -4, "8", 8.0, True, None])
 def test_wrong_scale(name, scale):
     with pytest.raises(NetworkError, match=f"^{name} [^\n]*x8"):
         create_network(name, scale)
@@ -328,13 +374,15 @@ def test_wnetlite_costs_no_more_than_sparnet(scale):
     assert costs["WNetLite"] < costs["SPARNet"]
 
 
-@pytest.mark.parametrize("parsing", [True, False])
-def test_wnetlite_starts_from_the_enlarged_face_and_uses_its_map(parsing):
+@pytest.mark.parametrize(
+    ("parsing", "scale", "grid"), [(True, 8, 16), (False, 8, 16), (True, 4, 16), (True, 4, 32), (False, 4, 32)]
+)
+def test_wnetlite_starts_from_the_enlarged_face_and_uses_its_map(parsing, scale, grid):
     torch.manual_seed(0)
-    network = create_network("WNetLite", 8, num_feat=32, depths=(1, 1, 1, 1), parsing=parsing).eval()
+    network = create_network("WNetLite", scale, num_feat=32, depths=(1, 1, 1, 1), parsing=parsing, grid=grid).eval()
     lq = torch.rand(1, 3, 8, 8)
     out = network(lq, return_aux=True)
-    assert (out.sr - enlarge(lq, 8)).abs().max() < 0.05
+    assert (out.sr - enlarge(lq, scale)).abs().max() < 0.05
     assert out.parsing.shape == out.sr.shape
     assert bool(out.parsing.abs().max() > 0) is parsing
     if parsing:
@@ -344,6 +392,18 @@ def test_wnetlite_starts_from_the_enlarged_face_and_uses_its_map(parsing):
         before = network(lq)
         torch.nn.init.constant_(network.trunk.to_map[-1].bias, 1.0)
         assert not torch.equal(network(lq), before)
+
+
+def test_wnetlite_on_the_grid_of_a_x4_face_sees_every_pixel_by_itself():
+    """Folding to 16x16 puts four pixels in one place; on 32x32 the first layer sees three channels. The levels are as many."""
+    network = create_network("WNetLite", 4, num_feat=32, depths=(1, 2, 1, 1), grid=32)
+    assert network.trunk.shallow.weight.shape == (32, 3, 3, 3)
+    seen = []
+    for level in (network.trunk.body, *network.trunk.levels):
+        level.register_forward_hook(lambda _, args, out: seen.append(tuple(out.shape[1:])))
+    network(torch.rand(1, 3, 32, 32))
+    assert seen == [(32, 32, 32), (32, 32, 32), (16, 64, 64), (8, 128, 128)]
+    assert create_network("WNetLite", 4, num_feat=32).trunk.shallow.weight.shape == (32, 12, 3, 3)
 
 
 def test_wnetlite_knows_places_of_the_face():

@@ -276,7 +276,11 @@ def test_enlarge_is_pils_bicubic(scale, size):
     [
         ({"num_feat": 20}, "num_feat"),
         ({"num_feat": 8, "num_heads": 3}, "num_heads"),
+        ({"num_feat": 8, "num_heads": "4"}, "num_heads"),
+        ({"num_feat": 8, "num_heads": 4.0}, "num_heads"),
         ({"peak": 3}, "peak"),
+        ({"peak": 2.0}, "peak"),
+        ({"peak": True}, "peak"),
         ({"y_from": "shallow"}, "y_from"),
         ({"num_feats": 8}, "did you mean 'num_feat'"),
     ],

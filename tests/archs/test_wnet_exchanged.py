@@ -251,6 +251,19 @@ def test_patched_classes_are_seen(trunk, image, monkeypatch, cls):
     assert stands_for_the_modules(trunk, image, "as built again")
 
 
+def test_backward_hooks_on_every_convolution_are_called(trunk):
+    """Also on those whose weights a shortcut would read."""
+    net = copy.deepcopy(trunk).train()
+    heard, wanted = set(), {name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
+    for name, module in net.named_modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # torch refuses such hooks before a change in place
+        if isinstance(module, nn.Conv2d):
+            module.register_full_backward_hook(lambda module, before, after, name=name: heard.add(name))
+    net(torch.rand(1, 3, 32, 32, dtype=torch.float64, requires_grad=True)).sr.sum().backward()
+    assert heard == wanted
+
+
 def test_helpers_and_hooks_on_all_modules_are_seen(trunk, image, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(LPF, "_embedded", lambda self, parsing: (self.embed(parsing), self.conv_parsing(parsing.sum(1, True))))

@@ -199,19 +199,23 @@ def test_a_detached_map_learns_from_its_own_loss_alone(checkpointing):
     torch.testing.assert_close(ways[1], ways[0])
 
 
+FLAGS = ("parsing_block", "lpf", "scab", "skip", "global_residual", "grad_checkpointing", "detach_map")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"attention": "pixels"}, "attention is 'channels' or 'positions', not 'pixels'"),
-        ({"attention_scaling": None}, "attention_scaling is 'learned' or 'sqrt', not None"),
-        ({"norm": "in"}, "norm is 'bn' or 'gn' or 'none', not 'in'"),
-        ({"num_blocks": 0}, "num_blocks is a number of blocks, at least 1, not 0"),
-        ({"num_blocks": True}, "num_blocks"),
-        ({"encoder_order": "up"}, "encoder_order is 'down_first' or 'fuse_first'"),
+        ({"attention": "pixels"}, "takes 'channels' or 'positions' for attention, not 'pixels'"),
+        ({"attention_scaling": None}, "takes 'learned' or 'sqrt' for attention_scaling, not None"),
+        ({"norm": "in"}, "takes 'bn', 'gn' or 'none' for norm, not 'in'"),
+        ({"num_blocks": 0}, "takes a whole number above 0 for num_blocks, not 0"),
+        ({"num_blocks": True}, "takes a whole number above 0 for num_blocks, not True"),
+        *(({flag: "false"}, f"takes True or False for {flag}, not 'false'") for flag in FLAGS),
+        ({"encoder_order": "up"}, "takes 'down_first' or 'fuse_first' for encoder_order, not 'up'"),
     ],
 )
 def test_wrong_values_are_named(options, said):
-    with pytest.raises(NetworkError, match=f"WNet: {said}"):
+    with pytest.raises(NetworkError, match=f"^WNet {said}$"):
         create_network("WNet", 8, num_feat=8, peak=1, **options)
 
 

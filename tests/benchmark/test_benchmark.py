@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -296,6 +297,24 @@ def test_weights_that_nothing_explains(tmp_path, face_set):
         go(tmp_path / "out", [tmp_path / "net.pth"], [face_set])
     with pytest.raises(WeightsError, match="made for another configuration of VDSR"):
         go(tmp_path / "out", [f"VDSR={tmp_path / 'net.pth'}"], [face_set], scales=[8])
+    with pytest.raises(UsageError, match=r"add its option file, or give one --scales$"):
+        go(tmp_path / "out", [f"SRCNN={tmp_path / 'net.pth'}"], [face_set])
+    with pytest.raises(UsageError, match=r"nothing tells the scale of .*net\.pth; add its option file$"):
+        open_one(f"SRCNN={tmp_path / 'net.pth'}", None)  # as commands without --scales ask
+    for content in (b"", b"a text\n", pickle.dumps([1, 2])):
+        (tmp_path / "other.pth").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"other\.pth"):  # no option file would help
+            open_one(str(tmp_path / "other.pth"), None)
+
+
+def test_the_folder_one_is_in_has_a_name(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(WeightsError, match=r"the run \. has no models/net_g_latest\.pth yet"):
+        open_one(".", None)
+    torch.save(create_network("SRCNN", 8).state_dict(), tmp_path / "mine" / "models" / "net_g_latest.pth")
+    (tmp_path / "mine" / "mine.yml").write_text("name: mine\nscale: 8\nnetwork_g: {type: SRCNN, scale: 8}\n")
+    assert open_one(".", None).name == "mine"
 
 
 def test_a_folder_with_other_names_or_sizes(tmp_path):

@@ -105,7 +105,7 @@ def test_the_options_these_tests_break_are_fine(face_set):
         ("scale", "8", "scale must be a whole number above 0, not '8'"),
         ("network_g.type", "WNett", "network_g.type: 'WNett'"),
         ("network_g.num_feats", 8, "network_g.num_feats: WNet has no such option; did you mean 'num_feat'"),
-        ("network_g.peak", 3, "network_g: WNet: peak is 1, 2, 4 or 8"),
+        ("network_g.peak", 3, "network_g: WNet takes 1, 2, 4 or 8 for peak"),
         ("network_g.scale", 4, "network_g.scale is 4, but scale is 8"),
         ("datasets.train.dataroot", "nowhere", "datasets.train: dataroot: there is no folder nowhere"),
         ("datasets.train.typo", 1, "datasets.train.typo: PairedFaceParsingDataset has no such option"),

@@ -312,6 +312,17 @@ def test_the_download_is_what_the_restorer_makes(choices, weights, tmp_path):
     assert (plain == paste.enlarge(photo, 4)).all()
 
 
+@pytest.mark.parametrize("name", ["before", "after", "boxes", "parsing", "face1", "after1"])
+def test_the_download_is_no_other_picture_of_the_page_whatever_the_upload_is_called(choices, weights, tmp_path, name):
+    photo = scene(10)
+    shown = restore_upload(save(tmp_path / f"{name}.png", photo), choices.restorer(choices.first), LIMITS, tmp_path)
+    with Image.open(shown.download) as image:
+        assert (np.array(image) == expected(photo, weights["WNetLite_x8"]).image).all()
+        assert image.text["Comment"] == STATEMENT
+    assert Path(shown.download).name == f"{name}.png"
+    assert len({shown.before, shown.after, shown.boxes, shown.parsing, shown.download}) == 5
+
+
 def test_a_photo_without_faces_and_a_network_without_maps(choices, tmp_path):
     path = save(tmp_path / "sky.png", np.full((40, 60, 3), BLUE, np.uint8))
     shown = restore_upload(path, choices.restorer(PLAIN), LIMITS, tmp_path)

@@ -279,7 +279,7 @@ def test_shipped_networks_by_name(weights, tmp_path, monkeypatch):
         ("WEIGHTS", "nowhere/net.pt2", {}, "there is no folder .*nowhere"),
         ("WEIGHTS", "there.pt2", {}, "there.pt2 is there already; --overwrite replaces it"),
         ("WEIGHTS", "folder.pt2", {"overwrite": True}, "folder.pt2 is a folder"),
-        ("WEIGHTS", "net.safetensors", {"check": "nowhere"}, "there is no folder nowhere"),
+        ("WEIGHTS", "net.safetensors", {"check": "nowhere"}, "^--check: there is no folder nowhere"),
         ("WEIGHTS", "net.safetensors", {"check": "small"}, "the faces of small are 64x64; exported networks make 128x128"),
         ("WEIGHTS", "net.safetensors", {"check": "small", "faces": 0}, "--faces: at least 1"),
         ("CTCNet", "net.pt2", {}, "^CTCNet needs weights"),
@@ -307,6 +307,11 @@ def test_wrong_arguments_are_one_line(weights, tmp_path, monkeypatch, network, o
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
     assert Path("there.pt2").read_bytes() == b"mine"
+
+
+def test_a_number_of_faces_needs_a_set(weights, tmp_path, capsys):
+    assert run_command("wnet", wnet._main, ["export", weights[8], "-o", str(tmp_path / "a.safetensors"), "--faces", "5"]) == 2
+    assert capsys.readouterr().err == "wnet: error: --faces: says how many of --check SET, which is not given\n"
 
 
 def test_files_are_replaced_on_request_but_not_the_network_itself(weights, tmp_path):

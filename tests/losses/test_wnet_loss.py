@@ -272,6 +272,9 @@ def test_vgg_sees_images_and_masks_cut_alike(batch, vgg_file):
     places = {random_crop(1, torch.arange(9.0).view(3, 3))[0][0, 0].item() for _ in range(200)}
     assert places == {0, 1, 3, 4}
     assert random_crop(0, sr)[0] is sr
+    for shift in (32, 200):
+        with pytest.raises(UsageError, match=f"shift: {shift} rows and columns cut off 40x32 pixels leave nothing"):
+            random_crop(shift, torch.zeros(1, 3, 32, 40))
     with pytest.raises(UsageError, match="shift is a number of pixels, not -1"):
         WNetLoss(vgg=None, shift=-1)
 

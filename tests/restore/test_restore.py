@@ -336,13 +336,32 @@ def test_the_photo_is_enlarged_as_its_faces_need(monkeypatch):
 def test_bad_arguments():
     for options, match in (
         ({"scale": 0.0}, "--scale"), ({"scale": 17}, "--scale"), ({"strength": 1.2}, "--strength"), ({"batch": 0}, "--batch"),
-        ({"smallest": 3}, "--min-face"), ({"scale": float("nan")}, "--scale"), ({"device": "abacus"}, "--device"),
+        ({"smallest": 3}, "--min-face"), ({"scale": float("nan")}, "--scale"),
+        ({"scale": "2"}, "--scale"), ({"strength": "1"}, "--strength"), ({"batch": 2.5}, "--batch"),
+        ({"smallest": "12"}, "--min-face"), ({"device": "abacus"}, "--device"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=match):
             FaceRestorer("Bicubic", **options)
     for image in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)):
         with pytest.raises(DataError, match=r"a photo is RGB, uint8 \(H, W, 3\)"):
             FaceRestorer("Bicubic", detector=BlueScreen()).restore(image)
+    with pytest.raises(UsageError, match=r"'nothing\.pth'|nothing\.pth"):
+        FaceRestorer(weights="nothing.pth")  # one, and not eleven of a letter
+
+
+def test_tables_as_pillow_has_them(tmp_path):
+    plain = FaceRestorer("Bicubic", detector=BlueScreen())
+    photo = scene(10)
+    Image.fromarray(photo).save(tmp_path / "a.jpg", quality=60)
+    tables = Image.open(tmp_path / "a.jpg").quantization
+    for given, quality in ((tables, 60), (list(tables.values()), 60), (None, None), ((), None), ({}, None)):
+        assert plain.restore(photo, given).hints.jpeg_quality == quality
+    with pytest.raises(DataError, match="a quantisation table has 64 numbers"):
+        plain.restore(photo, [[1, 2, 3]])
+
+
+def test_one_file_of_weights_need_not_be_a_list(weights):
+    assert set(FaceRestorer(weights=weights[8]).networks) == set(FaceRestorer(weights=Path(weights[8])).networks) == {8}
 
 
 # Networks
@@ -785,6 +804,54 @@ def test_results_are_no_photos(photos, tmp_path, capsys):
     assert np.array_equal(np.array(Image.open(photos / "a.png")), scene(10, 20))
 
 
+def test_no_photo_is_replaced_whatever_is_asked_for(photos, tmp_path, capsys):
+    """Also not by the result of another one, and not where it came from this command."""
+    Image.fromarray(scene(10, seed=3)).save(photos / "b.bmp")
+    (tmp_path / "link").symlink_to(photos)
+    plain = ("--network", "Bicubic", "--overwrite", "-o")
+    for out in (photos, tmp_path / "link"):
+        before = {path.name: path.read_bytes() for path in photos.iterdir() if path.is_file()}
+        assert wnet_restore(photos / "a.png", photos / "b.bmp", photos / "b.jpg", *plain, out) == 1
+        assert "is one of the photos, which stay as they are; name another folder" in capsys.readouterr().err
+        assert {name: (photos / name).read_bytes() for name in before} == before
+    out = tmp_path / "out"
+    assert wnet_restore(photos / "a.png", *plain, out) == 0
+    before = (out / "a.png").read_bytes()
+    assert wnet_restore(out / "a.png", "--scale", 2, *plain, out) == 0
+    assert (out / "a.png").read_bytes() == before
+    assert (out / "a-2.png").is_file()
+
+
+@pytest.mark.parametrize("stem", ["n" * 250, "é" * 125, "a.b" * 83])
+def test_the_longest_names_have_results(tmp_path, capsys, stem):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for seed, name in enumerate((stem + ".png", stem[:-1] + ".png")):
+        Image.fromarray(scene(10, seed=seed)).save(folder / name)
+    for done in ("", "done before"):
+        assert wnet_restore(folder, "--network", "Bicubic", "--sheet", "-o", out) == 0, capsys.readouterr().err
+        assert capsys.readouterr().out.count(done) >= 2
+    results = [path for path in out.iterdir() if path.suffix == ".png"]
+    assert len(results) == 2
+    assert all(path.name.startswith(stem[:100]) for path in results)
+
+
+def test_what_does_nothing_is_refused(photos, tmp_path, capsys):
+    for given in (("--scale", 2), ("--detector", "foo"), ("--min-face", 900), ("--upright",), ("--weights-dir", "nowhere")):
+        assert wnet_restore(photos, "--face-only", *given, "-o", tmp_path / "out") == 2
+        assert capsys.readouterr().err == f"wnet: error: --face-only: the photos are faces already; leave out {given[0]}\n"
+
+
+def test_faces_below_the_smallest_asked_for_are_none(monkeypatch, tmp_path, capsys):
+    """Also where nothing else is found, and the detector is asked once more, without a limit."""
+    photo = scene(20, 24)
+    assert not search.find_faces(BlueScreen(), photo, 300)[0]
+    assert len(search.find_faces(BlueScreen(), photo, 24)[0]) == 2
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    assert wnet_restore(tmp_path / "a.png", "--network", "Bicubic", "--min-face", 300, "-o", tmp_path / "out") == 3
+    assert "no face was found" in capsys.readouterr().err
+
+
 def test_exit_codes(photos, tmp_path, capsys):
     Image.fromarray(scene()).save(photos / "none.png")
     assert wnet_restore(photos / "none.png", "--network", "Bicubic", "-o", tmp_path / "out") == 3
@@ -802,6 +869,9 @@ def test_exit_codes(photos, tmp_path, capsys):
         ((photos, "-o", photos / "a.png"), 2, "is a file; name a folder"),
         ((photos, "-o", tmp_path / "better.jpg"), 2, "looks like a file; name a folder"),
         ((photos, "-o", photos / "a.png" / "below"), 1, "cannot make the folder"),
+        ((photos, "-o", ""), 2, "-o: name a folder for the results"),
+        (("",), 2, "there is no photo or folder ''"),
+        ((photos, "--weights", "."), 2, "'.' is no weights file"),
     ):
         network = () if "--weights" in arguments else ("--network", "Bicubic")
         assert wnet_restore(*network, "-o", tmp_path / "out2", *arguments) == code

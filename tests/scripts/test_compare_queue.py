@@ -100,6 +100,23 @@ def test_the_page_has_the_seeds_their_differences_and_the_interval_of_students_t
     assert "40 images in batches of 4" in page
 
 
+def test_several_sets_and_options_are_columns_of_one_table(script, faces, tmp_path, monkeypatch):
+    queue, out, others = (
+        queue_of(tmp_path, faces, "Muon_0", "Adam_0"),
+        tmp_path / "zoo",
+        write_set(tmp_path / "others", 3, 128, seed=9),
+    )
+    nets = {name: finish(out, name, noise) for name, noise in (("Muon_0", 0.002), ("Adam_0", 0.01))}
+    words = ("--by", "network", "optimizer", "--val", faces, others)
+    for _ in range(2):  # measured, and kept
+        run(script, monkeypatch, queue, out, tmp_path / "page.md", faces, *words)
+        page = (tmp_path / "page.md").read_text()
+        assert f"{faces.name}: PSNR | seeds | difference to the first | others: PSNR | difference to the first |" in page
+        (a, b), (c, d) = ([psnr(nets[name], each) for each in (faces, others)] for name in ("Muon_0", "Adam_0"))
+        assert f"| x8 | SRCNN, Muon | {a:.2f} | {a:.2f} |  | {b:.2f} |  |" in page
+        assert f"| x8 | SRCNN, Adam | {c:.2f} | {c:.2f} | {c - a:+.2f} (one seed) | {d:.2f} | {d - b:+.2f} (one seed) |" in page
+
+
 def test_what_was_measured_is_kept_until_the_weights_change(script, faces, tmp_path, monkeypatch):
     queue, out, page = queue_of(tmp_path, faces, "Muon_0", "Adam_0"), tmp_path / "zoo", tmp_path / "page.md"
     for name in ("Muon_0", "Adam_0"):
@@ -169,7 +186,7 @@ def test_trainings_that_the_page_could_not_tell_apart_are_refused(script, faces,
 def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatch):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
     trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "parsing_weight.toml", Path("zoo"))]
-    assert len({script.kind(one, "force_yml") for one in trainings}) == 1
+    assert len({script.kind(one, ["force_yml"]) for one in trainings}) == 1
     values = [one.force_yml for one in trainings]
     found = {(script.shown(one.force_yml, values), one.seed) for one in trainings}
     kinds = "1", "0.03", "0", "1, parsing_ramp_iter 100", "1, detach_map true", "1, trunk.parsing 0.1"
@@ -179,7 +196,7 @@ def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatc
 def test_the_queue_of_the_fast_training_pairs_every_training(script, monkeypatch):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
     trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "fast_training.toml", Path("zoo"))]
-    assert len({script.kind(one, "force_yml") for one in trainings}) == 1
+    assert len({script.kind(one, ["force_yml"]) for one in trainings}) == 1
     values = [one.force_yml for one in trainings]
     assert len({(script.shown(one.force_yml, values), one.seed) for one in trainings}) == len(trainings) == 9
 
@@ -187,6 +204,6 @@ def test_the_queue_of_the_fast_training_pairs_every_training(script, monkeypatch
 def test_the_queue_of_the_recipe_pairs_every_training(script, monkeypatch):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
     trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "recipe.toml", Path("zoo"))]
-    kinds = {(script.kind(one, "optimizer"), one.seed, one.optimizer) for one in trainings}
+    kinds = {(script.kind(one, ["optimizer"]), one.seed, one.optimizer) for one in trainings}
     assert len(kinds) == len(trainings) == 18
     assert len({kind for kind, *_ in kinds}) == 3

@@ -428,3 +428,10 @@ def test_folders_of_the_user_s_are_copied(manifest, tmp_path):
     assert sorted(p.name for p in weights.add("thing", mine).iterdir()) == ["a", "b"]
     with pytest.raises(WeightsError, match="is not a folder"):
         weights.add("thing", mine / "a")
+
+
+@pytest.mark.parametrize("action", [["list"], ["verify"], ["fetch", "vgg19"]])
+def test_a_folder_of_weights_that_is_not_there_is_no_damage(tmp_path, capsys, action):
+    with pytest.raises(UsageError, match=f"^--weights-dir: there is no folder {tmp_path / 'nowhere'}$"):
+        run_command(*action, "--weights-dir", str(tmp_path / "nowhere"))
+    assert capsys.readouterr().out == ""

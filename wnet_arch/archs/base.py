@@ -54,7 +54,7 @@ class FaceSRNetwork(nn.Module, ABC):
 
     def __init__(self, scale: int):
         super().__init__()
-        if scale not in self.scales:
+        if type(scale) is not int or scale not in self.scales:
             *some, last = (f"x{known}" for known in self.scales)
             known = f"{', '.join(some)} and {last}" if some else last
             raise NetworkError(f"{type(self).__name__} has no scale {scale!r}; it has {known}")
@@ -92,10 +92,15 @@ class FaceSRNetwork(nn.Module, ABC):
     def check_input(self, lq: torch.Tensor) -> None:
         """Raises :class:`NetworkError`, naming the network and what it accepts, unless ``lq`` can be processed."""
         name = type(self).__name__
-        if lq.ndim != 4 or lq.shape[1] != 3:
-            raise NetworkError(f"{name} takes RGB batches of shape (B, 3, h, w), not {tuple(lq.shape)}")
+        if not isinstance(lq, torch.Tensor):
+            raise NetworkError(f"{name} takes a tensor (B, 3, h, w), not {type(lq).__name__}")
+        if lq.ndim != 4 or lq.shape[1] != 3 or lq.shape[0] == 0:
+            raise NetworkError(f"{name} takes RGB batches of shape (B, 3, h, w), B at least 1, not {tuple(lq.shape)}")
         if not lq.is_floating_point():
             raise NetworkError(f"{name} takes float images in [0, 1], not {lq.dtype}; divide 8-bit images by 255")
+        own = next(self.parameters(), lq).dtype
+        if lq.dtype != own and not (lq.is_meta or torch.is_autocast_enabled(lq.device.type)):
+            raise NetworkError(f"{name} has weights of {own} and takes images of that type, not {lq.dtype}: lq.to({own})")
         height, width = (side * self.scale for side in lq.shape[-2:])
         if min(height, width) == 0 or height % self.size_multiple or width % self.size_multiple:
             raise NetworkError(
@@ -151,14 +156,14 @@ def create_network(name: str, scale: int = 8, **options) -> FaceSRNetwork:
 
     Args:
         name: one of :func:`list_networks`.
-        scale: 4 or 8.
+        scale: one of those that the network's class has, ``scales``: 4 or 8 of all.
         **options: the network's own options, see its class.
 
     Raises:
         NetworkError: unknown name, scale, option or value.
     """
-    if name not in NETWORKS:
-        raise NetworkError(f"no network is called '{name}'" + did_you_mean(name, NETWORKS))
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise NetworkError(f"no network is called {name!r}" + did_you_mean(str(name), NETWORKS))
     cls = NETWORKS[name]
     known = [p for p in inspect.signature(cls.__init__).parameters if p not in ("self", "scale")]
     for option in options:

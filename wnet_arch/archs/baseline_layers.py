@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wnet_arch.errors import NetworkError
-
-# --- options ---------------------------------------------------------------------------------------------------------
-
-
-def check_counts(network: str, **counts: int) -> None:
-    """Raises :class:`NetworkError`, naming network and option, unless every value is a whole number above 0."""
-    for option, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise NetworkError(f"{network} takes a whole number above 0 for {option}, not {value!r}")
-
-
-def check_multiple(network: str, option: str, value: int, factor: int) -> None:
-    """Raises :class:`NetworkError` unless ``value`` is a positive multiple of ``factor``."""
-    check_counts(network, **{option: value})
-    if value % factor:
-        raise NetworkError(f"{network} takes a multiple of {factor} for {option}, not {value!r}")
-
-
-def check_choice(network: str, option: str, value: object, choices: Sequence) -> None:
-    """Raises :class:`NetworkError` unless ``value`` is one of ``choices``."""
-    if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
-        raise NetworkError(f"{network} takes {' or '.join(map(repr, choices))} for {option}, not {value!r}")
-
+from wnet_arch.archs.ops.pixelwise import unit_length
 
 # --- value ranges ----------------------------------------------------------------------------------------------------
 
@@ -287,7 +264,7 @@ def channel_similarity(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
 
     (B, heads, c, pixels) twice to (B, heads, c, c).
     """
-    return F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+    return unit_length(q) @ unit_length(k).transpose(-2, -1)
 
 
 class PointDepthwise(nn.Sequential):

@@ -17,8 +17,6 @@ from wnet_arch.archs.baseline_layers import (
     PointDepthwise,
     SqueezeGate,
     channel_similarity,
-    check_counts,
-    check_multiple,
     conv,
     normal_init,
     reflect_conv,
@@ -26,6 +24,7 @@ from wnet_arch.archs.baseline_layers import (
     to_signed,
     to_unit,
 )
+from wnet_arch.archs.checks import check_counts, check_multiple
 
 NUM_ATT_FEAT = 64
 

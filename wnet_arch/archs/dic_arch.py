@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import ResidualHourglass, check_counts, check_multiple, conv, he_init
+from wnet_arch.archs.baseline_layers import ResidualHourglass, conv, he_init
+from wnet_arch.archs.checks import check_counts, check_multiple
 from wnet_arch.errors import NetworkError
 
 CELEBA_MEAN = (0.509, 0.424, 0.378)

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from wnet_arch.archs.base import register_discriminator
-from wnet_arch.archs.baseline_layers import check_counts, check_multiple, conv, normal_init, reflect_conv, to_signed
+from wnet_arch.archs.baseline_layers import conv, normal_init, reflect_conv, to_signed
+from wnet_arch.archs.checks import check_counts, check_multiple
 from wnet_arch.errors import NetworkError
 
 

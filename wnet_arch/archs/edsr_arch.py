@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import check_counts
+from wnet_arch.archs.checks import check_counts
 from wnet_arch.errors import NetworkError
 
 
@@ -27,7 +29,7 @@ class EDSR(FaceSRNetwork):
     def __init__(self, scale: int = 8, num_feat: int = 64, num_blocks: int = 16, res_scale: float = 1.0):
         super().__init__(scale)
         check_counts("EDSR", num_feat=num_feat, num_blocks=num_blocks)
-        if isinstance(res_scale, bool) or not isinstance(res_scale, (int, float)):
+        if isinstance(res_scale, bool) or not isinstance(res_scale, (int, float)) or not math.isfinite(res_scale):
             raise NetworkError(f"EDSR takes a number for res_scale, not {res_scale!r}")
         from basicsr.archs.edsr_arch import EDSR as FrameworkEDSR  # here: BasicSR takes seconds to import
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import EDSRBlock, check_counts, check_multiple, conv, pixel_shuffle_up
+from wnet_arch.archs.baseline_layers import EDSRBlock, conv, pixel_shuffle_up
+from wnet_arch.archs.checks import check_counts, check_multiple
 
 
 class FishFSRNetOutput(NamedTuple):

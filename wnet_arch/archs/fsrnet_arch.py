@@ -9,15 +9,8 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
-from wnet_arch.archs.baseline_layers import (
-    ResidualHourglass,
-    check_counts,
-    check_multiple,
-    conv,
-    reflect_conv,
-    to_signed,
-    to_unit,
-)
+from wnet_arch.archs.baseline_layers import ResidualHourglass, conv, reflect_conv, to_signed, to_unit
+from wnet_arch.archs.checks import check_counts, check_multiple
 from wnet_arch.archs.ops.folding import bias_of
 
 

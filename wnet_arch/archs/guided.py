@@ -23,16 +23,19 @@ class MapGuidedNetwork(FaceSRNetwork):
                 the result shows what a perfect estimate would be worth.
 
         Raises:
-            NetworkError: the input or the map has another shape.
+            NetworkError: the input or the map has another shape or type.
         """
         if parsing is None:
             return super().forward(lq, return_aux)
         self.check_input(lq)
+        name = f"{type(self).__name__} x{self.scale}"
+        if not isinstance(parsing, torch.Tensor) or not parsing.is_floating_point():
+            kind = parsing.dtype if isinstance(parsing, torch.Tensor) else type(parsing).__name__
+            raise NetworkError(f"{name} takes parsing as a float tensor in [0, 1], not {kind}; of a mask: mask.float()")
         wanted = (len(lq), PARSING_CHANNELS, *(side * self.scale for side in lq.shape[-2:]))
         if tuple(parsing.shape) != wanted:
-            name = f"{type(self).__name__} x{self.scale}"
             raise NetworkError(f"{name} takes parsing of shape {wanted} for this input, not {tuple(parsing.shape)}")
-        out = self.super_resolve_guided(lq, parsing)
+        out = self.super_resolve_guided(lq, parsing.to(lq.dtype))
         return out if return_aux else out[0]
 
     @abstractmethod

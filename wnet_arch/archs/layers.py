@@ -10,7 +10,7 @@ from torch import nn
 
 from wnet_arch.archs.ops.as_built import is_conv, known, untouched
 from wnet_arch.archs.ops.folding import bias_of
-from wnet_arch.archs.ops.pixelwise import gated, global_mean, gram, mean_over_channels
+from wnet_arch.archs.ops.pixelwise import gated, global_mean, gram, mean_over_channels, unit_length
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -249,7 +249,7 @@ class PositionSelfAttention(ChannelSelfAttention):
         )
         scale = length**-0.5
         if self.temperature is not None:
-            query, key = (F.normalize(rows, dim=-1) for rows in (query, key))
+            query, key = unit_length(query), unit_length(key)
             query, scale = query * self.temperature.to(query), 1.0
         attended = F.scaled_dot_product_attention(query, key, value, scale=scale)
         return attended.transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:])

@@ -8,16 +8,8 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
-from wnet_arch.archs.baseline_layers import (
-    FaceAttentionUnit,
-    FaceUnitNet,
-    check_counts,
-    check_multiple,
-    normal_init,
-    reflect_conv,
-    to_signed,
-    to_unit,
-)
+from wnet_arch.archs.baseline_layers import FaceAttentionUnit, FaceUnitNet, normal_init, reflect_conv, to_signed, to_unit
+from wnet_arch.archs.checks import check_counts, check_multiple
 
 
 class MultiReceptiveAttention(nn.Module):

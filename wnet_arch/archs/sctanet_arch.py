@@ -8,17 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import (
-    LayerNorm2d,
-    SqueezeGate,
-    check_counts,
-    check_multiple,
-    conv,
-    normal_init,
-    reflect_conv,
-    to_signed,
-    to_unit,
-)
+from wnet_arch.archs.baseline_layers import LayerNorm2d, SqueezeGate, conv, normal_init, reflect_conv, to_signed, to_unit
+from wnet_arch.archs.checks import check_counts, check_multiple
 from wnet_arch.errors import NetworkError
 
 NUM_HEADS = 6

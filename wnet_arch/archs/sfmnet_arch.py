@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
-from wnet_arch.archs.baseline_layers import PointDepthwise, channel_similarity, check_multiple, conv, split_heads
+from wnet_arch.archs.baseline_layers import PointDepthwise, channel_similarity, conv, split_heads
+from wnet_arch.archs.checks import check_multiple
 
 TINY = 1e-8  # added before and after the transform; part of the published function
 
@@ -71,13 +72,14 @@ class FrequencyGroup(nn.Module):
             return self._forward(x if x.dtype == torch.float64 else x.float())
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        spectrum = torch.fft.rfft2(self.before(x) + TINY)
+        own = self.before.weight.dtype  # half, where the network was converted to it
+        spectrum = torch.fft.rfft2(self.before(x.to(own)).to(x.dtype) + TINY)
         amplitude, phase = spectrum.abs(), spectrum.angle()
-        amplitude = amplitude + self.amplitude(amplitude)
-        phase = phase + self.phase(phase)
+        amplitude = amplitude + self.amplitude(amplitude.to(own))
+        phase = phase + self.phase(phase.to(own))
         spectrum = torch.complex(amplitude * phase.cos() + TINY, amplitude * phase.sin() + TINY) + TINY
-        y = x + self.after(torch.fft.irfft2(spectrum, s=x.shape[-2:]).abs())
-        return torch.nan_to_num(y, nan=1e-5, posinf=1e-5, neginf=1e-5)
+        y = x + self.after(torch.fft.irfft2(spectrum, s=x.shape[-2:]).abs().to(own))
+        return torch.nan_to_num(y, nan=1e-5, posinf=1e-5, neginf=1e-5).to(own)
 
 
 class CrossAttention(nn.Module):

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import check_counts, check_multiple, conv, pixel_shuffle_up
+from wnet_arch.archs.baseline_layers import conv, pixel_shuffle_up
+from wnet_arch.archs.checks import check_counts, check_multiple
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 RADIX = 4

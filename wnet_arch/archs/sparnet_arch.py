@@ -12,13 +12,12 @@ from wnet_arch.archs.baseline_layers import (
     AttentionHourglass,
     FaceAttentionUnit,
     FaceUnitNet,
-    check_choice,
-    check_counts,
     normal_init,
     reflect_conv,
     to_signed,
     to_unit,
 )
+from wnet_arch.archs.checks import check_choice, check_counts
 
 
 class SPARAttention(nn.Sequential):

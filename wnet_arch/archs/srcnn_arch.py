@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
-from wnet_arch.archs.baseline_layers import check_counts, conv
+from wnet_arch.archs.baseline_layers import conv
+from wnet_arch.archs.checks import check_counts
 from wnet_arch.errors import NetworkError
 
 

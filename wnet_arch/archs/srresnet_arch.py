@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import check_counts, conv, pixel_shuffle_up, to_unit
+from wnet_arch.archs.baseline_layers import conv, pixel_shuffle_up, to_unit
+from wnet_arch.archs.checks import check_counts
 
 
 class BatchNormBlock(nn.Module):

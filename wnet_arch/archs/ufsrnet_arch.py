@@ -7,16 +7,8 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
-from wnet_arch.archs.baseline_layers import (
-    LayerNorm2d,
-    check_counts,
-    conv,
-    haar,
-    inverse_haar,
-    normal_init,
-    to_signed,
-    to_unit,
-)
+from wnet_arch.archs.baseline_layers import LayerNorm2d, conv, haar, inverse_haar, normal_init, to_signed, to_unit
+from wnet_arch.archs.checks import check_counts
 
 
 def depthwise(num_feat: int) -> nn.Conv2d:

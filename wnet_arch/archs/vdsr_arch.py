@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, enlarge, register_network
-from wnet_arch.archs.baseline_layers import check_choice, check_counts, conv, he_init
+from wnet_arch.archs.baseline_layers import conv, he_init
+from wnet_arch.archs.checks import check_choice, check_counts
 from wnet_arch.errors import NetworkError
 
 

@@ -13,7 +13,6 @@ from wnet_arch.archs.baseline_layers import (
     LayerNorm2d,
     PointDepthwise,
     channel_similarity,
-    check_multiple,
     conv,
     haar,
     inverse_haar,
@@ -22,6 +21,8 @@ from wnet_arch.archs.baseline_layers import (
     to_signed,
     to_unit,
 )
+from wnet_arch.archs.checks import check_multiple
+from wnet_arch.archs.ops.pixelwise import unit_length
 
 
 def split_bands(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +60,7 @@ class RegionAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         there, back = self.shifts
         q, k, v = self._windows(self.qkv(torch.roll(x, (there, there), (2, 3)))).chunk(3, dim=-1)
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        q, k = unit_length(q), unit_length(k)
         weights = F.relu(q.transpose(-2, -1) @ k * self.temperature)
         return self.out(torch.roll(self._image(v @ weights), (back, back), (2, 3)))
 

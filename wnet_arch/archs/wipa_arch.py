@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import FaceSRNetwork, register_network
-from wnet_arch.archs.baseline_layers import check_choice, check_counts, conv, normal_init, to_signed, to_unit
+from wnet_arch.archs.baseline_layers import conv, normal_init, to_signed, to_unit
+from wnet_arch.archs.checks import check_choice, check_counts
 
 
 class WIPAOutput(NamedTuple):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import enlarge, register_network
+from wnet_arch.archs.checks import check_choice, check_counts, check_flags
 from wnet_arch.archs.guided import MapGuidedNetwork
 from wnet_arch.archs.layers import (
     SCAB,
@@ -22,6 +23,7 @@ from wnet_arch.archs.layers import (
 )
 from wnet_arch.archs.ops import folding
 from wnet_arch.archs.ops.as_built import is_conv, known, untouched
+from wnet_arch.archs.ops.pixelwise import in_transform
 from wnet_arch.archs.ops.recompute import moving_norms, recomputed
 from wnet_arch.archs.wnet_blocks import (
     LPF,
@@ -111,9 +113,11 @@ class WNetTrunk(nn.Module):
         return recomputed(block, norms, *inputs)
 
     def forward(self, image: torch.Tensor, parsing: torch.Tensor | None = None) -> WNetOutput:
-        if image.device.type == "cpu":  # its convolutions are twice as fast with channels beside each other
-            image = image.contiguous(memory_format=torch.channels_last)
-        fast = self.prepared.run(self, image) if parsing is None else None
+        fast = None
+        if not in_transform():
+            if image.device.type == "cpu":  # its convolutions are twice as fast with channels beside each other
+                image = image.contiguous(memory_format=torch.channels_last)
+            fast = self.prepared.run(self, image) if parsing is None else None
         residual, parsing = fast or self._layer_by_layer(image, parsing)
         return WNetOutput(image + residual if self.global_residual else residual, parsing)
 
@@ -282,21 +286,22 @@ class WNet(MapGuidedNetwork):
         detach_map: bool = False,
     ):
         super().__init__(scale)
-        if not isinstance(num_feat, int) or num_feat < 8 or num_feat % 8 or num_heads < 1 or num_feat % num_heads:
-            raise NetworkError(f"WNet: num_feat is a multiple of 8 and of num_heads ({num_heads}), not {num_feat!r}")
-        if peak not in (1, 2, 4, 8):
-            raise NetworkError(f"WNet: peak is 1, 2, 4 or 8, not {peak!r}")
+        check_counts("WNet", num_feat=num_feat, num_heads=num_heads, num_blocks=num_blocks)
+        if num_feat % 8 or num_feat % num_heads:
+            raise NetworkError(f"WNet takes a multiple of 8 and of num_heads ({num_heads}) for num_feat, not {num_feat}")
+        check_flags(
+            "WNet", parsing_block=parsing_block, lpf=lpf, scab=scab, skip=skip, global_residual=global_residual,
+            grad_checkpointing=grad_checkpointing, detach_map=detach_map,
+        )  # fmt: skip
         for name, value, choices in (
+            ("peak", peak, (1, 2, 4, 8)),
             ("y_from", y_from, ("deep", "y1")),
             ("attention", attention, ("channels", "positions")),
             ("attention_scaling", attention_scaling, ("learned", "sqrt")),
             ("norm", norm, ("bn", "gn", "none")),
             ("encoder_order", encoder_order, ("down_first", "fuse_first")),
         ):
-            if value not in choices:
-                raise NetworkError(f"WNet: {name} is {' or '.join(map(repr, choices))}, not {value!r}")
-        if isinstance(num_blocks, bool) or not isinstance(num_blocks, int) or num_blocks < 1:
-            raise NetworkError(f"WNet: num_blocks is a number of blocks, at least 1, not {num_blocks!r}")
+            check_choice("WNet", name, value, choices)
         self.trunk = WNetTrunk(
             num_feat, peak, parsing_block, lpf, scab, y_from, num_heads, skip, global_residual,
             attention, attention_scaling, norm, num_blocks, encoder_order, detach_map,

@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wnet_arch.archs.base import enlarge, register_network
+from wnet_arch.archs.checks import check_choice, check_counts, check_flags
 from wnet_arch.archs.guided import MapGuidedNetwork
 from wnet_arch.archs.layers import ChannelAttention, PixelAttention, conv1x1, conv3x3
 from wnet_arch.archs.ops.folding import bias_of
@@ -38,8 +39,8 @@ from wnet_arch.archs.wnet_arch import WNetOutput
 from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
 from wnet_arch.errors import NetworkError
 
-#: Side of the grid on which most of the work is done, of a 128x128 face.
-GRID = 16
+#: Sides of the grid on which the work can begin, of a 128x128 face, with the widths of the four levels, in eighths of num_feat.
+GRIDS = {16: (8, 6, 4, 2), 32: (8, 8, 4, 2)}
 
 
 class LeanBlock(nn.Module):
@@ -123,12 +124,12 @@ class Enlarge(nn.Sequential):
 class WNetLiteTrunk(nn.Module):
     """LR face and enlarged face -> :class:`WNetOutput`. The arguments are those of :class:`WNetLite`."""
 
-    def __init__(self, scale, num_feat, depths, num_heads, attention, parsing, position):
+    def __init__(self, scale, num_feat, depths, num_heads, attention, parsing, position, grid):
         super().__init__()
-        self.fold = 8 // scale
-        widths = [max(num_feat * part // 8, 8) for part in (8, 6, 4, 2)]
+        self.fold = 128 // scale // grid
+        widths = [max(num_feat * part // 8, 8) for part in GRIDS[grid]]
         self.shallow = conv3x3(3 * self.fold**2, widths[0])
-        self.position = nn.Parameter(torch.zeros(1, widths[0], GRID, GRID)) if position else None
+        self.position = nn.Parameter(torch.zeros(1, widths[0], grid, grid)) if position else None
 
         def level(width: int, depth: int, attend: bool) -> nn.Sequential:
             blocks: list[nn.Module] = []
@@ -140,6 +141,8 @@ class WNetLiteTrunk(nn.Module):
 
         self.body = level(widths[0], depths[0], attention)
         self.ups = nn.ModuleList(Enlarge(a, b) for a, b in itertools.pairwise(widths))
+        if grid == 32:  # the second level is on the grid of the first
+            self.ups[0] = nn.Identity()
         self.levels = nn.ModuleList(level(width, depth, False) for width, depth in zip(widths[1:], depths[1:]))
         self.to_map = nn.Sequential(LeanBlock(widths[1]), conv3x3(widths[1], PARSING_CHANNELS)) if parsing else None
         self.fusions = nn.ModuleList(LeanFusion(width) for width in widths[1:]) if parsing else None
@@ -202,15 +205,19 @@ class WNetLite(MapGuidedNetwork):
         attention: bool = True,
         parsing: bool = True,
         position: bool = False,
+        grid: int = 16,
     ):
         super().__init__(scale)
-        if not isinstance(num_feat, int) or num_heads < 1 or num_feat % 8 or num_feat < 16 or num_feat % num_heads:
+        check_counts("WNetLite", num_feat=num_feat, num_heads=num_heads)
+        check_flags("WNetLite", attention=attention, parsing=parsing, position=position)
+        if num_feat % 8 or num_feat < 16 or num_feat % num_heads:
             raise NetworkError(
                 f"WNetLite takes a multiple of 8 and of num_heads ({num_heads}), at least 16, for num_feat, not {num_feat!r}"
             )
-        if len(depths) != 4 or not all(isinstance(depth, int) and depth >= 0 for depth in depths):
+        if not isinstance(depths, (list, tuple)) or [type(depth) for depth in depths] != [int] * 4 or min(depths) < 0:
             raise NetworkError(f"WNetLite takes four numbers of blocks for depths, not {depths!r}")
-        self.trunk = WNetLiteTrunk(scale, num_feat, tuple(depths), num_heads, attention, parsing, position)
+        check_choice("WNetLite", "grid", grid, [side for side in GRIDS if side <= 128 // scale])
+        self.trunk = WNetLiteTrunk(scale, num_feat, tuple(depths), num_heads, attention, parsing, position, grid)
 
     def super_resolve(self, lq: torch.Tensor) -> WNetOutput:
         return self.trunk(lq, enlarge(lq, self.scale))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from wnet_arch.errors import UsageError
+
 EXAMPLES = """\
 NETWORK is the name of a shipped network (wnet_lite_x8), or a run, .pth or .safetensors file, [LABEL=]WHAT[@OPTIONS.yml], as for
 wnet benchmark --networks. The suffix of FILE is its format:
@@ -36,7 +38,7 @@ def add_parser(subparsers) -> None:
     add("-o", "--out", required=True, metavar="FILE", help="what to write: .onnx, .pt2 or .safetensors")
     add("--precision", default="fp32", metavar="P", help="of the weights in the file: fp32, fp16, bf16 (default: fp32)")
     add("--check", metavar="SET", help="compare and time the file on faces of a set, as for wnet benchmark --sets")
-    add("--faces", type=int, default=50, metavar="N", help="of that set, the first N (default: 50)")
+    add("--faces", type=int, metavar="N", help="of that set, the first N (default: 50)")
     add("--overwrite", action="store_true", help="replace FILE if it is there")
     parser.set_defaults(run=run)
 
@@ -48,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
     from wnet_arch.export.command import report
 
     load_plugins()
-    done = export_network(args.network, args.out, args.precision, args.overwrite, args.check, args.faces)
+    if args.faces is not None and not args.check:
+        raise UsageError("--faces: says how many of --check SET, which is not given")
+    faces = 50 if args.faces is None else args.faces
+    done = export_network(args.network, args.out, args.precision, args.overwrite, args.check, faces)
     print("\n".join(report(done)))
     return 0

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from wnet_arch.cli.common import add_old_name
+from wnet_arch.errors import UsageError
 from wnet_arch.words import counted
 
 EXAMPLES = """\
@@ -56,9 +57,10 @@ def add_parser(subparsers) -> None:
         help="your own: runs, .pth, .safetensors or .onnx files, one for each scale, [LABEL=]WHAT[@OPTIONS.yml]")  # fmt: skip
     add("--scale", type=float, metavar="S", help="enlarge photos by this (default: the scale of the networks that were used)")
     add("--strength", type=float, default=1.0, metavar="X", help="0: plain enlargement ... 1: restored (default: 1)")
-    add("--face-only", action="store_true", help="PATHs are aligned faces, square, of up to 80 pixels (real: 160); no detection")
+    add("--face-only", action="store_true", help="PATHs are aligned faces, square, of up to 80 pixels (real: 160): nothing is "
+        "detected, and --scale, --detector, --min-face, --upright and --weights-dir do not apply")  # fmt: skip
     # The names as faces.detectors has them: importing them would take a second before any help.
-    add("--detector", default="mtcnn", metavar="NAME", help="mtcnn, retinaface, dlib (default: mtcnn)")
+    add("--detector", metavar="NAME", help="mtcnn, retinaface, dlib (default: mtcnn)")
     add("--min-face", type=float, metavar="N", dest="smallest",
         help="smallest face to look for, in pixels (default: 12; more in photos above 2 megapixels, to save time)")  # fmt: skip
     add("--upright", action="store_true", help="photos stand upright: search none turned (saves time where there are few faces)")
@@ -81,20 +83,33 @@ def run(args: argparse.Namespace) -> int:
     from wnet_arch.restore.command import RestoreOptions, restore_photos
 
     load_plugins()
+    if args.face_only:
+        _refuse_what_does_nothing(args)
     options = RestoreOptions(**{one.name: getattr(args, one.name) for one in fields(RestoreOptions)})
     totals = restore_photos(options, lambda: _open_restorer(args))
     _summary(totals, args)
     return totals.exit_code
 
 
+def _refuse_what_does_nothing(args: argparse.Namespace) -> None:
+    given = {
+        "--scale": args.scale, "--detector": args.detector, "--min-face": args.smallest, "--upright": args.upright,
+        "--weights-dir": args.offline,
+    }  # fmt: skip
+    names = [name for name, value in given.items() if value]
+    if names:
+        raise UsageError(f"--face-only: the photos are faces already; leave out {' and '.join(names)}")
+
+
 def _open_restorer(args: argparse.Namespace):
+    from wnet_arch.faces.detectors import DEFAULT
     from wnet_arch.restore import FaceRestorer
 
     return FaceRestorer(
         args.network,
         args.device,
         weights=args.weights,
-        detector=args.detector,
+        detector=args.detector or DEFAULT,
         scale=args.scale,
         strength=args.strength,
         batch=args.batch,

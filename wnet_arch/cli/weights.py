@@ -43,7 +43,13 @@ def add_parser(subparsers) -> None:
         add_old_name(sub, "--offline", "--weights-dir")
         if action == "fetch":
             sub.add_argument("--file", type=Path, metavar="FILE", help="take NAME from a file of yours, whatever it is called")
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=lambda args, run=run: run(_checked(args)))
+
+
+def _checked(args: argparse.Namespace) -> argparse.Namespace:
+    if args.offline and not args.offline.is_dir():
+        raise UsageError(f"--weights-dir: there is no folder {args.offline}")
+    return args
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -66,7 +66,7 @@ def restore_upload(path: str, restorer: FaceRestorer, limits: Limits, folder: Pa
     before, after = drawing.fitted(plain), drawing.fitted(photo.image)
     keep = partial(_keep, place)
     overlay = drawing.parsing_overlay(photo, picture.rgb.shape[:2], before)
-    download = place / f"{stem(Path(path).name)}.png"  # as `wnet restore` would call it
+    download = Path(tempfile.mkdtemp(dir=place)) / f"{stem(Path(path).name)}.png"  # as `wnet restore` would call it
     files.save(photo.image, picture.icc, ".png", download, photo.changed)
     shown = Shown(
         keep("before", before),

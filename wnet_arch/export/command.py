@@ -83,7 +83,7 @@ def export_network(
     _check_place(out, overwrite)
     subject = open_subject(network)
     _check_not_itself(out, subject)
-    test_set = open_sets([check], [subject.scale], faces)[0] if check else None
+    test_set = _open_set(check, subject.scale, faces) if check else None
     lqs = None if test_set is None else _faces(test_set, subject)
     done = Exported(out, subject, precision, kind.describe())
     part = out.with_name(f".{out.stem}.part{out.suffix}")
@@ -98,6 +98,13 @@ def export_network(
         with contextlib.suppress(OSError):
             part.unlink()
     return done
+
+
+def _open_set(check: str, scale: int, faces: int) -> TestSet:
+    try:
+        return open_sets([check], [scale], faces)[0]
+    except (UsageError, DataError) as error:  # the benchmark has another name for it
+        raise type(error)(str(error).replace("--sets: ", "--check: ", 1)) from error
 
 
 def _write_and_check(kind, part: Path, done: Exported, test_set: TestSet | None, lqs: torch.Tensor | None) -> None:

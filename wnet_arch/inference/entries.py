@@ -20,8 +20,11 @@ from wnet_arch.inference import sources
 from wnet_arch.inference.provenance import Provenance, find_recipe
 from wnet_arch.inference.sources import Computed, Network, Source
 from wnet_arch.weights import metadata, shipped
+from wnet_arch.weights.checkpoint import read_state_dict
 
 _WEIGHTS = (".pth", ".pt", ".safetensors")
+#: What only those commands can be told that have the option.
+_OR_SCALES = ", or give one --scales"
 #: Kinds that exist for every scale asked for; of the others, one entry is one scale.
 _ANY_SCALE = ("Bicubic", "folder")
 
@@ -67,7 +70,7 @@ def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Compu
     try:
         return _open(*_split(entry), scales, device)
     except UsageError as error:  # other commands have other names for it
-        raise type(error)(str(error).removeprefix("--networks: ")) from error
+        raise type(error)(str(error).removeprefix("--networks: ").replace(_OR_SCALES, "")) from error
 
 
 def _expand(label: str, what: str, option_file: str | None, scales: list[int] | None) -> list[tuple[str, str, str | None]]:
@@ -96,7 +99,9 @@ def _default_label(what: str) -> str:
         return _shipped_label(what)
     if path.parent.name == "models":
         return path.parent.parent.name
-    return path.stem if path.suffix in (*_WEIGHTS, ".onnx") else next(p for p in reversed(path.parts) if "{" not in p)
+    if path.suffix in (*_WEIGHTS, ".onnx"):
+        return path.stem
+    return next(part for part in reversed(path.absolute().parts) if "{" not in part)
 
 
 def _shipped_label(name: str) -> str:
@@ -153,12 +158,13 @@ def _open_weights(label: str, weights: str, option_file: str | None, scales: lis
     recipe = find_recipe(Path(weights), option_file)
     if recipe:
         return sources.weights_network(label, weights, recipe.network, recipe.scale, recipe.provenance, device)
+    read_state_dict(weights)  # says so where it is damaged, or is something else
     if label not in list_networks():
         raise UsageError(
             f"{label}: nothing tells how to build the network of {weights}; add its option file: {label}={weights}@OPTIONS.yml"
         )
     if not scales or len(scales) != 1:
-        raise UsageError(f"{label}: nothing tells the scale of {weights}; add its option file, or give one --scales")
+        raise UsageError(f"{label}: nothing tells the scale of {weights}; add its option file{_OR_SCALES}")
     registered = f"{label}_face" if label in TWINS else label  # the framework has one of that name itself
     block = {"type": registered, "scale": scales[0]}
     return sources.weights_network(label, weights, block, scales[0], Provenance(), device)

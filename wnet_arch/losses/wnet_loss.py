@@ -132,7 +132,7 @@ class WNetLoss(nn.Module):
             raise UsageError(f"WNetLoss: parsing_target is 'hr' or 'lr', not {parsing_target!r}")
         if parsing_target == "lr" and not scale:
             raise UsageError("WNetLoss: parsing_target 'lr' needs scale")
-        if scale is not None and (isinstance(scale, bool) or scale not in (1, 2, 4, 8)):
+        if scale is not None and (type(scale) is not int or scale not in (1, 2, 4, 8)):
             raise UsageError(f"WNetLoss: scale is 1, 2, 4 or 8, not {scale!r}")
         if vgg is not None and not (isinstance(vgg, str) and vgg):
             raise UsageError(f"WNetLoss: vgg is the name or path of weights, or nothing, not {vgg!r}")

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,6 +94,8 @@ def restore_photos(
         UsageError, WeightsError, WNetError: a path, the folder for results, an option or weights are wrong. No photo was touched.
         NothingToDoError: there is no photo.
     """
+    if not options.out:
+        raise UsageError("-o: name a folder for the results")
     out = Path(os.path.expanduser(options.out))
     _check_out(out)
     listing = list_jobs(options.paths, out, options.recursive)
@@ -107,7 +109,7 @@ def restore_photos(
         restorer.detector  # noqa: B018 - weights that are missing are no trouble of one photo
     settings = _settings(restorer, options)
     totals = Totals(failed=[(shown(path), reason) for path, reason in listing.failed], passed=listing.passed)
-    with _open_record(out, options.overwrite) as record:
+    with _open_record(out, options.overwrite, listing.photos) as record:
         jobs = apart(jobs, record.is_of_another)
         _restore_all(jobs, restorer, record, settings, options, totals, tell)
         if options.json:
@@ -138,7 +140,7 @@ def _check_out(out: Path) -> None:
         raise UsageError(f"-o: {out} looks like a file; name a folder for the results")
 
 
-def _open_record(out: Path, overwrite: bool) -> Record:
+def _open_record(out: Path, overwrite: bool, photos: Set[str]) -> Record:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -146,7 +148,7 @@ def _open_record(out: Path, overwrite: bool) -> Record:
     report = out / REPORT
     if os.path.lexists(report) and not (overwrite and os.path.isfile(report)) and not _is_report(report):
         raise WNetError(f"{report} is there and was not made by this command; move it, or use --overwrite")
-    return Record(out, overwrite)
+    return Record(out, overwrite, photos)
 
 
 def _is_report(path: Path) -> bool:

@@ -5,13 +5,17 @@ Pure functions of pixels and tables; nothing here knows of networks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from wnet_arch.errors import DataError
+
+#: Quantisation tables of a JPEG file, 64 numbers each, luminance first, as a list or as Pillow's ``quantization``; of others none.
+Tables = Sequence[Sequence[int]] | Mapping[int, Sequence[int]] | None
 #: Luminance of R, G, B as JPEG has it.
 LUMA = np.array((0.299, 0.587, 0.114))
 #: JPEG's example table of luminance (ITU-T T.81, table K.1), from which nearly all encoders scale theirs.
@@ -119,14 +123,20 @@ class PhotoHints:
         return found
 
 
-def read_hints(rgb: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> PhotoHints:
+def read_hints(rgb: np.ndarray, tables: Tables = ()) -> PhotoHints:
     """All hints of a photo.
 
     Args:
         rgb: uint8 (H, W, 3).
         tables: quantisation tables of the JPEG file it comes from, 64 numbers each, luminance first; none for other files.
+
+    Raises:
+        DataError: the first table does not have 64 numbers.
     """
-    return PhotoHints(jpeg_quality(tables[0]) if len(tables) else None, noise_level(rgb), find_tone(rgb))
+    table = tables[0] if tables is not None and len(tables) else None
+    if table is not None and np.shape(table) not in ((64,), (8, 8)):
+        raise DataError(f"tables: a quantisation table has 64 numbers, not {table!r}")
+    return PhotoHints(None if table is None else jpeg_quality(table), noise_level(rgb), find_tone(rgb))
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from wnet_arch.restore.record import NAME
 
 #: Folders of results beside those of the photos; a folder of photos with such a name gets another.
 RESULT_FOLDERS = ("faces", "sheets")
+#: Bytes of a photo's name from which its results have a shorter one; file systems take 255.
+LONGEST = 230
 #: Of results; see :func:`wnet_arch.restore.files.suffix`.
 SUFFIXES = (".png", ".jpg")
 
@@ -28,9 +31,12 @@ class PhotoJob:
 
 @dataclass
 class Listing:
-    """What there is to do. ``failed``: folders that could not be read, ``passed``: files that are no photos, with the reasons."""
+    """What there is to do. ``failed``: folders that could not be read, ``passed``: files that are no photos, with the reasons;
+    ``photos``: all real paths of the jobs.
+    """
 
     jobs: list[PhotoJob] = field(default_factory=list)
+    photos: set[str] = field(default_factory=set)
     failed: list[tuple[str, str]] = field(default_factory=list)
     passed: list[tuple[str, str]] = field(default_factory=list)
 
@@ -46,23 +52,24 @@ def list_jobs(paths: Sequence[str | os.PathLike], out: Path, recursive: bool) ->
         UsageError: a path does not exist or cannot be read, or ``out`` is one of the folders.
     """
     listing = Listing()
-    seen: set[str] = set()
     names = _Names()
     for given in paths:
         path = Path(os.path.expanduser(given))
         try:
+            if not os.fspath(given):
+                raise ValueError("an empty path is the current folder")
             path.stat()
         except PermissionError as error:
             raise UsageError(f"cannot read {given}: {error.strerror}") from error
         except (OSError, ValueError) as error:
-            raise UsageError(f"there is no photo or folder {given}") from error
+            raise UsageError(f"there is no photo or folder {given or repr(given)}") from error
         if path.is_dir() and path.resolve() == out.resolve():
             raise UsageError(f"-o {out} is the folder of the photos; name another, so that they are not mixed with results")
         found = _in_folder(path, path, out.resolve(), recursive, listing) if path.is_dir() else [(path, path.name)]
         for source, name in found:
             real = os.path.realpath(source)
-            if real not in seen:
-                seen.add(real)
+            if real not in listing.photos:
+                listing.photos.add(real)
                 listing.jobs.append(PhotoJob(source, names.take(name)))
     return listing
 
@@ -99,6 +106,7 @@ class _Names:
     def take(self, name: str) -> str:
         if name.split("/")[0] in RESULT_FOLDERS or any(self._is_result(folder) for folder in _folders(name)):
             name = f"photos-{name}"
+        name = _shortened(name)
         stem, number = stem_of(name), 2
         candidate = stem if self._is_free(stem) else name
         while not self._is_free(candidate):
@@ -113,6 +121,17 @@ class _Names:
     def _is_result(self, folder: str) -> bool:
         stem, suffix = os.path.splitext(folder)
         return suffix in SUFFIXES and stem in self.stems
+
+
+def _shortened(name: str) -> str:
+    """With a last part so short that a result with a number and a suffix more is a file name everywhere."""
+    head, slash, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) <= LONGEST:
+        return name
+    suffix = os.path.splitext(last)[1]
+    kept = encoded[: LONGEST - 9 - len(os.fsencode(suffix))].decode(errors="ignore")
+    return f"{head}{slash}{kept}-{zlib.crc32(encoded):08x}{suffix}"
 
 
 def _folders(name: str) -> list[str]:

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 
 from wnet_arch import disk
@@ -33,13 +33,14 @@ class Record:
     Args:
         folder: for results; must exist.
         overwrite: replace files that are not of our making.
+        photos: real paths of files that are never replaced.
 
     Raises:
         WNetError: it cannot be read or written, or another run is at it.
     """
 
-    def __init__(self, folder: Path, overwrite: bool = False):
-        self.folder, self.overwrite, self.path = folder, overwrite, folder / NAME
+    def __init__(self, folder: Path, overwrite: bool = False, photos: Set[str] = frozenset()):
+        self.folder, self.overwrite, self.path, self.photos = folder, overwrite, folder / NAME, photos
         #: For each photo: digest of input and settings, and where its line begins.
         self._lines: dict[str, tuple[str, int]] = {}
         #: Of each file, every hash it has had, since a kill may come before the newest one is in place.
@@ -131,8 +132,10 @@ class Record:
         return (self._entry_at(self._lines[stem][1]) for stem in stems if stem in self._lines)
 
     def check_free(self, name: str) -> None:
-        """Raises :class:`WNetError` if a file is there that this command has not made, or that was changed since."""
+        """Raises :class:`WNetError` if a file is there that this command has not made, or that was changed since, or is a photo."""
         path = self.folder / name
+        if os.path.realpath(path) in self.photos:
+            raise WNetError(f"{path} is one of the photos, which stay as they are; name another folder for the results")
         if self.overwrite and not path.is_dir():
             return
         if os.path.lexists(path) and (not path.is_file() or sha256_file(path) not in self._made.get(name, ())):
@@ -165,7 +168,7 @@ class Record:
                 part.unlink(missing_ok=True)
         for name in earlier.keys() - pictures.keys():
             path = self.folder / name
-            if path.is_file() and sha256_file(path) == earlier[name]:
+            if path.is_file() and os.path.realpath(path) not in self.photos and sha256_file(path) == earlier[name]:
                 path.unlink()
 
     def _append(self, entry: dict) -> None:

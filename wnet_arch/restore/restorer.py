@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +19,7 @@ from wnet_arch.faces.detection import Detector
 from wnet_arch.faces.detectors import DEFAULT, create_detector
 from wnet_arch.faces.parsing import Parser, create_parser
 from wnet_arch.restore import frames, paste
-from wnet_arch.restore.hints import PhotoHints, read_hints
+from wnet_arch.restore.hints import PhotoHints, Tables, read_hints
 from wnet_arch.restore.networks import AUTO, QUALITIES, FaceNetwork, enlarge_face, is_for, open_networks, ships
 from wnet_arch.restore.orientation import box_as_it_stands, find_upright, frame_as_it_stands, points_as_they_stand
 from wnet_arch.restore.search import SMALLEST
@@ -149,7 +151,7 @@ class FaceRestorer:
         network: str | None = None,
         device: str = "cpu",
         *,
-        weights: Sequence[str] = (),
+        weights: str | os.PathLike | Sequence[str | os.PathLike] = (),
         detector: str | Detector = DEFAULT,
         scale: float | None = None,
         strength: float = 1.0,
@@ -159,12 +161,13 @@ class FaceRestorer:
         quality: str | None = None,
         turns: bool = True,
     ):
+        weights = [weights] if isinstance(weights, (str, os.PathLike)) else weights
         _check(scale, strength, batch, smallest)
         self.turns = turns
         self.scale, self.strength, self.batch, self.smallest = scale, strength, batch, smallest
         quality = quality or (None if network or weights else AUTO)
         wanted = "faithful" if quality == AUTO else quality
-        self.networks: dict[int, FaceNetwork] = open_networks(network, weights, device, wanted)
+        self.networks: dict[int, FaceNetwork] = open_networks(network, [os.fspath(one) for one in weights], device, wanted)
         self.quality = quality
         self._detector_name, self._device, self._offline = detector, device, offline
         self.parser: Parser = create_parser("compact", device)
@@ -186,7 +189,7 @@ class FaceRestorer:
         """Side of the largest face that is restored in a photo that looks clean, in pixels of the photo."""
         return _largest_side(self.networks)
 
-    def restore(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
+    def restore(self, image: np.ndarray, tables: Tables = ()) -> RestoredPhoto:
         """Restores all faces of a photo that are not larger than the networks' inputs; others are left alone, with a note.
 
         Where no scale was asked for, the photo is enlarged by the largest scale of the networks that were used, or the largest
@@ -229,7 +232,7 @@ class FaceRestorer:
         notes = self._notes(faces, upright.smallest, largest, hints, turn, quality) + why * any(face.cut_out for face in faces)
         return RestoredPhoto(enlarged, factor, faces, upright.smallest, notes, turn, hints, self._changes(faces))
 
-    def restore_face(self, image: np.ndarray, tables: Sequence[Sequence[int]] = ()) -> RestoredPhoto:
+    def restore_face(self, image: np.ndarray, tables: Tables = ()) -> RestoredPhoto:
         """Restores an aligned face: a square in the frame of ``celeba-aligned``, as small as the networks' inputs.
 
         The result has the network's output size, and of a grey face is grey. Parsing and ``scale`` do not apply. A face too large
@@ -390,14 +393,18 @@ def _as_it_stands(face: RestoredFace, quarters: int, height: int, width: int) ->
 
 
 def _check(scale: float | None, strength: float, batch: int, smallest: float | None) -> None:
-    if scale is not None and not 0 < scale <= LARGEST_SCALE:
-        raise UsageError(f"--scale: above 0, up to {LARGEST_SCALE}, not {scale:g}")
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength: 0 to 1, not {strength:g}")
-    if batch < 1:
-        raise UsageError(f"--batch: at least 1, not {batch}")
-    if smallest is not None and not 8 <= smallest <= 1000:
-        raise UsageError(f"--min-face: 8 to 1000, not {smallest:g}")
+    if scale is not None and not (_is_number(scale) and 0 < scale <= LARGEST_SCALE):
+        raise UsageError(f"--scale: above 0, up to {LARGEST_SCALE}, not {scale}")
+    if not (_is_number(strength) and 0 <= strength <= 1):
+        raise UsageError(f"--strength: 0 to 1, not {strength}")
+    if not (isinstance(batch, int) and batch >= 1):
+        raise UsageError(f"--batch: a whole number, at least 1, not {batch}")
+    if smallest is not None and not (_is_number(smallest) and 8 <= smallest <= 1000):
+        raise UsageError(f"--min-face: 8 to 1000, not {smallest}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real)
 
 
 def _checked_image(image: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from wnet_arch.faces.detection import Detection, Detector, detection_view
+from wnet_arch.restore.frames import frame_of
 
 #: Faces are looked for from this side of the frame on, in pixels of the photo, unless another is asked for. Of 64 CelebA faces
 #: that were reduced to a frame of 12 pixels, MTCNN finds 54 on a plain and 50 on a noisy background; of 16 pixels, 62 and 61.
@@ -23,6 +24,8 @@ MAX_SEARCHED = 32_000_000
 #: it is found in the next view, at a quarter of the size, where the smallest face found is that large at the most.
 TILE, OVERLAP = 2048, 256
 _STEP = 4
+#: A face with this share of the smallest side asked for may still be meant.
+_CLEARLY = 0.8
 #: Two boxes that share more than this of the smaller one's area are one face.
 _SHARED = 0.5
 
@@ -44,15 +47,18 @@ def find_faces(detector: Detector, photo: np.ndarray, smallest: float | None = N
     for scale in _scales(factor, max(height, width)):
         for tile in _tiles(height, width, scale):
             found += _in_tile(detector.find, photo, tile, scale)
-    faces = _without_doubles(found) or _last_try(detector, photo)
+    faces = _without_doubles(found) or _last_try(detector, photo, smallest or 0)
     return sorted(faces, key=lambda one: (-one.area, one.box)), detector.smallest_frame / factor
 
 
-def _last_try(detector: Detector, photo: np.ndarray) -> list[Detection]:
-    """Faces that fill the photo, or are no more than likely, as ``detect`` looks for them; in a small copy, which it may pad."""
+def _last_try(detector: Detector, photo: np.ndarray, smallest: float) -> list[Detection]:
+    """Faces that fill the photo, or are no more than likely, as ``detect`` looks for them; in a small copy, which it may pad. It
+    knows of no smallest face, so those that are clearly smaller are left out.
+    """
     view, _ = detection_view(photo)
     factors = np.array((photo.shape[1] / view.shape[1], photo.shape[0] / view.shape[0]))
-    return [_placed(one, factors, (0, 0)) for one in detector.detect(view)]
+    found = [_placed(one, factors, (0, 0)) for one in detector.detect(view)]
+    return [one for one in found if frame_of(one, detector.name).side >= _CLEARLY * smallest]
 
 
 def _scales(first: float, longer_side: int) -> Iterator[float]:

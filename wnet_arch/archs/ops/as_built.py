@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
+#: Where a module, and torch for all modules, keeps those who listen to a forward or backward pass.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 #: The methods of each class whose computation is known, as they were when it was defined.
 _KNOWN: dict[type, dict[str, Callable]] = {}
 
@@ -42,14 +44,14 @@ def untouched(*modules: nn.Module) -> bool:
 
 def _untouched(module: nn.Module) -> bool:
     methods = _KNOWN.get(type(module))
-    if methods is None or module._forward_hooks or module._forward_pre_hooks or _hooks_on_all():
+    if methods is None or any(getattr(module, hooks) for hooks in _HOOKS) or _hooks_on_all():
         return False
     return not any(name in module.__dict__ for name in methods) and _as_defined(type(module))
 
 
 def _hooks_on_all() -> bool:
     """Whether hooks of somebody else's are on all modules. Those of torch, which count operations, change nothing."""
-    hooks = (*torch_module._global_forward_hooks.values(), *torch_module._global_forward_pre_hooks.values())
+    hooks = (hook for name in _HOOKS for hook in getattr(torch_module, f"_global{name}").values())
     return any(not str(getattr(hook, "__module__", "")).startswith("torch.") for hook in hooks)
 
 

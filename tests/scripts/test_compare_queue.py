@@ -201,6 +201,18 @@ def test_the_queue_of_the_fast_training_pairs_every_training(script, monkeypatch
     assert len({(script.shown(one.force_yml, values), one.seed) for one in trainings}) == len(trainings) == 9
 
 
+@pytest.mark.parametrize(("name", "by"), [("wnet_lite_map", ["network_option"]), ("wnet_lite_x4", ["network", "network_option"])])
+def test_the_queues_of_wnetlites_form_pair_every_training(script, monkeypatch, name, by):
+    monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
+    trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / f"{name}.toml", Path("zoo"))]
+    assert len({script.kind(one, by) for one in trainings}) == 1
+    forms = {(one.network, str(one.network_option)) for one in trainings}
+    assert {(one.network, str(one.network_option), one.seed) for one in trainings} == {
+        (*form, s) for form in forms for s in range(3)
+    }
+    assert len(trainings) == 3 * len(forms)
+
+
 def test_the_queue_of_the_recipe_pairs_every_training(script, monkeypatch):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
     trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "recipe.toml", Path("zoo"))]

@@ -298,7 +298,7 @@ def test_files_that_ship_are_fine(face_set, monkeypatch):
     assert files
     for file in files:
         trainings = train_queue.read(file, Path("zoo"))
-        assert len(trainings) >= {"burst": 4, "fast_training": 9, "parsing_weight": 15}.get(file.stem, 14)
+        assert len(trainings) >= {"burst": 4, "fast_training": 9, "wnet_lite_map": 6}.get(file.stem, 14)
 
 
 def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, monkeypatch, capsys):

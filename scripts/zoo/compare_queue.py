@@ -195,13 +195,20 @@ def main() -> int:
     page = PAGE.format(
         title=args.title or f"Trainings by {' and '.join(args.by)}", amount=amount,
         faces=max(len(open_set(val, "val", scales, args.faces).keys) for val in vals),
-        sets=" and ".join(f"{name}; bicubic enlargement has {enlarged(val, scales, args.faces)}" for name, val in zip(names, vals)),
+        sets=about_sets({name: enlarged(val, scales, args.faces) for name, val in zip(names, vals)}),
         command=shlex.join(["python", "scripts/zoo/compare_queue.py", *sys.argv[1:]]),
         table=table(["network", ", ".join(args.by), *heads], rows(found, titles), left=2),
     )  # fmt: skip
     disk.write_text(args.page, page)
     print(page)
     return 0
+
+
+def about_sets(plain: dict[str, str]) -> str:
+    """The sets by name, each with what bicubic enlargement has on it."""
+    if len(plain) == 1:
+        return "; bicubic enlargement has ".join(*plain.items())
+    return ", ".join(f"{name} (bicubic enlargement: {value})" for name, value in plain.items())
 
 
 def enlarged(val: str, scales: list[int], faces: int) -> str:

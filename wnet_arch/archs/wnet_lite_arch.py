@@ -182,13 +182,17 @@ class WNetLite(MapGuidedNetwork):
     """A face with an estimated parsing map, and the work where it is cheap; what it has and lacks of W-Net says the module's text.
 
     Args:
-        scale: 4 or 8. A x4 face is folded to the grid of the x8 face, four pixels to twelve channels, so both cost the same.
-        num_feat: channels on the grid of 16x16; 3/4, 1/2 and 1/4 of them on those of 32, 64 and 128.
-        depths: blocks on each grid.
-        num_heads: of the attention on the smallest grid.
-        attention: self-attention over the whole face after every block of the smallest grid.
+        scale: 4 or 8.
+        num_feat: channels on the grid of 16x16; 3/4, 1/2 and 1/4 of them on those of 32, 64 and 128. With ``grid: 32``, all of them
+            on that of 32.
+        depths: blocks of each level: on the grids of 16, 32, 64 and 128; with ``grid: 32``, of the first two levels on that of 32,
+            before and after the map.
+        num_heads: of the attention on the first grid.
+        attention: self-attention over the whole face after every block of the first level.
         parsing: estimate the map on the grid of 32x32 and fuse it on all larger ones.
         position: a learned offset for every place of the aligned face. Faces framed as in training gain by it, all others lose.
+        grid: side of the first grid. 16, to which a x4 face is folded, four pixels to twelve channels, so that x4 and x8 cost the
+            same; or, of x4, its own 32, which is better at equal cost (docs/results/wnet_lite_x4.md).
 
     Raises:
         NetworkError: a value outside the ones named above.

@@ -99,7 +99,7 @@ class FaceSRNetwork(nn.Module, ABC):
         if not lq.is_floating_point():
             raise NetworkError(f"{name} takes float images in [0, 1], not {lq.dtype}; divide 8-bit images by 255")
         own = next(self.parameters(), lq).dtype
-        if lq.dtype != own and not (lq.is_meta or torch.is_autocast_enabled(lq.device.type)):
+        if own.is_floating_point and lq.dtype != own and not (lq.is_meta or torch.is_autocast_enabled(lq.device.type)):
             raise NetworkError(f"{name} has weights of {own} and takes images of that type, not {lq.dtype}: lq.to({own})")
         height, width = (side * self.scale for side in lq.shape[-2:])
         if min(height, width) == 0 or height % self.size_multiple or width % self.size_multiple:

@@ -64,12 +64,13 @@ class Store:
             real = Path(path).resolve(strict=True)
         except (OSError, ValueError, RuntimeError):  # gone, a NUL in it, links in a circle
             return None
-        mine = owner is not None and self._owned / owner in real.parents
+        own = None if owner is None else self._owned / owner
+        mine = own is not None and own in real.parents
         if not real.is_file() or not (mine or real in self._examples):
             return None
-        if mine:
+        if own is not None and mine:
             with contextlib.suppress(OSError):
-                os.utime(real.parent)  # its age counts from here
+                os.utime(own / real.relative_to(own).parts[0])  # its age counts from here
         return real
 
     def photo(self, owner: str | None, path: str) -> Path:

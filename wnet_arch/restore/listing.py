@@ -130,6 +130,7 @@ def _shortened(name: str) -> str:
     if len(encoded) <= LONGEST:
         return name
     suffix = os.path.splitext(last)[1]
+    suffix = suffix if len(suffix) < 9 else ""  # a file that is named itself may be called anything
     kept = encoded[: LONGEST - 9 - len(os.fsencode(suffix))].decode(errors="ignore")
     return f"{head}{slash}{kept}-{zlib.crc32(encoded):08x}{suffix}"
 

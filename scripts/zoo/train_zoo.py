@@ -160,11 +160,10 @@ def check_asked(path: Path, kept: dict, args: argparse.Namespace) -> None:
     now = asked(args)
     if plain(kept["network"]) == plain(now["network"]):  # one network, in other letters
         kept = {**kept, "network": now["network"]}
-    for key in (key for key in ("data", "val") if key in kept and kept[key] != now[key]):
-        named = " ".join(map(str, getattr(args, key) if key == "data" else [args.val]))
-        raise UsageError(f"{path} is of a run with other photos for --{key} than those of {named}; give the same, or another --out")
+    named = {"data": " ".join(args.data), "val": args.val}
     for key in (key for key in now if key in kept and kept[key] != now[key]):
-        raise UsageError(f"{path} is of a run with {key} {kept[key]}, not {now[key]}; give the same, or another --out")
+        differs = f"other photos for --{key} than those of {named[key]}" if key in named else f"{key} {kept[key]}, not {now[key]}"
+        raise UsageError(f"{path} is of a run with {differs}; give the same, or another --out")
 
 
 def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, warm_up: int = WARM_UP) -> dict:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from wnet_arch.errors import UsageError
-
 EXAMPLES = """\
 NETWORK is the name of a shipped network (wnet_lite_x8), or a run, .pth or .safetensors file, [LABEL=]WHAT[@OPTIONS.yml], as for
 wnet benchmark --networks. The suffix of FILE is its format:
@@ -50,9 +48,6 @@ def run(args: argparse.Namespace) -> int:
     from wnet_arch.export.command import report
 
     load_plugins()
-    if args.faces is not None and not args.check:
-        raise UsageError("--faces: says how many of --check SET, which is not given")
-    faces = 50 if args.faces is None else args.faces
-    done = export_network(args.network, args.out, args.precision, args.overwrite, args.check, faces)
+    done = export_network(args.network, args.out, args.precision, args.overwrite, args.check, args.faces)
     print("\n".join(report(done)))
     return 0

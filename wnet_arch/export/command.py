@@ -61,7 +61,7 @@ def export_network(
     precision: str = "fp32",
     overwrite: bool = False,
     check: str | None = None,
-    faces: int = 50,
+    faces: int | None = None,
 ) -> Exported:
     """Writes a network as one file, and compares that with torch before it gets its name.
 
@@ -71,12 +71,15 @@ def export_network(
         precision: of the weights in it: ``fp32``, ``fp16`` or ``bf16``.
         overwrite: replace a file that is there.
         check: a test set, as ``wnet benchmark --sets`` takes them, to compare and time the file on.
-        faces: how many of that set, from its beginning.
+        faces: how many of that set, from its beginning; ``None`` is 50.
 
     Raises:
         UsageError, WeightsError, DataError: an argument, the weights or the set are wrong, or a package is missing.
         WNetError: the place cannot be written, or the file gives other faces than torch. Nothing is left of it then.
     """
+    if faces is not None and not check:
+        raise UsageError("--faces: says how many of --check SET, which is not given")
+    faces = 50 if faces is None else faces
     out = Path(os.path.expanduser(out))
     kind = _format(out, precision, faces)
     kind.need()

@@ -94,6 +94,17 @@ def test_resume_needs_no_gpu_and_finds_the_newest_state(tmp_path):
     assert opt["path"]["resume_state"].endswith("1000.state")
 
 
+def test_a_run_goes_on_from_its_own_files_whatever_key_those_it_began_with_had(tmp_path):
+    states = tmp_path / "training_states"
+    states.mkdir()
+    torch.save({"iter": 10, "epoch": 0, "optimizers": [], "schedulers": []}, states / "10.state")
+    opt = dict(
+        resume_options(tmp_path, param_key_g="generator", param_key_d=None, models=str(tmp_path)), auto_resume=True, network_g={}
+    )
+    patches.load_resume_state(opt)
+    assert (opt["path"]["param_key_g"], opt["path"]["param_key_d"]) == ("params", "params")
+
+
 def test_nothing_to_resume_is_no_error(tmp_path):
     assert patches.load_resume_state(dict(resume_options(tmp_path), auto_resume=True)) is None
     assert patches.load_resume_state(resume_options(tmp_path)) is None

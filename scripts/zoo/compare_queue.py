@@ -52,9 +52,14 @@ def arguments(training: train_queue.Training) -> argparse.Namespace:
     return train_zoo.build_parser().parse_args(training.arguments)
 
 
-def kind(args: argparse.Namespace, by: list[str]) -> str:
-    """Equal for trainings that differ in nothing but the seed and the options ``by``."""
-    return json.dumps({key: value for key, value in vars(args).items() if key not in (*APART, *by)}, sort_keys=True, default=str)
+def kind(training: train_queue.Training, by: list[str], others: dict[str, train_queue.Training]) -> str:
+    """Equal for trainings that differ in nothing but the seed and the options ``by``; so may those that they come ``after``."""
+    known = {key: value for key, value in vars(arguments(training)).items() if key not in (*APART, *by)}
+    if training.after:
+        known["after"] = kind(others[training.after], by, others)
+        if "force_yml" in known:
+            known["force_yml"] = known["force_yml"][:-1]  # where the weights of that training lie
+    return json.dumps(known, sort_keys=True, default=str)
 
 
 def title(args: argparse.Namespace, by: list[str]) -> str:
@@ -145,13 +150,15 @@ def collected(trainings: list[train_queue.Training], by: list[str], vals: list[s
     """PSNR of all that have ended as :func:`rows` takes them, the titles of the kinds, and their numbers of images and batches."""
     found, titles, amounts = defaultdict(lambda: defaultdict(dict)), {}, set()
     values = {option: [getattr(arguments(one), option) for one in trainings] for option in by}
+    others = {training.name: training for training in trainings}
     for training in trainings:
         if not training.progress()["done"]:
             print(f"{training.name} has not ended: left out")
             continue
         own = arguments(training)
-        titles[kind(own, by)] = title(own, by)
-        by_seed = found[kind(own, by)][", ".join(shown(getattr(own, option), values[option]) for option in by)]
+        same = kind(training, by, others)
+        titles[same] = title(own, by)
+        by_seed = found[same][", ".join(shown(getattr(own, option), values[option]) for option in by)]
         if own.seed in by_seed:
             raise UsageError(f"{training.name} and one above it differ in nothing that is shown")
         by_seed[own.seed] = [measured(training, val, faces) for val in vals]

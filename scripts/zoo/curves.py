@@ -21,7 +21,7 @@ from pathlib import Path
 import train_queue
 import train_zoo
 
-from wnet_arch import disk
+from wnet_arch import disk, options
 from wnet_arch.benchmark.tables import table
 from wnet_arch.cli.common import run_script
 from wnet_arch.errors import UsageError
@@ -101,12 +101,18 @@ def ended(found: list[Course]) -> str:
     """The table of trainings that have seen all their images, the best first; empty where there is none."""
     lines = []
     for course in sorted((c for c in found if c.has_ended), key=lambda course: -course.points[-1][1]):
-        cost = profiling.cost(course.args.network, course.args.scale, **dict(course.args.network_option))
+        cost = profiling.cost(course.args.network, course.args.scale, **_network_options(course.args))
         _, psnr, ssim = course.points[-1]
         shown = f"{ssim:.4f}" if ssim is not None else "–"
         step = f"{course.step:.2g} s" if course.step else "–"
         lines.append([course.label, f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", step])
     return f"\n{table(HEADS, lines, left=1)}\n" if lines else ""
+
+
+def _network_options(args: argparse.Namespace) -> dict:
+    """Those of the option file that it was trained by, with what the training changes."""
+    block = options.load(str(train_zoo.option_file(args.network, args.scale)))["network_g"]
+    return {**{key: value for key, value in block.items() if key not in ("type", "scale")}, **dict(args.network_option)}
 
 
 def unfinished(found: list[Course]) -> str:

@@ -39,8 +39,11 @@ def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
     before = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
     if before == now:
         return f"is shipped already, as {name}"
-    more = [*(["--hardware", hardware] if hardware else []), *(["--replace"] if before.get("name") == name else [])]
-    _call("ship_weights.py", str(run), name, "--set", faces, *more)
+    without_card = {**now, "card": False}
+    if before != without_card:
+        more = [*(["--hardware", hardware] if hardware else []), *(["--replace"] if before.get("name") == name else [])]
+        _call("ship_weights.py", str(run), name, "--set", faces, *more)
+        disk.write_text(mark, json.dumps(without_card) + "\n")  # a card takes minutes, in which much can happen
     disk.write_text(manifest_of(name).with_name(f"{name}.jsonl"), "".join(f"{line}\n" for line in thinned(lines)))
     _call("model_zoo.py", "--sets", faces, "--card", name)
     disk.write_text(mark, json.dumps(now) + "\n")

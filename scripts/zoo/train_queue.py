@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from wnet_arch.cli.common import run_script
 from wnet_arch.errors import UsageError, WNetError, did_you_mean
+from wnet_arch.processors import processors
 from wnet_arch.training import run_lock
 
 if sys.version_info >= (3, 11):
@@ -161,14 +162,14 @@ def _training(entry: dict, where: str, out: Path) -> Training:
     forced = entry.get("force_yml", [])
     if not isinstance(forced, list) or not all(isinstance(one, str) for one in forced):
         raise QueueError(f"{where}: `force_yml` is a list of texts (key:key=value), not {forced!r}")
-    args = _checked(arguments(entry, out), where)
+    given = arguments(entry, out)
+    if entry.get("after"):
+        start = Training(entry["after"], [], out).weights.resolve()
+        given += [*([] if forced else ["--force_yml"]), f"path:pretrain_network_g={start}"]
+    args = _checked(given, where)
     _refuse_other_run(out / args.name / "plan.json", args, where)
-    training = Training(args.name, arguments(entry, out), out, entry.get("after"), args.images, args.val)
+    training = Training(args.name, given, out, entry.get("after"), args.images, args.val)
     training.ship = str(entry.get("ship") or args.name.lower())
-    if training.after:
-        start = Training(training.after, [], out).weights.resolve()
-        training.arguments += [] if entry.get("force_yml") else ["--force_yml"]
-        training.arguments.append(f"path:pretrain_network_g={start}")
     return training
 
 
@@ -341,13 +342,15 @@ class Queue:
             )
 
     def _environment(self, slot: int) -> dict[str, str]:
-        """Each training gets its share of the processors, and a GPU of its own where there are several."""
+        """Each training gets its share of the processors, and a GPU of its own of those that this program may use."""
         import torch
 
         environment = dict(os.environ)
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
-        if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in environment:
-            environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, processors() // self.jobs)))
+        count = torch.cuda.device_count()
+        if count > 1:
+            names = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+            environment["CUDA_VISIBLE_DEVICES"] = (names if len(names) >= count else [*map(str, range(count))])[slot % count]
         return environment
 
     def _end_all(self) -> None:

@@ -19,17 +19,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from wnet_arch import disk, options
 from wnet_arch.cli.common import run_script
 from wnet_arch.data.face_lmdb import read_manifest
 from wnet_arch.data.set_paths import find_set
 from wnet_arch.errors import DataError, UsageError
+from wnet_arch.weights import shipped
+from wnet_arch.weights.hashing import sha256_file
 from wnet_arch.weights.packages import plain
 
 OPTIONS = options.packaged.FOLDER
@@ -89,6 +94,7 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
         print_freq=10, save_checkpoint_freq=iterations, save_checkpoint_minutes=SAVED, keep_last=2, use_tb_logger=False
     )
     opt["manual_seed"] = args.seed
+    opt["num_gpu"] = 1 if torch.cuda.is_available() else 0  # several would make the batch larger than the plan says
     return options.override(opt, args.force_yml)
 
 
@@ -109,8 +115,10 @@ def _value(opt: dict, key: str) -> object:
     return opt
 
 
-def run(opt: dict, folder: Path, label: str) -> Path:
-    """Trains, or goes on; returns the run's JSON log."""
+def run(opt: dict, folder: Path, label: str, anew: bool = False) -> Path:
+    """Trains, or goes on unless it shall begin ``anew``; returns the run's JSON log."""
+    if anew:
+        shutil.rmtree(folder / "experiments" / label, ignore_errors=True)
     opt = {**opt, "name": label}
     file = folder / f"{label}.yml"
     options.save(opt, str(file))
@@ -145,7 +153,17 @@ def asked(args: argparse.Namespace) -> dict:
     photos = {key: [_photos(path) for path in paths] for key, paths in (("data", args.data), ("val", [args.val]))}
     same = {key: getattr(args, key) for key in ("network", "scale", "minutes", "images", "batch", *LATER)}
     forced = [entry for entry in args.force_yml if not entry.startswith(("path:", "logger:"))]
-    return {**same, **photos, "network_option": [f"{key}={value}" for key, value in args.network_option], "force_yml": forced}
+    network_option = [f"{key}={value}" for key, value in args.network_option]
+    return {**same, **photos, "network_option": network_option, "force_yml": forced, **_start(args.force_yml)}
+
+
+def _start(force_yml: list[str]) -> dict:
+    """The weights that a run begins with: nothing, a name that ships, or what tells a file; empty of a file that is gone."""
+    given = [entry.partition("=")[2] for entry in force_yml if entry.startswith("path:pretrain_network_g=")]
+    if not given or shipped.is_name(given[-1]):
+        return {"start": given[-1] if given else None}
+    file = Path(given[-1]).expanduser()
+    return {"start": sha256_file(file)} if file.is_file() else {}
 
 
 def _photos(path: str) -> str | None:
@@ -163,6 +181,8 @@ def check_asked(path: Path, kept: dict, args: argparse.Namespace) -> None:
     named = {"data": " ".join(args.data), "val": args.val}
     for key in (key for key in now if key in kept and kept[key] != now[key]):
         differs = f"other photos for --{key} than those of {named[key]}" if key in named else f"{key} {kept[key]}, not {now[key]}"
+        if key == "start":
+            differs = "other weights to begin with"
         raise UsageError(f"{path} is of a run with {differs}; give the same, or another --out")
 
 
@@ -178,7 +198,7 @@ def plan(args: argparse.Namespace, file: Path, folder: Path, pace: int = PACE, w
         opt = recipe(args, options.load(str(file)), pace)
         opt["val"].update(val_freq=pace, keep_best=None)
         opt["logger"].update(print_freq=1, save_checkpoint_minutes=None)
-        found = lines(run(opt, folder, "pace"))
+        found = lines(run(opt, folder, "pace", anew=True))  # of these options, not of others that were tried before
         result["seconds"] = statistics.median([line["time"] for line in found if "time" in line][warm_up:])
         result["validation"] = sum(line.get("validation_seconds", 0) for line in found)
         left = args.minutes * 60 * (1 - SPARE) - (args.validations + 1) * result["validation"]  # one is done

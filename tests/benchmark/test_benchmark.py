@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -331,6 +332,21 @@ def test_a_folder_with_other_names_or_sizes(tmp_path):
         go(tmp_path / "out", [f"mine={sr}"], [hr], scales=[8])
     with pytest.raises(DataError, match="cannot read the folder"):
         go(tmp_path / "out", [f"mine={tmp_path}/nowhere/{{set}}"], [hr], scales=[8])
+
+
+def test_one_folder_of_images_is_not_taken_for_several_scales_or_sets(tmp_path, weights):
+    hr = write_folders(tmp_path / "hr", 3) / "gt"
+    x4 = train_nothing(tmp_path, "SRCNN_x4", scale=4)
+    with pytest.raises(UsageError, match=r"hr/gt are of one scale, and this benchmark has x4 and x8: write \{scale\} where"):
+        go(tmp_path / "out", [weights, x4, f"mine={hr}"], [hr])
+    other = write_folders(tmp_path / "other", 4) / "gt"
+    with pytest.raises(UsageError, match=r"one and two both have a face face000, and .*hr/gt has one image of that name: write"):
+        go(tmp_path / "out", [f"mine={hr}"], [f"one={hr}", f"two={other}"], scales=[8])
+    for name in ("one", "two"):
+        (tmp_path / "sr" / name).parent.mkdir(exist_ok=True)
+        shutil.copytree(other, tmp_path / "sr" / name)
+    results, _ = go(tmp_path / "out", [f"mine={tmp_path}/sr/{{set}}"], [f"one={hr}", f"two={other}"], scales=[8])
+    assert len(results.values) == 2
 
 
 def test_sets_that_cannot_be_used(tmp_path, weights):

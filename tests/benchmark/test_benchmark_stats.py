@@ -102,3 +102,25 @@ def test_marks_skip_what_was_never_measured():
     base = np.random.default_rng(0).normal(25, 2, 40)
     values = np.column_stack([np.full(40, np.nan), base, base + 1])
     assert stats.marks(values, "higher") == ["", "", "best"]
+
+
+def test_a_network_that_fails_on_hard_faces_is_not_the_best():
+    rng = np.random.default_rng(1)
+    hard = rng.gamma(2.0, 1.0, 100)
+    worse = hard + 0.05 + rng.normal(0, 0.01, 100)  # an error: lower is better
+    lost = hard > np.quantile(hard, 0.6)
+    assert stats.marks(np.column_stack([np.where(lost, np.nan, worse), hard]), "lower") == ["", "best"]
+    better = np.where(lost, np.nan, hard - 0.05 + rng.normal(0, 0.01, 100))
+    assert np.nanmean(better) < hard.mean()
+    assert stats.marks(np.column_stack([better, hard]), "lower") == ["", ""]
+    few = np.where(np.arange(100) < 3, np.nan, hard - 0.05 + rng.normal(0, 0.01, 100))  # three faces less are no difference
+    assert stats.marks(np.column_stack([few, hard]), "lower") == ["best", ""]
+
+
+def test_one_face_has_no_interval():
+    found = stats.intervals(np.array([[30.0], [np.nan], [np.nan]]), resamples=50)[0]
+    assert (found.mean, found.count) == (30.0, 1)
+    assert np.isnan([found.low, found.high]).all()
+    only = stats.pairwise(np.array([[30.0, 31.0]]))[0, 1].difference
+    assert only.mean == -1
+    assert np.isnan([only.low, only.high]).all()

@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from tests.benchmark.test_benchmark import go
+from tests.conftest import drawn_face, write_folders
 from wnet_arch import create_network
 from wnet_arch.data.decoding import image_tensor
 from wnet_arch.errors import DataError, NetworkError, UsageError
@@ -110,3 +112,17 @@ def test_a_set_that_cannot_serve_is_refused_before_anything_runs(face_set, tmp_p
         go(tmp_path / "out", [f"mine={path}"], [folder], maps=("true",))
     with pytest.raises(DataError, match="--maps other: plain has one face only"):
         go(tmp_path / "out", [f"mine={path}"], [folder], maps=("other",), limit=1)
+
+
+def test_another_neighbour_is_another_map(tmp_path):
+    """The face is the same, and the one whose map it gets is not."""
+    _, path = weights_of(tmp_path, "WNetLite")
+    faces = write_folders(tmp_path / "hr", 3) / "gt"
+    maps = {"maps": ("other",)}
+    first, _ = go(tmp_path / "out", [f"mine={path}"], [faces], **maps)
+    Image.fromarray(drawn_face(9)[0]).save(faces / "face001.png")
+    second, _ = go(tmp_path / "out", [f"mine={path}"], [faces], **maps)
+    fresh, _ = go(tmp_path / "fresh", [f"mine={path}"], [faces], **maps)
+    key = "gt", 8, "mine, map: other"
+    np.testing.assert_array_equal(second.values[key], fresh.values[key])
+    assert second.values[key][0, 0] != first.values[key][0, 0]

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from tests.benchmark.test_benchmark import IDENTITY, PSNR, go, handmade, train_nothing
+from tests.conftest import drawn_face, write_folders
 from wnet_arch import create_network
 from wnet_arch.benchmark import charts, drawings, figure, report
 from wnet_arch.benchmark import results as results_module
@@ -112,6 +113,71 @@ def test_maps_of_every_network_that_estimates_one_are_drawn(tmp_path, face_set):
         with torch.inference_mode():
             expected = net(image_tensor(face.lr)[None], return_aux=True).parsing[0].mean(0).clamp(0, 1) * 255
         assert np.abs(face.estimated["Guided"] - expected.numpy()).max() <= 0.51
+
+
+def test_a_page_of_weights_that_are_gone_or_have_changed_keeps_the_maps_it_knows(tmp_path, face_set, capsys):
+    small = {"kind": "WNetLite", "num_feat": 16, "num_heads": 1, "depths": [1, 1, 1, 1]}
+    runs = [train_nothing(tmp_path, name, seed=seed, **small) for seed, name in enumerate(("known", "changed", "gone"))]
+    srcnn = train_nothing(tmp_path, "SRCNN_x8")
+    go(tmp_path / "bench", [*(f"{run.name}={run}" for run in runs), f"SRCNN={srcnn}"], [face_set])
+    results = results_module.load(tmp_path / "bench")
+    keys = results.sets[0].keys[:2]
+
+    def estimated(records) -> set:
+        results.networks = records
+        results.__post_init__()
+        with Cache(tmp_path / "bench") as cache:
+            drawn = drawings.faces(results, cache, results.sets[0], 8, keys)
+            drawings.add_estimated(results, cache, drawn, results.sets[0], 8)
+        return set(drawn[0].estimated)
+
+    every = list(results.networks)
+    assert estimated(every[:1]) == {"known", "HR"}
+    weights = [run / "models" / "net_g_latest.pth" for run in (*runs, srcnn)]
+    torch.save({"params": create_network("SRCNN", 8).state_dict()}, weights[1])
+    for path in (weights[0], weights[2], weights[3]):
+        path.unlink()
+    capsys.readouterr()
+    assert estimated(every) == {"known", "HR"}
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"note: the map that changed estimates is left out: {weights[1]} has changed since the benchmark",
+        f"note: the map that gone estimates is left out: its weights {weights[2]} are gone",
+    ]
+
+
+@pytest.mark.parametrize("what", ["sr", "hr"])
+def test_images_that_are_not_those_of_the_numbers_are_refused(tmp_path, what):
+    hr, sr = (write_folders(tmp_path / name, 3) / "gt" for name in ("hr", "sr"))
+    go(tmp_path / "bench", [f"mine={sr}"], [hr], scales=[8])
+    results = results_module.load(tmp_path / "bench")
+
+    def drawn():
+        with Cache(tmp_path / "bench") as cache:
+            return drawings.faces(results, cache, results.sets[0], 8, results.sets[0].keys)
+
+    assert len(drawn()) == 3
+    changed = {"sr": sr, "hr": hr}[what] / "face001.png"
+    Image.fromarray(drawn_face(9)[0]).save(changed)
+    with pytest.raises(DataError, match="face001 of gt, or what mine made of it, has changed since the benchmark: run it again"):
+        drawn()
+    changed.unlink()
+    with pytest.raises(DataError, match=r"mine: .* lacks 1 of the faces|has lost 1 of its faces"):
+        drawn()
+
+
+def test_a_table_that_had_the_papers_numbers_keeps_them(tmp_path, face_set, monkeypatch):
+    monkeypatch.setattr(report, "write", lambda results, folder, count: folder)
+    for paper in (True, False):
+        go(tmp_path / "bench", ["Bicubic"], [f"CelebA={face_set}"], scales=[8], paper=paper)
+        before = (tmp_path / "bench" / "table.md").read_text()
+        assert ("paper" in before) is paper
+        assert _main(["report", "html", str(tmp_path / "bench")]) == 0
+        assert (tmp_path / "bench" / "table.md").read_text() == before
+
+
+def test_numbers_are_written_as_the_page_reads_them():
+    assert [report._sortable(value) for value in (26.5, np.inf, -np.inf, np.nan)] == ["26.5", "Infinity", "-Infinity", ""]
 
 
 def test_pictures_in_the_page_are_exact():
@@ -279,6 +345,7 @@ def test_the_faces_open_on_a_typical_face_of_the_best_network(tab, folder):
         (PSNR, {"a": [30, 31], "Bicubic": [20, 21]}, "a"),
         (PSNR, {"a": [25, np.nan], "b": [np.nan, np.nan]}, "a"),
         (PSNR, {"a": [25, 25], "b": [25, 25]}, "b"),
+        (PSNR, {"a": [30, np.nan], "b": [31, 20]}, "b"),
         (replace(PSNR, better="lower"), {"a": [0.3, 0.4], "b": [0.5, 0.6], "Bicubic": [0.9, 0.8]}, "a"),
     ],
 )

@@ -71,6 +71,11 @@ def test_training_from_another_folder_validates_saves_and_resumes(tmp_path, face
     assert (experiment / "models" / "net_g_4.pth").exists()
     assert [p.name for p in (here / "experiments").iterdir()] == ["tiny"]  # nothing was archived
 
+    state = f"path:resume_state={experiment}/training_states/2.state"
+    run = basicsr("train", "-opt", file, "--auto_resume", "--force_yml", "train:total_iter=4", state, cwd=here)
+    assert run.returncode == 2
+    assert "path.resume_state: --auto_resume goes on from the run's newest state instead: leave out one of them" in run.stderr
+
     test = run_options(face_set)
     test["path"] = {"pretrain_network_g": str(experiment / "models" / "net_g_4.pth"), "strict_load_g": True}
     test["datasets"] = {"test": test["datasets"]["val"]}

@@ -36,6 +36,18 @@ def test_longer_epochs_show_every_image_as_often():
     assert np.bincount(order).tolist() == [3] * 10
 
 
+@pytest.mark.parametrize(("ratio", "whole"), [(0.5, 0), (1.5, 1), (2.3, 2)])
+def test_a_part_of_the_set_is_another_one_in_each_epoch(ratio, whole):
+    drawn = sampler(images=20, ratio=ratio, batch=1, total_iter=10_000)
+    epochs = [np.bincount(epoch(drawn, number), minlength=20) for number in range(200)]
+    assert all(set(counts) <= {whole, whole + 1} and counts.sum() == round(20 * ratio) for counts in epochs)
+    share = sum(epochs) / 200
+    assert np.abs(share - ratio).max() < 0.15  # four standard deviations
+    later = sampler(images=20, ratio=ratio, batch=1, total_iter=10_000)
+    later.start_behind(3, 3 * later.iterations + 4)
+    assert epoch(later, 3) == epoch(drawn, 3)[4:]
+
+
 def test_what_does_not_fill_an_iteration_is_left_out():
     drawn = sampler(images=11, batch=4)
     assert len(drawn) == len(epoch(drawn, 0)) == 8

@@ -136,3 +136,12 @@ def test_a_cut_file_ends_in_a_line_and_not_in_a_bus_error(copied, tmp_path, comm
     lines = [line for line in run.stderr.splitlines() if "error" in line or "datasets." in line]
     assert lines
     assert all("gt.lmdb/data.mdb is cut off" in line for line in lines)
+
+
+def test_the_folder_around_the_splits_names_them(face_set, tmp_path):
+    for split in ("train", "val"):
+        shutil.copytree(face_set, tmp_path / "set" / split)
+    shutil.copy(face_set / "manifest.json", tmp_path / "set")
+    change_manifest(tmp_path / "set", counts={"train": 6, "val": 6})
+    with pytest.raises(DataError, match=rf"set holds the sets train and val: name {tmp_path}/set/train$"):
+        PairedFaceParsingDataset({"name": "a", "phase": "val", "scale": 8, "dataroot": str(tmp_path / "set")})

@@ -283,6 +283,29 @@ def test_schedule_and_warm_up_keep_the_multiples_of_the_rate(tmp_path, batch):
     assert rates[0][0] < rates[2][0] > rates[-1][0]
 
 
+@pytest.mark.parametrize(
+    ("milestones", "expected"), [([7], [0.25, 0.5, 0.75, 1, 1, 1, 1, 0.1]), ([2], [0.25, 0.5, 0.75, 0.1, 0.1])]
+)
+def test_after_a_warm_up_the_rate_is_the_schedules(tmp_path, batch, milestones, expected):
+    schedule = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.1}
+
+    def new():
+        return build_model(options(tmp_path, scheduler=schedule, optim_g={"type": "Adam", "lr": 1.0}))
+
+    model = new()
+    for iteration, rate in enumerate(expected, start=1):
+        model.update_learning_rate(iteration, warmup_iter=4)
+        assert model.get_current_learning_rate() == pytest.approx([rate])
+        if iteration == 3:  # saved in the middle, and continued without a warm-up
+            state = copy.deepcopy(
+                {"optimizers": [model.optimizers[0].state_dict()], "schedulers": [model.schedulers[0].state_dict()]}
+            )
+    continued = new()
+    continuation.load_optimizers(continued.optimizers, continued.schedulers, state, [])
+    continued.update_learning_rate(4, warmup_iter=-1)
+    assert continued.get_current_learning_rate() == pytest.approx([expected[3]])
+
+
 def test_a_continued_run_keeps_the_multiples_and_follows_another_rate(tmp_path, batch):
     def model(lr: float):
         torch.manual_seed(0)
@@ -357,3 +380,15 @@ def test_a_network_that_takes_no_map_is_named(tmp_path):
     opt["network_g"] = {"type": "FishFSRNet", "scale": 8, "num_feat": 16}
     with pytest.raises(UsageError, match=r"train.true_parsing: FishFSRNet takes no map; use WNet or WNetLite"):
         build_model(opt)
+
+
+@pytest.mark.parametrize("key", ["generator", None])
+def test_an_average_begins_with_the_weights_that_the_network_begins_with(tmp_path, batch, key):
+    start = create_network("WNet", 8, num_feat=8, peak=1).state_dict()
+    torch.save({key: start} if key else start, tmp_path / "theirs.pth")
+    opt = options(tmp_path, ema_decay=0.9)
+    opt["path"].update(pretrain_network_g=str(tmp_path / "theirs.pth"), param_key_g=key)
+    model = build_model(opt)
+    for net in (model.net_g, model.net_g_ema):
+        for name, value in net.state_dict().items():
+            assert torch.equal(value, start[name])

@@ -145,6 +145,12 @@ def test_celeba_without_photos_or_mode(tmp_path):
         wnet_prepare("celeba", "--root", tmp_path, "--mode", "I", "--out", tmp_path / "set")
 
 
+@pytest.mark.parametrize("folder", ["img_align_celeba/img_align_celeba", "Img/img_align_celeba_png/img_align_celeba_png"])
+def test_celeba_as_some_archives_unpack_it(tmp_path, folder):
+    save(tmp_path / folder / "000001.jpg", 1, 178, 218)
+    assert catalog.open_source("celeba", tmp_path, "all", "celeba-aligned").images == tmp_path / folder
+
+
 @pytest.fixture
 def helen(tmp_path) -> Path:
     for folder, names in (("trainset", ("10_1", "11_1", "11_1_mirror", "12_2")), ("testset", ("30_1", "31_1"))):
@@ -250,6 +256,15 @@ def test_celebamask_of_one_map_a_photo_and_its_official_split(tmp_path):
     words = ("celebamask", "--root", tmp_path, "--partial", "--mode", "official", "--out", tmp_path / "set")
     assert wnet_prepare(*words) == 0
     assert [read_keys(tmp_path / "set" / split / "gt.lmdb") for split in ("train", "val", "test")] == [["0"], ["2"], ["1"]]
+    for folder in ("images", "labels"):  # names of five digits, as in the archive of masks
+        for path in list((tmp_path / folder).iterdir()):
+            path.rename(path.with_stem(f"{int(path.stem):05d}"))
+    assert wnet_prepare(*words, "--overwrite") == 0
+    assert [read_keys(tmp_path / "set" / split / "gt.lmdb") for split in ("train", "val", "test")] == [
+        ["00000"],
+        ["00002"],
+        ["00001"],
+    ]
     (tmp_path / "CelebA-HQ-to-CelebA-mapping.txt").write_text("idx\nx y\n")
     with pytest.raises(DataError, match="not a list idx orig_idx file"):
         wnet_prepare(*words, "--overwrite")

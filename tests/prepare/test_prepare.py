@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import os
 import pickle
@@ -492,3 +493,79 @@ def test_command(folder, capsys):
         "note: all its parsing maps are unknown; networks that learn from maps need --parser compact, or --labels",
     ]
     assert "40/40" in shown.err
+
+
+def test_a_sheet_among_the_photos_is_none_of_them(folder, monkeypatch):
+    images = folder / "images"
+    whole = run(folder, "whole", sheet=3)
+
+    def once(out: Path):
+        return prepare(PrepareOptions(images=images, out=out, size=32, scales=(4, 8), workers=1, sheet=3), progress=False)
+
+    real, left = face_maker.FaceMaker.make, iter(range(10))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(face_maker.FaceMaker, "make", lambda *a: real(*a) if next(left, None) is not None else _interrupt())
+        once(images / "set")
+    assert (images / "set.sheet.png").is_file()
+    assert once(images / "set").counts == whole.counts  # continues
+    (folder / "here").mkdir()
+    monkeypatch.chdir(folder / "here")
+    once(Path("."))
+    assert (folder / "here.sheet.png").is_file()
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def test_photos_that_vanish_stop_the_run_and_are_not_recorded(folder, monkeypatch):
+    whole = run(folder, "whole")
+    images, away = folder / "images", folder / "away"
+    real, left = face_maker.FaceMaker.make, iter(range(5))
+
+    def make(self, name):
+        if next(left, None) is None and images.exists():
+            images.rename(away)
+        return real(self, name)
+
+    with monkeypatch.context() as patch, pytest.raises(WNetError, match="images is gone: the same command continues when"):
+        patch.setattr(face_maker.FaceMaker, "make", make)
+        run(folder)
+    away.rename(images)
+    again = run(folder)
+    assert (again.counts, again.rejected) == (whole.counts, whole.rejected)
+
+
+def test_a_disk_that_fails_stops_the_run_and_a_photo_without_rights_does_not(folder, monkeypatch):
+    real = face_maker.load_photo
+
+    def failing(number):
+        def load(path):
+            if path.name == "007.png":
+                raise face_maker.Rejected("unreadable", os.strerror(number)) from OSError(number, os.strerror(number), str(path))
+            return real(path)
+
+        return load
+
+    monkeypatch.setattr(face_maker, "load_photo", failing(errno.EIO))
+    with pytest.raises(WNetError, match=r"cannot read .*007\.png: Input/output error; when that is mended, the same command"):
+        run(folder)
+    monkeypatch.setattr(face_maker, "load_photo", failing(errno.EACCES))
+    assert [one["file"] for one in run(folder).rejected] == ["007.png"]
+
+
+def test_a_share_that_keeps_open_files_does_not_spoil_a_finished_set(folder, monkeypatch):
+    """As NFS does: what is open and deleted stays in its folder under another name, which cannot be removed, then."""
+    real = shutil.rmtree
+
+    def rmtree(path, *args, **options):
+        if Path(path).name.endswith(".partial") or Path(path).name == "work":
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+        return real(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wnet_arch.prepare.face_lmdb_writer.shutil.rmtree", rmtree)
+        run(folder)
+    assert len(read_keys(folder / "set" / "gt.lmdb")) == 40
+    run(folder, overwrite=True)
+    assert not (folder / "set.partial").exists()

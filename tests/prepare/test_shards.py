@@ -18,9 +18,10 @@ from tests.prepare.test_prepare import classes, content, folder, noise, reasons,
 from wnet_arch.cli import wnet
 from wnet_arch.data.face_lmdb import read_keys, read_manifest
 from wnet_arch.errors import DataError, NothingToDoError, UsageError
-from wnet_arch.prepare import face_lmdb_writer
+from wnet_arch.prepare import catalog, face_lmdb_writer
 from wnet_arch.prepare.merge import merge
-from wnet_arch.prepare.shards import Shard, find, shared_processors
+from wnet_arch.prepare.shards import Shard, find
+from wnet_arch.processors import shared_processors
 
 SMALL = ["--size", "32", "--workers", "1"]
 
@@ -102,7 +103,7 @@ def test_ranks_of_torchrun_take_their_shards(mixed, monkeypatch, capsys):
 
 
 def test_ranks_share_the_processors(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert shared_processors() == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
@@ -292,3 +293,33 @@ def test_table_of_photos_keeps_the_first_twin(tmp_path):
     assert [outcome["key"] for outcome in again.kept()] == [f"k{i:04d}" for i in range(9000)]
     assert [outcome["file"] for outcome in again.rejected()] == ["x.png"]
     again.close()
+
+
+def test_a_process_counts_the_processors_that_it_may_use(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 7, 9})
+    assert shared_processors() == 4
+
+
+def test_shards_of_a_part_of_a_data_set_are_merged_as_one_run_makes_it(tmp_path, monkeypatch):
+    """As many photos as there should be, and none of one split can be used."""
+    real = catalog.Helen.__init__
+
+    def small(self, *args):
+        real(self, *args)
+        self.expected = {"train": 6, "test": 1}
+
+    monkeypatch.setattr(catalog.Helen, "__init__", small)
+    for name in ("trainset", "testset"):
+        (tmp_path / "helen" / name).mkdir(parents=True)
+    for index in range(6):
+        Image.fromarray(noise(index)).save(tmp_path / "helen" / "trainset" / f"{index}_1.jpg")
+    (tmp_path / "helen" / "testset" / "9_1.jpg").write_bytes(b"broken")
+    words = ["prepare", "helen", "--root", str(tmp_path / "helen"), "--crop", "none", "--partial", *SMALL]
+    assert wnet._main([*words, "--out", str(tmp_path / "whole")]) == 0
+    for index in range(2):
+        assert wnet._main([*words, "--out", str(tmp_path / "parts"), "--shard", f"{index}/2"]) == 0
+    with pytest.raises(UsageError, match="no photo for test could be used; --partial leaves it out"):
+        wnet._main(["prepare", "merge", "--out", str(tmp_path / "parts")])
+    assert wnet._main(["prepare", "merge", "--out", str(tmp_path / "parts"), "--partial"]) == 0
+    assert content(tmp_path / "parts") == content(tmp_path / "whole")

@@ -183,10 +183,16 @@ def test_trainings_that_the_page_could_not_tell_apart_are_refused(script, faces,
     assert not (tmp_path / "page.md").exists()
 
 
+def _pairs(script, name: str, by: list[str]):
+    """The arguments of a queue's trainings, which differ in nothing but their seeds and the options compared."""
+    trainings = script.train_queue.read(SCRIPTS / "queues" / f"{name}.toml", Path("zoo"))
+    assert len({script.kind(one, by, {}) for one in trainings}) == 1
+    return [script.arguments(one) for one in trainings]
+
+
 def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatch):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
-    trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "parsing_weight.toml", Path("zoo"))]
-    assert len({script.kind(one, ["force_yml"]) for one in trainings}) == 1
+    trainings = _pairs(script, "parsing_weight", ["force_yml"])
     values = [one.force_yml for one in trainings]
     found = {(script.shown(one.force_yml, values), one.seed) for one in trainings}
     kinds = "1", "0.03", "0", "1, parsing_ramp_iter 100", "1, detach_map true", "1, trunk.parsing 0.1"
@@ -195,8 +201,7 @@ def test_the_queue_of_the_parsing_weight_pairs_every_training(script, monkeypatc
 
 def test_the_queue_of_the_fast_training_pairs_every_training(script, monkeypatch):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
-    trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "fast_training.toml", Path("zoo"))]
-    assert len({script.kind(one, ["force_yml"]) for one in trainings}) == 1
+    trainings = _pairs(script, "fast_training", ["force_yml"])
     values = [one.force_yml for one in trainings]
     assert len({(script.shown(one.force_yml, values), one.seed) for one in trainings}) == len(trainings) == 9
 
@@ -204,8 +209,7 @@ def test_the_queue_of_the_fast_training_pairs_every_training(script, monkeypatch
 @pytest.mark.parametrize(("name", "by"), [("wnet_lite_map", ["network_option"]), ("wnet_lite_x4", ["network", "network_option"])])
 def test_the_queues_of_wnetlites_form_pair_every_training(script, monkeypatch, name, by):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
-    trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / f"{name}.toml", Path("zoo"))]
-    assert len({script.kind(one, by) for one in trainings}) == 1
+    trainings = _pairs(script, name, by)
     forms = {(one.network, str(one.network_option)) for one in trainings}
     assert {(one.network, str(one.network_option), one.seed) for one in trainings} == {
         (*form, s) for form in forms for s in range(3)
@@ -215,7 +219,26 @@ def test_the_queues_of_wnetlites_form_pair_every_training(script, monkeypatch, n
 
 def test_the_queue_of_the_recipe_pairs_every_training(script, monkeypatch):
     monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
-    trainings = [script.arguments(one) for one in script.train_queue.read(SCRIPTS / "queues" / "recipe.toml", Path("zoo"))]
-    kinds = {(script.kind(one, ["optimizer"]), one.seed, one.optimizer) for one in trainings}
+    trainings = script.train_queue.read(SCRIPTS / "queues" / "recipe.toml", Path("zoo"))
+    own = {one.name: script.arguments(one) for one in trainings}
+    kinds = {(script.kind(one, ["optimizer"], {}), own[one.name].seed, own[one.name].optimizer) for one in trainings}
     assert len(kinds) == len(trainings) == 18
     assert len({kind for kind, *_ in kinds}) == 3
+
+
+def test_trainings_that_begin_with_others_are_paired_by_what_those_are(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script.train_zoo, "find_set", lambda path: path)
+    entry = '[[train]]\nnetwork = "EDSR"\nscale = 8\nimages = 40\nbatch = 4\n'
+    text = ""
+    for seed in (0, 1):
+        text += f'{entry}name = "base_{seed}"\nseed = {seed}\n'
+        text += "".join(
+            f'{entry}name = "{o}_{seed}"\nafter = "base_{seed}"\nseed = {seed}\noptimizer = "{o}"\n' for o in ("Muon", "Adam")
+        )
+    text += f'{entry}name = "other"\nafter = "Adam_1"\noptimizer = "Adam"\nseed = 5\n'
+    (tmp_path / "queue.toml").write_text(text)
+    trainings = script.train_queue.read(tmp_path / "queue.toml", tmp_path)
+    known = {one.name: one for one in trainings}
+    kinds = {name: script.kind(one, ["optimizer"], known) for name, one in known.items()}
+    assert len({kinds[name] for name in ("Muon_0", "Adam_0", "Muon_1", "Adam_1")}) == 1
+    assert kinds["base_0"] == kinds["base_1"] != kinds["Muon_0"] != kinds["other"]

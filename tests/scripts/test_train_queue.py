@@ -107,6 +107,8 @@ def test_all_are_trained_in_their_order_and_the_table_says_so(whole, face_set):
         ("images = 40", "images = 80", "training 1: zoo/first/plan.json is of a run with images 40, not 80; give the same, or"),
         ('network_option = ["num_mid_feat=8"]', "seed = 3", "training 2: zoo/SRCNN_x8/plan.json is of a run with seed 0, not 3;"),
         ('network_option = ["num_mid_feat=8"]', "", "with network_option ['num_mid_feat=8'], not ['num_feat=8'];"),
+        ('after = "first"', "", "training 3: zoo/then/plan.json is of a run with other weights to begin with; give the same, or"),
+        ('after = "first"', 'after = "SRCNN_x8"', "zoo/then/plan.json is of a run with other weights to begin with"),
     ],
 )
 def test_a_run_of_that_name_with_other_options_does_not_count_as_done(whole, face_set, tmp_path, before, after, said):
@@ -310,7 +312,8 @@ def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, m
 
     def run(command, **options):
         calls.append([Path(command[1]).name, *command[2:]])
-        return subprocess.CompletedProcess(command, len(refuse), "", "a traceback\nthe last words" if refuse else "")
+        failed = calls[-1][0] in refuse
+        return subprocess.CompletedProcess(command, int(failed), "", "a traceback\nthe last words" if failed else "")
 
     monkeypatch.setattr(shipping.subprocess, "run", run)
     monkeypatch.setattr(shipping, "manifest_of", lambda name: tmp_path / "weights" / "manifest.toml")
@@ -327,14 +330,17 @@ def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, m
     lines[501] = '{"iter": 501, "psnr": 20.0, "validation_seconds": 1.0}'
     (folder / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
-    refuse.append(1)
+    refuse.append("ship_weights.py")
     assert train_queue.main() == 1
     said = capsys.readouterr().out
     assert "first: not shipped: ship_weights.py: the last words" in said
     assert not list((tmp_path / "weights").iterdir())
-    refuse.clear()
+    refuse[:] = ["model_zoo.py"]  # weights ship, and their card fails
     calls.clear()
-    assert train_queue.main() == 0
+    assert train_queue.main() == 1
+    refuse.clear()
+    del calls[1:]
+    assert train_queue.main() == 0  # makes up for the card, and does not ship the weights again
     assert calls == [
         ["ship_weights.py", str(folder), "edsr_x8", "--set", str(face_set), "--hardware", "a card"],
         ["model_zoo.py", "--sets", str(face_set), "--card", "edsr_x8"],
@@ -354,3 +360,17 @@ def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, m
     assert train_queue.main() == 0  # it has trained on, and takes the place of its own weights
     assert calls[2][-1] == "--replace"
     assert train_queue.read(file, tmp_path / "zoo")[1].ship == "srcnn_x8"
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, ["0", "1", "0"]), ("2,5", ["2", "5", "2"])])
+def test_each_training_gets_one_of_the_gpus_that_the_queue_may_use(monkeypatch, tmp_path, given, found):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import train_queue
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    queue = object.__new__(train_queue.Queue)
+    queue.jobs = 2
+    assert [queue._environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1, 2)] == found

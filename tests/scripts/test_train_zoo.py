@@ -159,6 +159,24 @@ def test_time_decides_the_number_of_iterations(tmp_path, sets):
     assert plan["iterations"] >= 10
 
 
+def test_the_pace_is_that_of_the_options_that_are_given(tmp_path, sets):
+    few = ["SRCNN", 8, "--minutes", 0.0005, *sets, "--validations", 1]
+    for batch in (4, 2):  # refused, and then of another batch
+        run = train_zoo(tmp_path, *few, "--batch", batch)
+        assert "iterations, at " in run.stderr, run.stdout + run.stderr
+        lines = (tmp_path / "zoo" / "SRCNN_x8" / "experiments" / "pace" / "log.jsonl").read_text().splitlines()
+        assert max(json.loads(line)["iter"] for line in lines) == 30
+
+
+def test_a_training_has_one_gpu_so_that_its_batch_is_what_it_says(monkeypatch, tmp_path):
+    script = load_script("zoo/train_zoo")
+    args = script.build_parser().parse_args(["SRCNN", "8", "--images", "400"])
+    for there, count in ((True, 1), (False, 0)):
+        monkeypatch.setattr(script.torch.cuda, "is_available", lambda there=there: there)
+        opt = script.options.load(str(script.option_file("SRCNN", 8)))
+        assert script.recipe(args, opt, 100)["num_gpu"] == count
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

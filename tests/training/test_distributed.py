@@ -200,6 +200,17 @@ def test_launchers_that_are_not_there_are_named(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize(
+    ("tasks", "node", "count"),
+    [("8", "0", 8), ("4(x2),3", "1", 4), ("4(x2),3", "2", 3), ("", "0", 1), ("4", "9", 1), ("many", "0", 1)],
+)
+def test_slurm_tells_how_many_processes_a_machine_has(monkeypatch, tasks, node, count):
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks)
+    monkeypatch.delenv("SLURM_TASKS_PER_NODE", raising=False)
+    monkeypatch.setenv("SLURM_NODEID", node)
+    assert distributed._tasks_here() == count
+
+
 def test_slurm_finds_the_first_host(tmp_path, monkeypatch):
     """One process of one task, with a scontrol that knows the names."""
     scontrol = tmp_path / "scontrol"
@@ -208,7 +219,7 @@ def test_slurm_finds_the_first_host(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for name, value in {"PROCID": "0", "NTASKS": "1", "LOCALID": "0", "NODELIST": "local[host-host2]"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.setenv(name, "")  # joined() sets them: restored afterwards
     with distributed.joined("slurm", {"port": free_port(), "backend": "nccl"}, on_cpu=True):
         assert os.environ["MASTER_ADDR"] == "localhost"

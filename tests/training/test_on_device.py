@@ -151,7 +151,7 @@ def test_adam_is_fused_on_gpus_only_unless_the_file_decides(tmp_path, device, ba
 
 
 def test_loaders_take_what_fits_the_device(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
     assert for_device({}, on_gpu=False) == {"num_worker_per_gpu": 1, "pin_memory": False, "persistent_workers": True}
     assert for_device({}, on_gpu=True) == {"num_worker_per_gpu": 6, "pin_memory": True, "persistent_workers": True}
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
@@ -177,5 +177,7 @@ def test_a_training_on_a_gpu_keeps_decoded_images_if_they_fit(monkeypatch, face_
     assert kept(4 * needed)
     assert not kept(4 * needed - 8)
     assert not kept(4 * needed, cache=False)
-    opt["num_gpu"] = 0
+    opt["dist"] = True  # spawned workers share nothing
+    assert not kept(4 * needed)
+    opt.update(dist=False, num_gpu=0)
     assert not kept(4 * needed)

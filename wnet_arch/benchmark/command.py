@@ -18,9 +18,11 @@ from wnet_arch.benchmark.work import BenchmarkJob
 from wnet_arch.errors import UsageError, did_you_mean
 from wnet_arch.inference import entries
 from wnet_arch.inference.runners import check_device
-from wnet_arch.inference.sources import Source, batched, exchanged
+from wnet_arch.inference.sources import Source, batched, check_folders, exchanged
 from wnet_arch.inference.test_sets import TestSet, open_sets
+from wnet_arch.processors import processors
 from wnet_arch.version import __version__
+from wnet_arch.weights.hashing import sha256_file
 
 
 @dataclass
@@ -72,10 +74,11 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     if baseline not in (source.name for source in sources):
         raise UsageError(f"--baseline: no network is called '{baseline}'{did_you_mean(baseline, {s.name for s in sources})}")
     test_sets = open_sets(list(options.sets), scales, options.limit, options.size)
+    check_folders(sources, test_sets)
     sources = _with_maps(sources, options.maps, test_sets)
     columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
     job = BenchmarkJob(test_sets, sources, wanted, options.device, batch)
-    workers = options.workers or (len(os.sched_getaffinity(0)) if options.device == "cpu" else 1)
+    workers = options.workers or (processors() if options.device == "cpu" else 1)
     found = runner.run(job, scales, options.out, workers)
     results = Results(
         baseline,
@@ -127,6 +130,8 @@ def _record(source: Source) -> NetworkRecord:
     )
     if block:
         record.parameters, record.macs = cost(block, source.scale)
+    if weights := getattr(source, "weights", None):
+        record.weights_sha256 = sha256_file(Path(weights))
     return record
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,9 +19,9 @@ from wnet_arch.data.face_parsing_dataset import decode_labels, image_tensor
 from wnet_arch.errors import DataError, WNetError, named
 from wnet_arch.faces import labels
 from wnet_arch.inference.provenance import Provenance
-from wnet_arch.inference.sources import Exchanged, Folder, Network, Onnx, Source, estimates_map
+from wnet_arch.inference.sources import Exchanged, Folder, Network, Onnx, Source, estimates_map, may_estimate_map
 from wnet_arch.inference.test_sets import TestSet, open_set
-from wnet_arch.weights.hashing import digest
+from wnet_arch.weights.hashing import digest, sha256_file
 
 #: Name under which the true face stands beside the networks.
 TRUE = "HR"
@@ -68,16 +71,32 @@ def faces(results: Results, cache: Cache, set_record: SetRecord, scale: int, key
     """Images of some faces by all networks of a scale.
 
     Raises:
-        DataError: the set has changed.
+        DataError: the set, or a folder of SR images, has changed.
         WNetError: the cache does not hold the images any more.
     """
     test_set = reopen(set_record, scale)
-    made = {record.name: sr_faces(cache, source_of(record), test_set, keys) for record in results.at(scale)}
+    made = {}
+    for record in results.at(scale):
+        source = source_of(record)
+        source.check(test_set)
+        made[record.name] = sr_faces(cache, source, test_set, keys)
     found = []
     for key in keys:
         hr = test_set.hr(key)
-        found.append(DrawnFace(key, hr, test_set.lr(key, scale, hr), {name: images[key] for name, images in made.items()}))
+        face = DrawnFace(key, hr, test_set.lr(key, scale, hr), {name: images[key] for name, images in made.items()})
+        _check_measured(results, cache, face, set_record, scale)
+        found.append(face)
     return found
+
+
+def _check_measured(results: Results, cache: Cache, face: DrawnFace, set_record: SetRecord, scale: int) -> None:
+    """The images are those whose values stand beside them: their hashes are known to the cache."""
+    measure = results.measures[0].fingerprint(scale)
+    for name, image in face.sr.items():
+        if not cache.values(digest(image), digest(face.hr), measure):
+            raise DataError(
+                f"{face.key} of {set_record.name}, or what {name} made of it, has changed since the benchmark: run it again"
+            )
 
 
 def add_landmarks(results: Results, cache: Cache, drawn: list[DrawnFace], scale: int) -> None:
@@ -123,18 +142,31 @@ def _or_none(found: np.ndarray) -> np.ndarray | None:
 def add_estimated(results: Results, cache: Cache, drawn: list[DrawnFace], set_record: SetRecord, scale: int) -> None:
     """Fills in the parsing maps that networks estimate themselves (W-Net's Figure 8), beside the skin map of the set."""
     for record in results.at(scale):
-        source = source_of(record)
-        if type(source) is not Network or not estimates_map(net := source.build()):
+        if record.kind != "network" or not may_estimate_map(record.block):
             continue
-        for face in drawn:
-            what = digest("estimated", source.fingerprint)
-            data = cache.drawn(digest(face.lr), what)
-            if data is None:
-                data = encode_png(_estimate(net, face.lr))
-                cache.store_drawn([(digest(face.lr), what, data)])
+        what, places = digest("estimated", record.fingerprint), [digest(face.lr) for face in drawn]
+        known = [cache.drawn(place, what) for place in places]
+        if None in known:
+            net = _unchanged(record)
+            if net is None or not estimates_map(net):
+                continue
+            known = [encode_png(_estimate(net, face.lr)) for face in drawn]
+            cache.store_drawn([(place, what, data) for place, data in zip(places, known)])
+        for face, data in zip(drawn, known):
             face.estimated[record.name] = _grey(data)
     if any(face.estimated for face in drawn):
         _add_true_skin(drawn, reopen(set_record, scale))
+
+
+def _unchanged(record: NetworkRecord) -> torch.nn.Module | None:
+    """The network of a record, or nothing, with a note, where its weights are not those of the benchmark any more."""
+    if not os.path.isfile(record.path):
+        print(f"note: the map that {record.name} estimates is left out: its weights {record.path} are gone")
+        return None
+    if record.weights_sha256 and sha256_file(Path(record.path)) != record.weights_sha256:
+        print(f"note: the map that {record.name} estimates is left out: {record.path} has changed since the benchmark")
+        return None
+    return cast(Network, source_of(record)).build()
 
 
 def _estimate(net: torch.nn.Module, lr: np.ndarray) -> np.ndarray:

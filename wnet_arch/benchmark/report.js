@@ -42,7 +42,7 @@ function sortTable(heading) {
   const rows = [...table.tBodies[0].rows].map((row) => [sortValue(row, heading.cellIndex), row]);
   rows.sort(([a], [b]) => {
     if (a === null || b === null) return (a === null) - (b === null); // unknown values stay below
-    const order = typeof a === "number" ? a - b : a.localeCompare(b);
+    const order = a === b ? 0 : typeof a === "number" ? a - b : a.localeCompare(b); // Infinity - Infinity is no order
     return rising ? order : -order;
   });
   table.tBodies[0].append(...rows.map(([, row]) => row));
@@ -91,7 +91,7 @@ function ordered() {
   return [...place().faces].sort((a, b) => {
     const [x, y] = [number(a), number(b)];
     if (x === null || y === null) return worst ? (y === null) - (x === null) : (x === null) - (y === null);
-    return sign * (x - y);
+    return x === y ? 0 : sign * (x - y);
   });
 }
 

@@ -21,7 +21,7 @@ from wnet_arch.benchmark import charts, drawings, stats, tables
 from wnet_arch.benchmark.cache import Cache
 from wnet_arch.benchmark.drawings import TRUE, DrawnFace
 from wnet_arch.benchmark.measures import Column
-from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord
+from wnet_arch.benchmark.results import Results, SetRecord
 from wnet_arch.errors import UsageError, install_extra
 from wnet_arch.faces import labels
 
@@ -85,6 +85,7 @@ def page(results: Results, out: str | os.PathLike, count: int) -> str:
         method=stats.METHOD,
         backbones=tables.backbones(results.columns),
         number=tables.number,
+        sortable=_sortable,
         css=_inline("report.css"),
         script=_inline("report.js"),
         library=_library(),
@@ -166,16 +167,20 @@ def _shown(both: dict[str, list], keys: set[str]) -> dict[str, list]:
     return {kind: [case for case in found if case[0] in keys] for kind, found in both.items()}
 
 
+def _sortable(value: float) -> str:
+    """A number as JavaScript reads it, empty for one that is not known."""
+    if math.isnan(value):
+        return ""
+    return str(value).replace("inf", "Infinity")
+
+
 def best_network(results: Results, test_set: SetRecord, scale: int) -> str:
-    """The network that is first by the mean of the first column; of equal ones, the one that was named last."""
-    column = results.columns[0]
-    sign = 1 if column.better == "higher" else -1
-
-    def rank(network: NetworkRecord) -> float:
-        score = results.score(test_set.name, scale, network.name, column.id)
-        return -math.inf if score is None or math.isnan(score.mean) else sign * score.mean
-
-    return max(reversed(results.at(scale)), key=rank).name
+    """The network that is first by the first column's mean over the faces that all have; of equal ones, the one named last."""
+    networks = results.at(scale)
+    values = np.column_stack([results.values[test_set.name, scale, network.name][:, 0] for network in networks])
+    means = stats.common_means(values) * (1 if results.columns[0].better == "higher" else -1)
+    ranked = dict(zip((network.name for network in networks), np.where(np.isnan(means), -np.inf, means)))
+    return max(reversed(ranked), key=ranked.__getitem__)
 
 
 def worst_and_best(results: Results, test_set: SetRecord, scale: int) -> dict[str, dict[str, list]]:

@@ -23,7 +23,9 @@ UNKNOWN = "unknown"
 
 @dataclass
 class NetworkRecord:
-    """A source at one scale. ``block``: how it is built, empty where it was not built by us; ``macs`` of one 128x128 face."""
+    """A source at one scale. ``block``: how it is built, empty where it was not built by us; ``macs`` of one 128x128 face.
+
+    ``weights_sha256``: of the weights file, empty where there is none."""
 
     name: str
     scale: int
@@ -36,6 +38,7 @@ class NetworkRecord:
     seed: int | None
     parameters: int | None = None
     macs: float | None = None
+    weights_sha256: str = ""
 
     @property
     def origin(self) -> tuple[str, str, str]:

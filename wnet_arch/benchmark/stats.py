@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import binomtest, wilcoxon
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -23,13 +23,14 @@ _KEEP = 50_000_000
 METHOD = (
     f"Intervals: {LEVEL:.0%} percentile bootstrap over faces, {RESAMPLES:,} resamples, seed {SEED}. "
     "Differences are paired by face. Tests: two-sided Wilcoxon signed-rank on the paired differences; p values are corrected "
-    f"after Holm over all pairs of networks of the column (one set, scale and metric); significant: p < {ALPHA}."
+    f"after Holm over all pairs of networks of the column (one set, scale and metric); significant: p < {ALPHA}, and the ranks lie "
+    "on the side of the mean."
 )
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean over ``count`` faces with the ends of its interval. All NaN if there is nothing to average."""
+    """Mean over ``count`` faces with the ends of its interval, NaN for one face. All NaN if there is nothing to average."""
 
     mean: float
     low: float
@@ -58,6 +59,7 @@ def intervals(values: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) 
     low, high = np.quantile(_resampled_means(values, known, resamples, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     infinite = np.isinf(values).any(0)
     low, high = np.where(infinite, mean, low), np.where(infinite, mean, high)
+    low, high = np.where(count > 1, low, np.nan), np.where(count > 1, high, np.nan)  # one face says nothing of others
     rows = zip(mean, low, high, count)
     return [Interval(float(centre), float(first), float(last), int(n)) for centre, first, last, n in rows]
 
@@ -168,8 +170,9 @@ def holm(p: np.ndarray) -> np.ndarray:
 def marks(values: np.ndarray, better: str, tests: dict[tuple[int, int], Difference] | None = None) -> list[str]:
     """``best``, ``second`` or nothing for each column.
 
-    The best is marked only if it differs significantly from the second; the second, only if the best is marked and it differs
-    significantly from the third.
+    Columns are ranked by their means over the faces that all of them have: a network that fails on hard faces has an easier
+    mean. The best is marked only if it differs significantly from the second, and does not lack significantly more faces; the
+    second, only if the best is marked and the same holds between it and the third.
 
     Args:
         values: (faces, columns).
@@ -178,15 +181,32 @@ def marks(values: np.ndarray, better: str, tests: dict[tuple[int, int], Differen
     """
     tests = pairwise(values) if tests is None else tests
     marked = [""] * values.shape[1]
-    with np.errstate(invalid="ignore"):
-        means = np.array([np.mean(column[~np.isnan(column)]) if (~np.isnan(column)).any() else np.nan for column in values.T])
+    means = common_means(values)
     ranked = [i for i in np.argsort(-means if better == "higher" else means, kind="stable") if not np.isnan(means[i])]
     for place, mark in enumerate(("best", "second")):
         if place + 1 >= len(ranked):
             break
         test = tests[ranked[place], ranked[place + 1]]
         ahead = test.sign > 0 if better == "higher" else test.sign < 0
-        if not (test.significant and ahead):
+        if not (test.significant and ahead) or lacks_more(*values.T[ranked[place : place + 2]]):
             break
         marked[ranked[place]] = mark
     return marked
+
+
+def common_means(values: np.ndarray) -> np.ndarray:
+    """Means over the faces that are known in all columns, but for columns that know none: (faces, columns) to (columns,)."""
+    known = ~np.isnan(values)
+    some = known.any(0)
+    common = values[known[:, some].all(1)]
+    if not len(common):
+        return np.full(values.shape[1], np.nan)
+    with np.errstate(invalid="ignore"):
+        return np.where(some, common.mean(0), np.nan)
+
+
+def lacks_more(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether the first column lacks significantly more faces than the second (exact McNemar test, one-sided)."""
+    only_first, only_second = int((np.isnan(first) & ~np.isnan(second)).sum()), int((np.isnan(second) & ~np.isnan(first)).sum())
+    apart = only_first + only_second
+    return apart > 0 and binomtest(only_first, apart, alternative="greater").pvalue < ALPHA

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from wnet_arch.cli.common import run_command
+from wnet_arch.errors import UsageError
 
 #: Packages that register networks, models, losses, data sets or metrics name a module in this entry-point group.
 PLUGIN_GROUP = "basicsr.plugins"
@@ -73,10 +74,14 @@ def _main(argv: Sequence[str]) -> int:
     plugins = ["wnet_arch", *load_plugins()]
     is_train = args.pipeline == "train"
     args.launcher = distributed.launcher(args.launcher, os.environ)
-    args.auto_resume |= distributed.may_be_restarted(os.environ)
+    restarts = distributed.may_be_restarted(os.environ)
+    args.auto_resume |= restarts
     with distributed.first_one_speaks(args.launcher, os.environ):
         args.opt = options.resolve(args.opt)
         opt = options.check_schema(options.override(options.load(args.opt), args.force_yml), is_train, plugins)
+        if is_train and args.auto_resume and opt["path"].get("resume_state"):
+            other = "torchrun's --max_restarts" if restarts else "--auto_resume"
+            raise UsageError(f"path.resume_state: {other} goes on from the run's newest state instead: leave out one of them")
     with distributed.joined(args.launcher, opt.get("dist_params"), on_cpu=opt["num_gpu"] == 0):
         if distributed.is_first():
             print(f"{wnet_arch.compat.describe_framework()}; plugins: {', '.join(plugins)}")

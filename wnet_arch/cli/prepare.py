@@ -85,6 +85,7 @@ def add_parser(subparsers) -> None:
     joined.add_argument("shards", nargs="*", type=Path, metavar="SHARD", help="(default: those of --out)")
     joined.add_argument("--out", type=Path, metavar="SET", help="folder of the set; must not exist")
     joined.add_argument("--overwrite", action="store_true", help="replace SET if it is a set made by this command")
+    joined.add_argument("--partial", action="store_true", help="leave out splits of which no photo could be used")
     joined.set_defaults(run=run_merge)
 
 
@@ -149,7 +150,8 @@ def run_merge(args: argparse.Namespace) -> int:
     """Runs ``wnet prepare merge``."""
     if not hasattr(args, "out"):
         raise UsageError("wnet prepare merge needs --out SET, the folder of the set")
-    _show(merge(getattr(args, "shards", []) or [args.out], args.out, overwrite=getattr(args, "overwrite", False)))
+    flags = {name: getattr(args, name, False) for name in ("overwrite", "partial")}
+    _show(merge(getattr(args, "shards", []) or [args.out], args.out, **flags))
     return 0
 
 

@@ -51,7 +51,7 @@ class DrawSampler(Sampler):
         batch: images an iteration and process.
         world_size: processes; together they draw what one process with a batch ``world_size`` times as large would.
         rank: of this process.
-        ratio: length of an epoch, as a multiple of the data set.
+        ratio: length of an epoch, as a multiple of the data set. What goes beyond a whole multiple draws other images each epoch.
         seed: of the order.
         total_iter: the last epoch ends at this iteration.
 
@@ -85,13 +85,20 @@ class DrawSampler(Sampler):
         self._start = epoch, iteration - epoch * self.iterations
 
     def __iter__(self) -> Iterator[Draw]:
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0]))
-        order = torch.randperm(self.draws, generator=generator)
+        order = self._permutation(self.draws)
+        whole = self.draws - self.draws % self.images
+        part = self._permutation(self.images, 1) if whole < self.draws else order
         first = self._start[1] if self.epoch == self._start[0] else 0
         last = min(self.iterations, self.total_iter - self.epoch * self.iterations)
         together = self.batch * self.world_size
         for place in range(first * together + self.rank, last * together, self.world_size):
-            yield Draw(int(order[place]) % self.images, self.epoch, place)
+            drawn = int(order[place])
+            yield Draw(drawn % self.images if drawn < whole else int(part[drawn - whole]), self.epoch, place)
+
+    def _permutation(self, length: int, *which: int) -> torch.Tensor:
+        """Of an epoch; ``which`` tells several of one epoch apart."""
+        seed = np.random.SeedSequence((self.seed, self.epoch, *which)).generate_state(1)[0]
+        return torch.randperm(length, generator=torch.Generator().manual_seed(int(seed)))
 
     def __len__(self) -> int:
         return self.iterations * self.batch

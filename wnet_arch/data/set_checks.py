@@ -40,6 +40,9 @@ def check_set(root: str | os.PathLike, scales: Sequence[int], more: Iterable[str
         DataError: what is wrong, where, and what to do.
     """
     manifest = read_manifest(root)
+    splits = [str(split) for split in manifest.get("counts") or () if Path(root, str(split), "manifest.json").is_file()]
+    if splits and not Path(root, "gt.lmdb").is_dir():
+        raise DataError(f"{root} holds the sets {' and '.join(splits)}: name {Path(root, splits[0])}")
     known, sizes = manifest.get("scales"), [manifest.get("size")]
     if not _are_numbers(known) or not _are_numbers(sizes):
         raise DataError(f"{root} is not a whole face set: its manifest.json names no scales or no size; prepare it again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 
 from wnet_arch.export.checks import Run
 from wnet_arch.inference import profiling
+from wnet_arch.processors import processors
 
 _WARM_UP = 3
 
@@ -40,7 +40,7 @@ def measure(net: Run, reopen: Callable[[int], Run], faces: torch.Tensor) -> list
         faces: float32 (B, 3, h, w).
     """
     found = []
-    for threads in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
+    for threads in (1, 2) if processors() > 1 else (1,):
         with _torch_threads(threads), torch.inference_mode():
             found.append(_take_turns(net, reopen(threads), faces, threads))
     return found

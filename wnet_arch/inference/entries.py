@@ -56,9 +56,19 @@ def read(entries: list[str], scales: list[int] | None, device: str = "cpu") -> t
         elif _kind(what) == "Bicubic":
             found += [sources.bicubic(scale) for scale in scales]
         else:
-            found += [sources.Folder(label, scale, path=what) for scale in scales]
+            found += _folders(label, what, scales)
     _check(found, scales)
     return found, scales
+
+
+def _folders(label: str, pattern: str, scales: list[int]) -> list[sources.Folder]:
+    if len(scales) > 1 and "{scale}" not in pattern:
+        asked = " and ".join(f"x{scale}" for scale in scales)
+        raise UsageError(
+            f"--networks: the images of {pattern} are of one scale, and this benchmark has {asked}: "
+            "write {scale} where the folders' names have it, or say --scales"
+        )
+    return [sources.Folder(label, scale, path=pattern) for scale in scales]
 
 
 def open_one(entry: str, scales: list[int] | None, device: str = "cpu") -> Computed:

@@ -7,6 +7,7 @@ Each kind is a :class:`Source`: light, sent to worker processes as it is, and tu
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 from abc import ABC, abstractmethod
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from wnet_arch.archs import create_network
-from wnet_arch.archs.base import build_network
+from wnet_arch.archs.base import NETWORKS, build_network
 from wnet_arch.archs.guided import MapGuidedNetwork
 from wnet_arch.archs.wnet_blocks import PARSING_CHANNELS
 from wnet_arch.data.decoding import decode_rgb, image_size, image_tensor
@@ -181,6 +182,11 @@ def estimates_map(net: torch.nn.Module) -> bool:
     return isinstance(net, MapGuidedNetwork) and getattr(net.trunk, "to_map", net) is not None
 
 
+def may_estimate_map(block: dict) -> bool:
+    """Whether a network of this type can: told without building it."""
+    return issubclass(NETWORKS.get(str(block.get("type")).removesuffix("_face"), object), MapGuidedNetwork)
+
+
 def exchanged(source: Source, parsing: str, test_sets: Sequence[TestSet]) -> Exchanged | None:
     """The source with another map, ``None`` for one that takes none.
 
@@ -195,6 +201,8 @@ def exchanged(source: Source, parsing: str, test_sets: Sequence[TestSet]) -> Exc
     of_sets = []
     if parsing != "zeros":
         of_sets = [one for test_set in test_sets for one in (test_set.path, *test_set.keys)]
+    if parsing == "other":  # made from the neighbour's LR face
+        of_sets += [digest(test_set.lr(key, source.scale)) for test_set in test_sets for key in test_set.keys]
     if parsing == "true":
         maps = (test_set.labels(key) for test_set in test_sets for key in test_set.keys)
         of_sets += [digest(found) for found in maps if found is not None]
@@ -324,3 +332,19 @@ class Folder(Source):
             return {key: path for key, path in files.items() if os.path.isfile(path)}
         reader = FolderReader(place)
         return {key: os.path.join(place, file) for key, file in reader.files.items()}
+
+
+def check_folders(found: Sequence[Source], test_sets: Sequence[TestSet]) -> None:
+    """No folder of SR images is taken for two sets whose faces have the same names.
+
+    Raises:
+        UsageError: one is.
+    """
+    for one, other in itertools.combinations(test_sets, 2):
+        common = sorted(set(one.keys) & set(other.keys))
+        for source in found:
+            if common and isinstance(source, Folder) and "{set}" not in source.path:
+                raise UsageError(
+                    f"--networks: {one.name} and {other.name} both have a face {common[0]}, and {source.path} has one image "
+                    "of that name: write {set} where the folders' names have it, or measure the sets one by one"
+                )

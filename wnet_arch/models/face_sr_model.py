@@ -34,6 +34,7 @@ from wnet_arch.training import (
     run_log,
     training_state,
     validation,
+    warm_up,
 )  # fmt: skip
 from wnet_arch.training.loss_values import FiniteCheck, LossValues, mean_over_processes
 from wnet_arch.training.memory import reuse_freed_memory
@@ -122,9 +123,10 @@ class FaceSRModel(SRModel):
         self.net_g_ema = self.precision.arrange(build_network(self.opt["network_g"])).to(self.device)
         self.net_g_ema.requires_grad_(False).eval()
         self.average = averaging.MovingAverage(self.net_g_ema, self.get_bare_model(self.net_g))
-        path = self.opt["path"].get("pretrain_network_g")
-        if path:
-            self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
+        path, key = self.opt["path"].get("pretrain_network_g"), self.opt["path"].get("param_key_g", "params")
+        if path:  # files of others have no average: it begins with what the network begins with
+            key = "params_ema" if key in ("params", "params_ema") else key
+            self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), key)
         else:
             self.model_ema(0)
 
@@ -179,7 +181,10 @@ class FaceSRModel(SRModel):
         with warnings.catch_warnings() if current_iter == 2 else nullcontext():  # when schedules take their first step
             if current_iter == 2:  # they count iterations, whether an optimizer has stepped (not a late discriminator's) or not
                 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-            super().update_learning_rate(current_iter, warmup_iter)
+            groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+            warm_up.undo(groups)
+            super().update_learning_rate(current_iter, -1)
+            warm_up.apply(groups, current_iter, warmup_iter)
 
     def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of a batch where the network is; from pinned memory (``pin_memory``) without waiting for the copy."""

@@ -152,8 +152,7 @@ class CelebA(PhotoSource):
     modes = ("I", "II", "official", "all")
     defaults = {"crop": "celeba-aligned"}
     _ALIGNED = (
-        "Img/img_align_celeba", "img_align_celeba", "Img/img_align_celeba/img_align_celeba", "img_align_celeba/img_align_celeba",
-        "Img/img_align_celeba_png", "img_align_celeba_png",
+        "Img/img_align_celeba", "img_align_celeba", "Img/img_align_celeba_png", "img_align_celeba_png",
     )  # fmt: skip
     _WILD = ("Img/img_celeba", "img_celeba")
     _COUNT = 202_599
@@ -298,7 +297,10 @@ class CelebAMask(PhotoSource):
         raise DataError(f"{self.root} holds neither CelebAMask-HQ-mask-anno nor labels; --parser makes maps without them")
 
     def split_of(self, name: str) -> str | None:
-        return "" if self._split_by_key is None else self._split_by_key.get(Path(name).stem)
+        if self._split_by_key is None:
+            return ""
+        number = Path(name).stem
+        return self._split_by_key.get(str(int(number)) if number.isdecimal() else number)  # 00000.jpg is idx 0
 
     @staticmethod
     def _read_mapping(path: Path) -> dict[str, str | None]:
@@ -381,9 +383,10 @@ def describe(name: str) -> str:
 
 
 def _first_folder(root: Path, candidates: tuple[str, ...]) -> Path:
-    for candidate in candidates:
-        if Path(root, candidate).is_dir():
-            return Path(root, candidate)
+    for found in (Path(root, candidate) for candidate in candidates):
+        if found.is_dir():
+            inner = found / found.name  # as some archives unpack
+            return inner if inner.is_dir() else found
     if any(True for _ in scan(root)):
         return Path(root)
     raise DataError(f"{root} holds neither {candidates[0]} nor photos")

@@ -29,7 +29,8 @@ from wnet_arch.prepare.face_lmdb_writer import FaceLMDBWriter
 from wnet_arch.prepare.face_maker import FaceMaker, run_worker, shapes, start_worker
 from wnet_arch.prepare.finalize import PrepareSummary, add, finish
 from wnet_arch.prepare.set_sheet import sheet_path, write_sheet
-from wnet_arch.prepare.shards import Shard, shared_processors
+from wnet_arch.prepare.shards import Shard
+from wnet_arch.processors import shared_processors
 from wnet_arch.words import counted
 
 #: Photos in the hands of one worker at a time; bounds what waits in memory.
@@ -172,7 +173,10 @@ class Photos(NamedTuple):
 def _photos(data: catalog.PhotoSource, options: PrepareOptions) -> Photos:
     """The photos of a data set, or of one shard of it. Their names are all that is kept in memory of each."""
     shard, names, clashes = options.shard, [], []
+    own = os.path.abspath(sheet_path(options.target))  # may lie among the photos
     for name in data.scan(options.partial):
+        if os.path.abspath(data.images / name) == own:
+            continue
         key = key_of(name)
         if shard and not shard.holds(key):
             continue

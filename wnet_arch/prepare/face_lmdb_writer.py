@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -213,7 +213,8 @@ class FaceLMDBWriter:
             shutil.rmtree(replaced, ignore_errors=True)
             self.target.rename(replaced)
         self.finished.rename(self.target)
-        self._drop_leftovers()
+        with suppress(OSError):  # the set is there; a network share keeps files that are open, and the next call clears them away
+            self._drop_leftovers()
 
     def _drop_leftovers(self) -> None:
         """What is left of a set that has its name. The mark that says so goes last, so that a kill leaves it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -17,12 +18,15 @@ import numpy as np
 from wnet_arch.data import depth
 from wnet_arch.data.face_lmdb import LANDMARKS, WIDE, encode_landmarks, encode_png, reduce_bicubic, wide_side
 from wnet_arch.data.photos import Rejected, load_labels, load_photo
+from wnet_arch.errors import WNetError
 from wnet_arch.faces import align, labels
 from wnet_arch.faces import crop as crops
 from wnet_arch.faces.landmark_files import LandmarkFile
 from wnet_arch.faces.landmarks import NUM_POINTS, Face, LandmarkDetector
 from wnet_arch.faces.parsing import PARSERS, Parser
 
+#: Errors of opening a photo that lie in the photo: its rights, its name, a link that leads nowhere.
+_OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG, errno.ENXIO)
 CROPS = ("none", "celeba-aligned", "landmarks", "five-point")
 
 __all__ = ["CROPS", "PARSERS", "CroppedFace", "FaceMaker", "Rejected", "run_worker", "shapes", "start_worker"]
@@ -95,6 +99,7 @@ class FaceMaker:
             digest = hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).hexdigest()
             face = self.face(photo, name)
         except Rejected as why:
+            self._check_disk(why.__cause__, name)
             return {"file": name, "reason": why.reason, "detail": why.detail}, None
         outcome = {"file": name, "digest": digest, "side": face.frame.side}
         images = {"gt": encode_png(face.gt), "parsing": encode_png(face.parsing)}
@@ -106,6 +111,16 @@ class FaceMaker:
             images[LANDMARKS] = encode_landmarks(face.points)
             outcome["landmarks"] = face.points is not None
         return outcome, images
+
+    def _check_disk(self, cause: BaseException | None, name: str) -> None:
+        """Raises :class:`WNetError` where not the photo is at fault, but the disk: nothing is recorded of it, then."""
+        if not isinstance(cause, OSError) or cause.filename is None:
+            return
+        if not self.images.is_dir():
+            raise WNetError(f"{self.images} is gone: the same command continues when it is there again")
+        if cause.errno not in _OF_THE_FILE:
+            reason = cause.strerror or type(cause).__name__
+            raise WNetError(f"cannot read {self.images / name}: {reason}; when that is mended, the same command continues")
 
     def face(self, photo: np.ndarray, name: str) -> CroppedFace:
         """Crops a photo, uint8 (H, W, 3).

@@ -19,7 +19,7 @@ from wnet_arch.prepare.finalize import FINDINGS, PrepareSummary, Tally, add, fin
 from wnet_arch.prepare.photo_index import PhotoIndex
 
 
-def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareSummary:
+def merge(paths: Sequence[Path], out: Path, overwrite: bool = False, partial: bool = False) -> PrepareSummary:
     """Makes one set of its shards, equal to what a run without shards makes. Can be interrupted; the same call continues.
 
     Photos of equal pixels in different shards become one, the first in the order of keys; ``holdout`` counts from the end of
@@ -29,6 +29,7 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
         paths: folders of the shards, or what they were made for (``SET`` stands for ``SET.shard-I-of-N``).
         out: folder of the set.
         overwrite: replace a set that is there.
+        partial: leave out splits for which nothing is kept.
 
     Raises:
         UsageError: a shard is missing, is there twice, is not one, or was made with other options; or ``out`` is in the way.
@@ -51,7 +52,7 @@ def merge(paths: Sequence[Path], out: Path, overwrite: bool = False) -> PrepareS
         for outcome in (outcome for table in tables for outcome in table.rejected()):
             if outcome["file"] not in writer.done:
                 add(writer, outcome)  # a duplicate names the first of all shards now
-        return finish(writer, settings, folders)
+        return finish(writer, settings, folders, partial=partial)
 
 
 def _table(folder: Path, manifest: dict) -> PhotoIndex:

@@ -20,6 +20,8 @@ _CROP, _POINT, _FIVE, _BOX = (255, 210, 0), (0, 255, 90), (255, 60, 60), (90, 16
 
 def sheet_path(target: Path) -> Path:
     """Where the picture of a set is written: beside it, as a finished set holds nothing but itself."""
+    if target.name in ("", ".."):
+        target = target.resolve()
     return target.with_name(target.name + ".sheet.png")
 
 

@@ -72,9 +72,3 @@ def find(paths: list[Path]) -> list[Path]:
             raise UsageError(f"there is no shard {path}, and no {path}.shard-I-of-N")
         found += shards or [path]
     return list(dict.fromkeys(found))
-
-
-def shared_processors() -> int:
-    """Processors for this process: all of the machine, or its share where torchrun has started several there."""
-    others = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(1, (os.cpu_count() or 1) // max(1, int(others) if others.isdecimal() else 1))

@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from wnet_arch.errors import UsageError
+from wnet_arch.training import warm_up
 from wnet_arch.words import counted
 
 #: What the framework adds to the options, or what belongs to one start of a run and not to the run; and the run's name, its folder.
@@ -219,6 +220,7 @@ def load_optimizers(optimizers: list, schedulers: list, state: dict, changed: It
         if not follows:
             scheduler.load_state_dict(remembered)
             continue
+        warm_up.undo(optimizer.param_groups)
         for group, options in zip(optimizer.param_groups, groups):
             group.update(options)
         _begin_momentum(optimizer)

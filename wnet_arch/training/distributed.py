@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -145,9 +146,19 @@ def _slurm_environment(port: int | None) -> dict[str, str]:
         "RANK": rank,
         "WORLD_SIZE": world_size,
         "LOCAL_RANK": local_rank,
+        "LOCAL_WORLD_SIZE": str(_tasks_here()),
         "MASTER_ADDR": os.environ.get("MASTER_ADDR") or _first_host(nodes),
         "MASTER_PORT": str(port or os.environ.get("MASTER_PORT") or 29500),
     }
+
+
+def _tasks_here() -> int:
+    """Processes of the step on this machine: Slurm says ``4(x2),3`` for three machines."""
+    text = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get("SLURM_TASKS_PER_NODE", "")
+    parts = [re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part) for part in text.split(",")]
+    counts = [int(part[1]) for part in parts if part for _ in range(int(part[2] or 1))]
+    node = os.environ.get("SLURM_NODEID", "0")
+    return counts[int(node)] if node.isdecimal() and int(node) < len(counts) else 1
 
 
 def _first_host(nodes: str) -> str:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from wnet_arch.data.decoded import memory_of_machine
 from wnet_arch.data.sampler import DrawSampler, SeededDataset
 from wnet_arch.errors import UsageError
+from wnet_arch.processors import processes_here, shared_processors
 from wnet_arch.training import accumulation
 from wnet_arch.words import counted
 
@@ -60,8 +61,9 @@ def _train_loader(opt: dict, block: dict) -> tuple[DataLoader, DrawSampler]:
     block.update(for_device(block, on_gpu))
     batch = block["batch_size_per_gpu"] * (1 if opt["dist"] else max(1, opt["num_gpu"]))
     images = build_dataset(block)
-    if on_gpu and block.get("cache") is None and hasattr(images, "keep_decoded"):
-        images.keep_decoded(KEPT * memory_of_machine() / _processes_here())
+    # Workers of a distributed run are spawned and would each keep images of their own: 64 of them, all that the machine has.
+    if on_gpu and not opt["dist"] and block.get("cache") is None and hasattr(images, "keep_decoded"):
+        images.keep_decoded(KEPT * memory_of_machine() / processes_here())
     dataset = SeededDataset(images, seed)
     ratio = block.get("dataset_enlarge_ratio") or 1
     sampler = DrawSampler(len(dataset), batch, world_size, opt["rank"], ratio, seed, int(opt["train"]["total_iter"]))
@@ -86,16 +88,11 @@ def for_device(block: dict, on_gpu: bool) -> dict:
     """
     workers, pinned, stay = (block.get(key) for key in ("num_worker_per_gpu", "pin_memory", "persistent_workers"))
     if workers is None:
-        workers = max(1, min(WORKERS, (os.cpu_count() or 1) // _processes_here())) if on_gpu else 1
+        workers = min(WORKERS, shared_processors()) if on_gpu else 1
     return {
         "num_worker_per_gpu": workers, "pin_memory": on_gpu if pinned is None else pinned,
         "persistent_workers": bool(workers) if stay is None else stay,
     }  # fmt: skip
-
-
-def _processes_here() -> int:
-    """Processes of the run on this machine."""
-    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _val_loader(opt: dict, block: dict) -> DataLoader:

@@ -59,18 +59,19 @@ def load_resume_state(opt: dict) -> dict | None:
     paths = opt["path"]
     _keep_others_out(paths["experiments_root"])  # the pipeline makes the folder next, or archives the one that is there
     models = paths.get("models", paths["experiments_root"])
+    found = None
     if opt["auto_resume"]:
         found = training_state.newest(os.path.join(paths["experiments_root"], "training_states"), models)
         _agree(found[1]["iter"] if found else None)
-        if not found:
-            return None
+    if found:
         paths["resume_state"], state = str(found[0]), found[1]
-    elif not paths.get("resume_state"):
-        return None
-    else:
+    elif paths.get("resume_state"):
         state = _named_state(Path(paths["resume_state"]), models)
+    else:
+        return None
     changed = continuation.settle(state, opt, Path(paths["resume_state"]))
     check_resume(opt, state["iter"])
+    paths.update({key: "params" for key in paths if key.startswith("param_key_")})  # as the run's own files have it
     opt["resume"] = {**{key: state.get(key) for key in ("epoch", "iter", "draws", "precision")}, "changed": changed}
     if state.get("draws"):
         opt["manual_seed"] = state["draws"]["seed"]

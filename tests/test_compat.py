@@ -101,8 +101,11 @@ def test_a_run_goes_on_from_its_own_files_whatever_key_those_it_began_with_had(t
     opt = dict(
         resume_options(tmp_path, param_key_g="generator", param_key_d=None, models=str(tmp_path)), auto_resume=True, network_g={}
     )
+    again = {**opt, "path": {**opt["path"], "ignore_resume_networks": "network_d"}}  # begins with the file that is named
     patches.load_resume_state(opt)
     assert (opt["path"]["param_key_g"], opt["path"]["param_key_d"]) == ("params", "params")
+    patches.load_resume_state(again)
+    assert (again["path"]["param_key_g"], again["path"]["param_key_d"]) == ("params", None)
 
 
 def test_nothing_to_resume_is_no_error(tmp_path):

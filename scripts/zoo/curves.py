@@ -174,7 +174,7 @@ def main() -> int:
     if not any(course.points for course in found):
         sys.exit(f"curves: error: no training of {args.queue} has validated in {args.out} yet; train_queue.py runs them")
     for key in ("scale", "images", "batch"):
-        values = {getattr(course.args, key) for course in found if course.points}
+        values = {getattr(course.args, key) for course in found}
         if len(values) > 1 or None in values:
             shown = ", ".join(map(str, values - {None})) or "no number"
             sys.exit(f"curves: error: {args.queue}: its trainings must have one number of `{key}`, not {shown}")

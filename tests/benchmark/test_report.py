@@ -176,6 +176,19 @@ def test_a_table_that_had_the_papers_numbers_keeps_them(tmp_path, face_set, monk
         assert (tmp_path / "bench" / "table.md").read_text() == before
 
 
+def test_a_page_of_one_face_can_be_read(tmp_path, face_set):
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
+    go(tmp_path / "bench", ["Bicubic", train_nothing(tmp_path, "SRCNN_x8")], [face_set], limit=1)
+    html = report.write(results_module.load(tmp_path / "bench"), tmp_path / "bench", count=1).read_text(encoding="utf-8")
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    for content in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.S):
+        json.loads(content, parse_constant=refuse)
+
+
 def test_numbers_are_written_as_the_page_reads_them():
     assert [report._sortable(value) for value in (26.5, np.inf, -np.inf, np.nan)] == ["26.5", "Infinity", "-Infinity", ""]
 

@@ -503,9 +503,10 @@ def test_a_sheet_among_the_photos_is_none_of_them(folder, monkeypatch):
         return prepare(PrepareOptions(images=images, out=out, size=32, scales=(4, 8), workers=1, sheet=3), progress=False)
 
     real, left = face_maker.FaceMaker.make, iter(range(10))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(face_maker.FaceMaker, "make", lambda *a: real(*a) if next(left, None) is not None else _interrupt())
-        once(images / "set")
+        with pytest.raises(KeyboardInterrupt):
+            once(images / "set")
     assert (images / "set.sheet.png").is_file()
     assert once(images / "set").counts == whole.counts  # continues
     (folder / "here").mkdir()
@@ -528,9 +529,10 @@ def test_photos_that_vanish_stop_the_run_and_are_not_recorded(folder, monkeypatc
             images.rename(away)
         return real(self, name)
 
-    with monkeypatch.context() as patch, pytest.raises(WNetError, match="images is gone: the same command continues when"):
+    with monkeypatch.context() as patch:
         patch.setattr(face_maker.FaceMaker, "make", make)
-        run(folder)
+        with pytest.raises(WNetError, match="images is gone: the same command continues when"):
+            run(folder)
     away.rename(images)
     again = run(folder)
     assert (again.counts, again.rejected) == (whole.counts, whole.rejected)

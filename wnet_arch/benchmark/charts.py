@@ -137,8 +137,8 @@ def cost_quality(results: Results, set_name: str, scale: int) -> dict | None:
                         "parameters": network.parameters,
                         "metric": column.id,
                         "value": round(score.mean, column.decimals + 1),
-                        "low": score.low,
-                        "high": score.high,
+                        "low": None if math.isnan(score.low) else score.low,  # of one face
+                        "high": None if math.isnan(score.high) else score.high,
                     }
                 )
     names = [network.name for network in results.at(scale)]

@@ -72,7 +72,9 @@ class Dataset(Block):
         description="processes that load images, 0: the training's own; where not given, 1, for each GPU as many as there are "
         "processors, 8 at most",
     )
-    dataset_enlarge_ratio: Optional[Positive] = Field(1, description="length of an epoch, as a multiple of the data set; a part of it is another one in each epoch")
+    dataset_enlarge_ratio: Optional[Positive] = Field(
+        1, description="length of an epoch, as a multiple of the data set; a part of it is another one in each epoch"
+    )
     prefetch_mode: Optional[Annotated[str, choice("cpu", "cuda")]] = Field(
         None, description="fetch batches ahead; `cuda` needs `pin_memory`"
     )

@@ -71,7 +71,10 @@ def load_resume_state(opt: dict) -> dict | None:
         return None
     changed = continuation.settle(state, opt, Path(paths["resume_state"]))
     check_resume(opt, state["iter"])
-    paths.update({key: "params" for key in paths if key.startswith("param_key_")})  # as the run's own files have it
+    ignored = paths.get("ignore_resume_networks") or []
+    for network in {"network_g", "network_d"} - set([ignored] if isinstance(ignored, str) else ignored):
+        if (key := network.replace("network", "param_key")) in paths:
+            paths[key] = "params"  # as the run's own files have it
     opt["resume"] = {**{key: state.get(key) for key in ("epoch", "iter", "draws", "precision")}, "changed": changed}
     if state.get("draws"):
         opt["manual_seed"] = state["draws"]["seed"]

@@ -145,8 +145,9 @@ def add_estimated(results: Results, cache: Cache, drawn: list[DrawnFace], set_re
         if record.kind != "network" or not may_estimate_map(record.block):
             continue
         what, places = digest("estimated", record.fingerprint), [digest(face.lr) for face in drawn]
-        known = [cache.drawn(place, what) for place in places]
-        if None in known:
+        kept = [cache.drawn(place, what) for place in places]
+        known = [data for data in kept if data is not None]
+        if len(known) < len(kept):
             net = _unchanged(record)
             if net is None or not estimates_map(net):
                 continue

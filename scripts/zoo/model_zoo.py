@@ -7,7 +7,8 @@ wnet_arch.list_pretrained() names, which must be those of both packages (places.
 dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say what came out, with the paper's numbers in rows
 marked so. Networks for x1, whose LR faces are HR faces degraded, are not in it: their cards hold what check_degraded.py found.
 Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces
-of each set, beside the others of their scale on the same faces.
+of each set, beside the others of their scale on the same faces. Networks of a queue (`train_queue.py --ship`), which saw the same
+faces equally many times, are measured among themselves, in a folder of --out that is called after it, and have tables of their own.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ same faces.
 SLOW_NOTE = (
     "{names}: measured on fewer faces, since a face takes seconds; their numbers stand at the end of [all numbers]({tables})."
 )
+
+#: The end of a name whose shorter form ships after more images.
+SAME = "_equal"
+
+QUEUE_NETWORKS = """
+## Equally many images: {queue}
+
+{tables}"""
 
 #: What the marks of a card's numbers compare, where all networks were measured.
 AMONG_ALL = """**best** and <u>second best</u> are
@@ -109,13 +118,22 @@ def main() -> int:
         return write_card(args, command, names)
     sources = {name: open_one(name, None) for name in names}
     in_place = [name for name in names if sources[name].scale == 1]
-    names = [name for name in names if name not in in_place]
-    slow = [name for name, source in sources.items() if cost(source.block, source.scale)[1] > SLOW * 1e9]
+    queues = of_queues(names)
+    names = [name for name in names if name not in in_place and not any(name in queue for queue in queues.values())]
+    slow = [name for name, source in sources.items() if name in names and cost(source.block, source.scale)[1] > SLOW * 1e9]
     quick = [name for name in names if name not in slow]
     found = measure(args, command, quick, args.out, args.limit)
     report.write(found, args.out, BenchmarkOptions.report_faces)
-    networks, note, tables_page = zoo_page.shipped_networks(names), "", zoo_page.details(found, command)
+    whole, note = zoo_page.Measured(found, zoo_page.shipped_networks({name: sources[name] for name in names})), ""
+    tables_page, equal = zoo_page.details(found, command), []
     cards: dict[str, results.Results | None] = {**dict.fromkeys(quick, found), **dict.fromkeys(in_place)}
+    for queue, its in queues.items():
+        among = measure(
+            args, command, [f"{source.name}={name}" for name, source in its.items()], str(Path(args.out) / queue), args.limit
+        )
+        equal.append(zoo_page.Measured(among, zoo_page.shipped_networks(its), queue))
+        tables_page += QUEUE_NETWORKS.format(queue=queue, tables=zoo_page.more_details(among))
+        cards, sources = {**cards, **dict.fromkeys(its, among)}, {**sources, **its}
     if slow:
         scales = {sources[name].scale for name in slow}
         rivals = [name for name in quick if sources[name].scale in scales]
@@ -123,12 +141,12 @@ def main() -> int:
         some = measure(args, command, [*rivals, *slow], str(Path(args.out) / "slow"), faces)
         tables_page, cards = tables_page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
         note = SLOW_NOTE.format(names=", ".join(f"`{name}`" for name in slow), tables=zoo_page.TABLES)
-    zoo_page.draw(found, args.write / zoo_page.PICTURE)
+    zoo_page.draw(zoo_page.fair(whole, equal), args.write / zoo_page.PICTURE)
     disk.write_text(args.write / zoo_page.TABLES, tables_page)
-    disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(found, networks, command, note))
+    disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(whole, equal, command, note))
     for name in cards:
         card = manifest_of(name).with_name(f"{name}.md")
-        text = model_card(cards[name], name, command, args.degraded)
+        text = model_card(cards[name], name, sources[name], command, args.degraded)
         disk.write_text(card if args.write == ROOT else args.write / card.name, text)
     print(f"{args.write / 'MODEL_ZOO.md'} and {len(cards)} model cards; {args.out}/report.html has the faces")
     return 0
@@ -138,10 +156,10 @@ def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
     """The card of one network that has just been put into the package; the page waits for a run over all."""
     if args.card not in names:
         sys.exit(f"--card {args.card}: there is no such network{did_you_mean(args.card, names)}")
-    is_measured = open_one(args.card, None).scale > 1
-    found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit) if is_measured else None
+    source = open_one(args.card, None)
+    found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit) if source.scale > 1 else None
     card = (manifest_of(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
-    text = model_card(found, args.card, command, args.degraded)
+    text = model_card(found, args.card, source, command, args.degraded)
     disk.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
     print(card)
     return 0
@@ -158,19 +176,35 @@ def measure(args: argparse.Namespace, command: str, names: list[str], out: str, 
 
 def baseline(names: list[str]) -> str:
     """What the others are compared with: SPARNet, the paper's strongest rival that ships, else bicubic enlargement."""
-    return "SPARNet" if any(name.startswith("sparnet_x") for name in names) else "Bicubic"
+    return "SPARNet" if any(name.startswith(("sparnet_x", "SPARNet=")) for name in names) else "Bicubic"
 
 
 def about_slow(found: results.Results, names: list[str]) -> str:
     faces = " and ".join(f"{len(s.keys)} faces of {s.name}" for s in found.sets)
     text = SLOW_NETWORKS.format(names=", ".join(f"`{name}`" for name in names), slow=SLOW, faces=faces)
-    body = tables.markdown(found).partition("\n")[2].lstrip("\n")
-    return text + body.replace("\n#", "\n##")
+    return text + zoo_page.more_details(found)
 
 
-def model_card(found: results.Results | None, name: str, command: str, degraded: Path) -> str:
-    """What a user must know of one file; ``found`` is ``None`` for a network for x1."""
-    path, source = shipped.path(name), open_one(name, None)
+def of_queues(names: list[str]) -> dict[str, dict[str, Network]]:
+    """Networks by the queues that their files name, each by its name and called as its option file is."""
+    found: dict[str, dict[str, Network]] = {}
+    for name in names:
+        queue = metadata.texts(shipped.path(name)).get(metadata.QUEUE)
+        if queue:
+            found.setdefault(queue, {})[name] = open_one(f"{trained_as(name)}={name}", None)
+    return found
+
+
+def trained_as(name: str) -> str:
+    """`SPARNet` for sparnet_equal_x8, `SRGAN` for srgan_x8: what the option file of its training is called."""
+    stem = name.rpartition("_x")[0].removesuffix(SAME).replace("_", "")
+    known = {file.stem.rpartition("_x")[0] for file in (ROOT / "options" / "baselines").glob("*_x*.yml")} | {"WNet", "WNetLite"}
+    return next((one for one in known if one.lower() == stem), stem)
+
+
+def model_card(found: results.Results | None, name: str, source: Network, command: str, degraded: Path) -> str:
+    """What a user must know of one file; ``source``: as ``found`` calls it, which is ``None`` for a network for x1."""
+    path = shipped.path(name)
     about = metadata.texts(path)
     parameters, macs = cost(source.block, source.scale)
     facts = [

@@ -15,7 +15,7 @@ training adds, with less of the patterns that it draws. --residual 0.9 ships a n
 to the plainly enlarged face, by a scaled last layer: a little less detail, and fewer faces that end worse than enlarged plainly.
 
 --after RUN names an earlier run that the training went on from, as a high pyramid from a low one (grow_wnet.py): the card
-counts its images and says what differed.
+counts its images and says what differed. --queue NAME: the list of trainings that it is from; model_zoo.py has a table for each.
 
 What the model card needs goes into the file's metadata. scripts/zoo/model_zoo.py measures what ships and writes the cards.
 """
@@ -181,6 +181,7 @@ def main() -> int:
     parser.add_argument("--blend", type=float, metavar="X", help="with --on: so far from that network to these weights, 0 to 1")
     parser.add_argument("--residual", type=float, metavar="X", help="X of what the network adds to the enlarged face, 0 to 1")
     parser.add_argument("--after", type=Path, metavar="RUN", help="experiments/NAME of the run whose weights it began with")
+    parser.add_argument("--queue", metavar="NAME", help="list of trainings that it is from, by which model_zoo.py compares it")
     parser.add_argument("--replace", action="store_true", help="what ships under that name")
     parser.add_argument("--note", help="a sentence for the card: what it is for, or what a longer training would cost")
     parser.add_argument("--hardware", default="CPU", help="what it was trained on, for the card")
@@ -225,6 +226,8 @@ def main() -> int:
     known = facts(opt, which, args.hardware)
     if args.after:
         known = after(args.after, known)
+    if args.queue:
+        known[metadata.QUEUE] = args.queue
     if args.note:
         known["note"] = args.note
     if args.on:

@@ -15,7 +15,7 @@ from wnet_arch import disk
 LINES = 200
 
 
-def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
+def ship(run: Path, name: str, faces: str, queue: str, hardware: str | None = None, earlier: Path | None = None) -> str:
     """Ships a run under a name: NAME.safetensors, NAME.md and NAME.jsonl, in the package that the name belongs to.
 
     What has been shipped is noted beside the run, and not shipped again until it has trained on. Weights of another training that
@@ -25,7 +25,9 @@ def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
         run: ``zoo/NAME/experiments/NAME``, ended.
         name: as ship_weights.py takes it.
         faces: the set that decides about the weights, and that the card is measured on.
+        queue: name of the list of trainings.
         hardware: what it was trained on, for the card.
+        earlier: the run whose weights it began with.
 
     Returns:
         What to say of it.
@@ -41,8 +43,9 @@ def ship(run: Path, name: str, faces: str, hardware: str | None) -> str:
         return f"is shipped already, as {name}"
     without_card = {**now, "card": False}
     if before != without_card:
-        more = [*(["--hardware", hardware] if hardware else []), *(["--replace"] if before.get("name") == name else [])]
-        _call("ship_weights.py", str(run), name, "--set", faces, *more)
+        more = [*(["--hardware", hardware] if hardware else []), *(["--after", str(earlier)] if earlier else [])]
+        more += ["--replace"] if before.get("name") == name else []
+        _call("ship_weights.py", str(run), name, "--set", faces, "--queue", queue, *more)
         disk.write_text(mark, json.dumps(without_card) + "\n")  # a card takes minutes, in which much can happen
     disk.write_text(manifest_of(name).with_name(f"{name}.jsonl"), "".join(f"{line}\n" for line in thinned(lines)))
     _call("model_zoo.py", "--sets", faces, "--card", name)

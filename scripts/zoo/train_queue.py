@@ -81,12 +81,16 @@ class Training:
         return self.out / self.name
 
     @property
+    def run(self) -> Path:
+        return self.folder / "experiments" / self.name
+
+    @property
     def weights(self) -> Path:
-        return self.folder / "experiments" / self.name / "models" / "net_g_latest.pth"
+        return self.run / "models" / "net_g_latest.pth"
 
     def log(self) -> list[dict]:
         """What the run has reported, without a line that is being written; raises :class:`OSError` where it has not begun."""
-        lines = (self.folder / "experiments" / self.name / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (self.run / "log.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def progress(self) -> dict:
@@ -370,7 +374,7 @@ class Queue:
         self.slots.clear()
 
 
-def ship(trainings: list[Training], hardware: str | None) -> bool:
+def ship(trainings: list[Training], queue: str, hardware: str | None) -> bool:
     """Ships all that are done, see :mod:`shipping`; says whether nothing was refused."""
     from shipping import ship as ship_one
 
@@ -380,8 +384,8 @@ def ship(trainings: list[Training], hardware: str | None) -> bool:
             say(f"{training.name}: not done, so not shipped")
             continue
         try:
-            run = training.folder / "experiments" / training.name
-            say(f"{training.name}: {ship_one(run, training.ship, training.val, hardware)}")
+            earlier = next((t.run for t in trainings if t.name == training.after), None)
+            say(f"{training.name}: {ship_one(training.run, training.ship, training.val, queue, hardware, earlier)}")
         except RuntimeError as error:
             refused += 1
             say(f"{training.name}: not shipped: {error}")
@@ -417,7 +421,7 @@ def main() -> int:
     try:
         trainings = read(args.queue, args.out)
         if args.ship:
-            return 0 if ship(trainings, args.hardware) else 1
+            return 0 if ship(trainings, args.queue.stem, args.hardware) else 1
         if not args.list:
             queue = Queue(trainings, args.jobs, args.minutes)
             for kind in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,5 @@
-"""What MODEL_ZOO.md says: which network to take, one table for each scale, the picture of cost and quality, the paper beside it.
+"""What MODEL_ZOO.md says: which network to take, tables for each scale (all that ship; those that saw equally many images), the
+picture of cost and quality, the paper beside it.
 
 All other numbers (protocols, sets, facial parts, paired tests) stand in docs/results/zoo_tables.md. Written by model_zoo.py.
 """
@@ -6,7 +7,7 @@ All other numbers (protocols, sets, facial parts, paired tests) stand in docs/re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from wnet_arch import disk
 from wnet_arch.benchmark import paper_numbers as paper
 from wnet_arch.benchmark import results, tables
 from wnet_arch.benchmark.command import cost
-from wnet_arch.inference.entries import open_one
+from wnet_arch.inference.sources import Network
 from wnet_arch.weights import metadata, shipped
 
 #: Below the repository's root: the picture, and where all numbers stand.
@@ -44,13 +45,13 @@ research only, and so are they. The details of a restored face are estimated, no
 
 {tables}
 {set}: {faces} faces. Protocol `dic`: Y channel, border of 8 pixels. Mean ± half of the 95 % interval.
-**Best** and <u>second best</u> are marked only where the difference to the next is significant{marked}. "Against {baseline}": the
-paired difference in PSNR, `≈` where it is not significant. Cost is that of one 128x128 face; images seen counts repetitions.
-(n ✗): of n faces the metric could not be measured. LPIPS measures features of AlexNet, and networks trained on features of VGG-19
-(`sharp`) have an advantage in it. {set} is a development set, on which the recipe was chosen
-([the sets of our numbers](datasets/README.md#the-sets-of-our-numbers)).
+**Best** and <u>second best</u> of a table are marked only where the difference to the next is significant{marked}.
+"Against {baseline}": the paired difference in PSNR to the one in the same table, `≈` where it is not significant. Cost is that
+of one 128x128 face; images seen counts repetitions. (n ✗): of n faces the metric could not be measured. LPIPS measures features of
+AlexNet, and networks trained on features of VGG-19 (`sharp`) have an advantage in it. {set} is a development set, on which the
+recipe was chosen ([the sets of our numbers](datasets/README.md#the-sets-of-our-numbers)).
 
-![Cost against PSNR and LPIPS of every network that ships]({picture})
+![Cost against PSNR and LPIPS{pictured}]({picture})
 
 ## Beside the paper
 
@@ -64,13 +65,21 @@ come. They rank no network of ours against one of the paper's.
 
 * [All numbers]({all}): protocols `dic`, `sparnet` and `rgb`, other sets, facial parts, paired tests.
 * The card of each network (its name in the tables) has data, recipe, hardware, licence.
-* [Equal images](docs/results/equal_images_x8.md): networks that saw the same faces, equally many, as curves.
+* Networks that saw the same faces, equally many: [curves](docs/results/equal_images_x8.md).
 * [Groups](docs/results/groups.md): for which faces they fail. [Networks](docs/reference/networks.md): what each is.
 
 This page and the tables are written by
 
     {command}
 {note}"""
+
+#: A queue's networks at one scale.
+EQUAL = """### x{scale}, {images:,} images each
+
+The queue [{queue}](scripts/zoo/queues/{queue}.toml): the same faces in the same order, one recipe and seed, each with its own loss.
+
+{table}
+"""
 
 
 @dataclass(frozen=True)
@@ -90,26 +99,63 @@ class Shipped:
         return f"[{self.name}]({described(self.name)[1]}/{self.name}.md)"
 
 
-def shipped_networks(names: list[str]) -> list[Shipped]:
-    """What the files say."""
+@dataclass(frozen=True)
+class Measured:
+    """Networks that were measured together. ``queue``: the list of trainings that all are from, empty where there is none."""
+
+    found: results.Results
+    networks: list[Shipped]
+    queue: str = ""
+
+    @property
+    def images(self) -> int:
+        """What each of the queue saw; more where one began with the weights of another."""
+        return min(network.images for network in self.networks)
+
+
+def shipped_networks(sources: dict[str, Network]) -> list[Shipped]:
+    """What the files say of networks by their names, called in tables as the sources are."""
     found = []
-    for name in names:
-        source = open_one(name, None)
+    for name, source in sources.items():
         images = int(metadata.texts(shipped.path(name))["images_seen"])
         found.append(Shipped(name, source.name, source.scale, *cost(source.block, source.scale), images))
     return found
 
 
-def page(found: results.Results, networks: list[Shipped], command: str, note: str = "") -> str:
-    """MODEL_ZOO.md. ``note``: what the reader must know of numbers that were measured otherwise, a paragraph."""
-    first, parts = found.sets[0], []
-    for scale in sorted({network.scale for network in networks}, reverse=True):
-        parts.append(f"## x{scale}: {128 // scale}x{128 // scale} to 128x128\n\n{scale_table(found, networks, scale)}\n")
+def page(whole: Measured, queues: Sequence[Measured], command: str, note: str = "") -> str:
+    """MODEL_ZOO.md.
+
+    Args:
+        whole: networks that ship, whatever they saw.
+        queues: those that saw equally many images, with those of their queue.
+        command: that writes the page.
+        note: what the reader must know of numbers that were measured otherwise, a paragraph.
+    """
+    found, networks, first, parts = whole.found, whole.networks, whole.found.sets[0], []
+    for scale in scales_of([whole, *queues]):
+        parts.append(f"## x{scale}: {128 // scale}x{128 // scale} to 128x128\n")
+        if any(network.scale == scale for network in networks):
+            parts.append(f"{scale_table(found, networks, scale)}\n")
+        for one in queues:
+            if scale in one.found.scales:
+                table = scale_table(one.found, one.networks, scale)
+                parts.append(EQUAL.format(scale=scale, queue=one.queue, images=one.images, table=table))
     return PAGE.format(
         choice=choice(found, networks), tables="\n".join(parts), set=first.name, faces=f"{len(first.keys):,}",
-        baseline=found.baseline, picture=PICTURE, all=TABLES, paper=beside_paper(found, networks), command=command,
+        baseline=found.baseline, picture=PICTURE, all=TABLES, paper=beside_paper(fair(whole, queues)), command=command,
+        pictured=" of networks that saw equally many images" if queues else " of every network that ships",
         marked=", among those measured together" if note else "", note=f"\n{note}\n" if note else "",
     )  # fmt: skip
+
+
+def scales_of(measured: Sequence[Measured]) -> list[int]:
+    """Scales of all their networks, the largest first."""
+    return sorted({network.scale for one in measured for network in one.networks}, reverse=True)
+
+
+def fair(whole: Measured, queues: Sequence[Measured]) -> list[tuple[int, Measured]]:
+    """Each scale with the networks that compare best there: those of a queue where there is one."""
+    return [(scale, next((one for one in queues if scale in one.found.scales), whole)) for scale in scales_of([whole, *queues])]
 
 
 def choice(found: results.Results, networks: list[Shipped]) -> str:
@@ -166,19 +212,20 @@ def against(found: results.Results, name: str, scale: int) -> str:
     return f"{difference['mean']:+.2f}" if difference["significant"] else f"≈ ({difference['mean']:+.2f})"
 
 
-def beside_paper(found: results.Results, networks: list[Shipped]) -> str:
+def beside_paper(measured: list[tuple[int, Measured]]) -> str:
     """Ours and the paper's numbers of the networks that both have, on the first set that is called after one of the paper's."""
+    found = measured[0][1].found
     test_set = next((s.name for s in found.sets if tables.paper_set(s.name)), None)
     if test_set is None:
         return "No set here is called after one of the paper's."
     columns = [c for name in ("psnr_dic", "ssim_dic", "lpips") for c in found.columns if c.id == name]
     rows = []
-    for scale in sorted({n.scale for n in networks}, reverse=True):
+    for scale, one in measured:
         if (tables.paper_set(test_set), scale) not in paper.TABLE_1_PLACES:
             continue
         place = paper.TABLE_1_PLACES.index((tables.paper_set(test_set), scale))
         for (name, mode), triples in paper.TABLE_1.items():
-            score = [found.score(test_set, scale, plain(name), c.id) for c in columns]
+            score = [one.found.score(test_set, scale, plain(name), c.id) for c in columns]
             if score[0] is None:
                 continue
             ours = [tables.number(s.mean, c.decimals) if s else "–" for s, c in zip(score, columns)]
@@ -200,24 +247,30 @@ def details(found: results.Results, command: str) -> str:
     return f"{head}    {command}\n\n{body}"
 
 
-def draw(found: results.Results, path: Path) -> None:
+def more_details(found: results.Results) -> str:
+    """All tables of another benchmark, for a part of that page."""
+    return tables.markdown(found).partition("\n")[2].lstrip("\n").replace("\n#", "\n##")
+
+
+def draw(measured: list[tuple[int, Measured]], path: Path) -> None:
     """Cost against PSNR and against LPIPS on the first set: a row for each scale, W-Net's family in colour."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    test_set, scales = found.sets[0].name, sorted(found.scales, reverse=True)
-    columns = [c for name in ("psnr_dic", "lpips") for c in found.columns if c.id == name]
-    figure, panels = plt.subplots(len(scales), len(columns), figsize=(4.8 * len(columns), 3.2 * len(scales)), squeeze=False,
+    first = measured[0][1].found
+    test_set, columns = first.sets[0].name, [c for name in ("psnr_dic", "lpips") for c in first.columns if c.id == name]
+    figure, panels = plt.subplots(len(measured), len(columns), figsize=(4.8 * len(columns), 3.6 * len(measured)), squeeze=False,
                                   layout="constrained")  # fmt: skip
-    for row, scale in zip(panels, scales):
-        networks = [n for n in found.at(scale) if n.parameters and n.macs]
+    for row, (scale, one) in zip(panels, measured):
+        networks = [n for n in one.found.at(scale) if n.parameters and n.macs]
         for panel, column in zip(row, columns):
-            scores = {n.name: found.score(test_set, scale, n.name, column.id) for n in networks}
+            scores = {n.name: one.found.score(test_set, scale, n.name, column.id) for n in networks}
             points = [(n, scores[n.name].mean) for n in networks if scores[n.name]]
             _scatter(panel, points)
-            panel.set(title=f"{test_set}, x{scale}", xlabel="GMACs a face", ylabel=f"{column.title} ({column.better} is better)")
+            title = f"{test_set}, x{scale}" + (f", {one.images:,} images each" if one.queue else "")
+            panel.set(title=title, xlabel="GMACs a face", ylabel=f"{column.title} ({column.better} is better)")
     with disk.replacing(path) as part:
         figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
     plt.close(figure)

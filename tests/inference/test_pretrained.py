@@ -51,13 +51,13 @@ def ship(tmp_path, site, monkeypatch):
     entries.load.cache_clear()
 
 
-def put(script, name: str, scale: int = 8, block: dict | None = None, half: bool = False, net: torch.nn.Module | None = None):
-    """Ships a WNetLite that knows nothing, or another network; returns it."""
+def put(script, name: str, scale: int = 8, block: dict | None = None, half=False, net: torch.nn.Module | None = None, **more):
+    """Ships a WNetLite that knows nothing, or another network; returns it. ``more``: facts of its file."""
     torch.manual_seed(scale)
     net = net or create_network("WNetLite", scale, **SMALL).eval()
     block = block or {"type": "WNetLite", "scale": scale, **SMALL}
     state = script.halved(net.state_dict()) if half else net.state_dict()
-    facts = {**FACTS, "network_g": json.dumps(block), "scale": str(scale)}
+    facts = {**FACTS, "network_g": json.dumps(block), "scale": str(scale), **more}
     script.write(state, facts, script.manifest_of(name).with_name(f"{name}.safetensors"), name)
     entries.load.cache_clear()
     return net
@@ -305,6 +305,39 @@ def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, t
     assert f"| {costs['wnet_x8'] / 1e9:.2f} | – |" in page
     assert "`wnet_x8`: measured on fewer faces" in page
     assert f"{few.score('celeba_val', 8, 'WNet', 'psnr_dic').mean:.2f}" in (tmp_path / "wnet_x8.md").read_text(encoding="utf-8")
+
+
+def test_networks_of_a_queue_are_compared_among_themselves(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x8", 8)
+    together = {metadata.QUEUE: "table1_x8", "images_seen": "2000"}
+    put(ship, "wnet_lite_equal_x8", 8, **together)
+    for name, kind in (("srcnn_x8", "SRCNN"), ("srgan_x8", "SRResNet")):
+        torch.manual_seed(len(name))
+        block = {"type": kind, "scale": 8}
+        seen = "4000" if name == "srgan_x8" else "2000"  # it began with weights of another
+        put(ship, name, 8, block, net=create_network(kind, 8).eval(), **{**together, "images_seen": seen})
+    zoo = load_script("zoo/model_zoo")
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "--limit", 3]
+    arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
+    assert zoo.main() == 0
+    everything, equal = results.load(tmp_path / "bench"), results.load(tmp_path / "bench" / "table1_x8")
+    assert [n.name for n in everything.at(8)] == ["Bicubic", "WNetLite"]
+    assert {n.name for n in equal.at(8)} == {"Bicubic", "SRCNN", "SRGAN", "WNetLite"}
+    page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
+    first, _, rest = page.partition("### x8, 2,000 images each")
+    second, _, paper = rest.partition("## Beside the paper")
+    assert "[wnet_lite_x8](" in first
+    assert "[srcnn_x8](" not in first
+    rows = {row.split("](")[0].removeprefix("| ["): row for row in second.splitlines() if row.startswith("| [")}
+    assert rows.keys() == {"wnet_lite_equal_x8", "srcnn_x8", "srgan_x8"}
+    for name, shown in (("wnet_lite_equal_x8", "WNetLite"), ("srcnn_x8", "SRCNN"), ("srgan_x8", "SRGAN")):
+        assert f" {equal.score('celeba_val', 8, shown, 'psnr_dic').mean:.2f} " in rows[name].replace("**", "").replace("<u>", "")
+    assert "| 4,000 |" in rows["srgan_x8"]
+    assert "| SRGAN, mode II | x8 |" in paper  # the paper's networks are beside those that compare with one another
+    assert "## Equally many images: table1_x8" in (tmp_path / "docs/results/zoo_tables.md").read_text(encoding="utf-8")
+    card = (tmp_path / "srgan_x8.md").read_text(encoding="utf-8")
+    assert f"{equal.score('celeba_val', 8, 'SRGAN', 'psnr_dic').mean:.2f}" in card
 
 
 def networks_of(manifest: Path) -> list[str]:

@@ -342,7 +342,7 @@ def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, m
     del calls[1:]
     assert train_queue.main() == 0  # makes up for the card, and does not ship the weights again
     assert calls == [
-        ["ship_weights.py", str(folder), "edsr_x8", "--set", str(face_set), "--hardware", "a card"],
+        ["ship_weights.py", str(folder), "edsr_x8", "--set", str(face_set), "--queue", "queue", "--hardware", "a card"],
         ["model_zoo.py", "--sets", str(face_set), "--card", "edsr_x8"],
     ]
     kept = (tmp_path / "weights" / "edsr_x8.jsonl").read_text().splitlines()
@@ -359,7 +359,14 @@ def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, m
         log.write(lines[0] + "\n")
     assert train_queue.main() == 0  # it has trained on, and takes the place of its own weights
     assert calls[2][-1] == "--replace"
-    assert train_queue.read(file, tmp_path / "zoo")[1].ship == "srcnn_x8"
+
+    monkeypatch.setattr(train_queue.Training, "progress", lambda self: {**done, "done": self.name != "SRCNN_x8"})
+    later = tmp_path / "zoo" / "then" / "experiments" / "then"
+    later.mkdir(parents=True)
+    (later / "log.jsonl").write_text(f"{lines[0]}\n")
+    assert train_queue.main() == 0  # one that began with the weights of another: its card tells of both
+    assert calls[-2][:3] == ["ship_weights.py", str(later), "then"]
+    assert calls[-2][-2:] == ["--after", str(folder)]
 
 
 @pytest.mark.parametrize(("given", "found"), [(None, ["0", "1", "0"]), ("2,5", ["2", "5", "2"])])

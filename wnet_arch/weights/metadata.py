@@ -15,6 +15,8 @@ from wnet_arch.errors import WeightsError
 
 #: What was done to the faces of the training: the blocks of these names in `datasets.train` (JSON), where there were any.
 DEGRADATION, JITTER = "degradation", "jitter"
+#: The list of trainings (train_queue.py) that it comes from: its networks saw the same faces, equally many.
+QUEUE = "queue"
 
 
 @dataclass(frozen=True)

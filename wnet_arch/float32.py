@@ -8,10 +8,20 @@ from typing import Any
 
 import torch
 
+from wnet_arch.held import Held
+
 
 @contextmanager
 def true_float32() -> Iterator[None]:
-    """Convolutions and matrix products in whole float32, for numbers that are compared. The settings are then what they were."""
+    """Convolutions and matrix products in whole float32, for numbers that are compared: in all threads, as long as one is in here.
+    The settings are then what they were.
+    """
+    with _HELD():
+        yield
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     try:
         before = cudnn.allow_tf32, torch.get_float32_matmul_precision()
@@ -35,3 +45,6 @@ def true_float32() -> Iterator[None]:
         cudnn.allow_tf32 = before[0]
         if before[1] != "highest":
             torch.set_float32_matmul_precision(before[1])
+
+
+_HELD = Held(_whole)

@@ -77,6 +77,7 @@ This page and the tables are written by
 EQUAL = """### x{scale}, {images:,} images each
 
 The queue [{queue}](scripts/zoo/queues/{queue}.toml): the same faces in the same order, one recipe and seed, each with its own loss.
+Networks with a discriminator keep their published optimizers. One that began with another's weights counts the images of both.
 
 {table}
 """

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.conftest import write_set
 from wnet_arch.benchmark.command import BenchmarkOptions, benchmark
+from wnet_arch.data import set_paths
 from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.export import export_network
 from wnet_arch.inference.entries import open_one
@@ -268,3 +269,26 @@ def test_a_face_restored_by_a_network_in_two_files(tmp_path):
     found = open_networks(None, [str(tmp_path / "net.onnx")])[8].run([np.full((16, 16, 3), 99, np.uint8)] * 3)
     assert [face.sr.shape for face in found] == [(128, 128, 3)] * 3
     Image.fromarray(found[0].sr)
+
+
+def test_the_gpu_that_was_asked_for(tmp_path, faces, monkeypatch, caplog):
+    import onnxruntime
+
+    file, given = tmp_path / "net.onnx", []
+    onnx.save(enlarger(), file)
+    opened = onnxruntime.InferenceSession
+
+    def note(*args, providers, **options):
+        given.append(providers)
+        return opened(*args, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", note)
+    set_paths.say_once.cache_clear()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    OnnxNetwork(str(file), "cuda:1")
+    assert given.pop() == ["CPUExecutionProvider"]
+    assert "ONNX Runtime is without CUDA here, so net.onnx runs on the CPU" in caplog.text
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    for device, number in (("cuda:1", 1), ("cuda", 0)):
+        OnnxNetwork(str(file), device)
+        assert given.pop()[0] == ("CUDAExecutionProvider", {"device_id": number})

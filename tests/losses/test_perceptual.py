@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wnet_arch.errors import UsageError
+from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.losses import VGGPerceptualLoss
-from wnet_arch.losses.vgg import CONVOLUTIONS_PER_STAGE, IMAGENET_MEAN, IMAGENET_STD
+from wnet_arch.losses.vgg import CONVOLUTIONS_PER_STAGE, IMAGENET_MEAN, IMAGENET_STD, VGG19Features
 
 MRRNET_LAYERS = {"conv1_2": 1 / 32, "conv2_2": 1 / 16, "conv3_4": 1 / 8, "conv4_4": 1 / 4, "conv5_4": 1.0}
 
@@ -82,3 +82,16 @@ def test_loss_is_float32_under_autocast_and_nothing_for_equal_images(vgg_file, i
 def test_wrong_options_are_named(vgg_file, options, said):
     with pytest.raises(UsageError, match=said):
         VGGPerceptualLoss(vgg_file, **options)
+
+
+def test_other_networks_are_not_taken_for_vgg19(vgg_file, tmp_path):
+    state = torch.load(vgg_file, weights_only=True)
+    with_norms = {**state, "features.1.running_mean": torch.zeros(64)}
+    without_biases = {key: value for key, value in state.items() if key.endswith("weight")}
+    for wrong, said in (
+        (with_norms, r"holds a VGG-19 with batch normalisation \(vgg19_bn\); the one without is wanted"),
+        (without_biases, "does not hold the 16 convolutions of VGG-19"),
+    ):
+        torch.save(wrong, tmp_path / "wrong.pth")
+        with pytest.raises(WeightsError, match=said):
+            VGG19Features(str(tmp_path / "wrong.pth"), ("conv2_2",))

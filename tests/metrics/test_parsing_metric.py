@@ -127,3 +127,11 @@ def test_iou_of_a_real_face_with_itself_is_one_and_falls_with_blur(parser):
     means = [np.nanmean(metric.measure([blurred(face, sigma) for face in faces], faces)["parsing_iou"]) for sigma in (0, 2, 4)]
     assert means[0] == 1
     assert means[0] > means[1] > means[2]
+
+
+def test_maps_of_ones_own_are_checked(made_up):
+    metric, maps = metrics.create("parsing"), [drawn_face(seed)[1] for seed in range(3)]
+    with pytest.raises(DataError, match="there are 3 SR images and 1 GT images"):
+        metric.compare(Maps(maps), Maps(maps[:1]))
+    with pytest.raises(DataError, match=r"parsing_iou: a parsing map is uint8 \(H, W\), this is float64"):
+        metric.compare(Maps(maps[:1]), Maps([maps[0].astype(float)]))

@@ -89,6 +89,20 @@ def test_five_point_crop_rejects_faces_that_lie_outside(folder):
     assert read_keys(folder / "set" / "gt.lmdb") == ["0"]
 
 
+def test_exchanged_points_are_no_tiny_face(folder):
+    five, whole = np.add(five_points(upright_face()), (30, 20)), np.array(((0.3, 0.4), (-0.4, 0.3)))
+    middle = five.mean(0)
+    exchanged = {"0": five[[1, 0, 2, 4, 3]], "1": (five[[1, 0, 2, 4, 3]] - middle) @ whole * 2 + middle, "2": five}
+    write_points(folder / "five.csv", exchanged)
+    run(folder, crop="five-point", size=64, min_box=10, landmarks_file=folder / "five.csv")
+    found = reasons(folder / "set")
+    for name in ("0.png", "1.png"):
+        assert found[name] == "points exchanged: of each pair, the eye or corner of the mouth on the image's left comes first"
+    assert read_keys(folder / "set" / "gt.lmdb") == ["2"]
+    on_a_line = np.stack((np.full(5, 40.0), align.TEMPLATE[:, 1]), 1)  # a face seen from the side
+    assert not align.is_mirrored(on_a_line)
+
+
 def test_five_points_are_not_enough_for_some(folder):
     file = write_points(folder / "five.csv", {"0": five_points(upright_face())})
     for options, said in (

@@ -122,6 +122,16 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array(((turn.real, -turn.imag, shift.real), (turn.imag, turn.real, shift.imag)))
 
 
+def is_mirrored(five: np.ndarray) -> bool:
+    """Whether five points (5, 2) have left and right exchanged: a reflection brings them far nearer to :data:`TEMPLATE`.
+
+    Of a face seen from the side, whose points lie nearly on a line, both come as near.
+    """
+    a, b = (points @ (1, 1j) for points in (np.asarray(five, float), TEMPLATE))
+    a, b = a - a.mean(), b - b.mean()
+    return bool(abs((a * b).sum()) > 2 * abs((a.conj() * b).sum()))
+
+
 def five_point_frame(five: np.ndarray) -> Tilted:
     """The square in which five points (5, 2) come nearest to :data:`TEMPLATE`."""
     return Tilted(similarity(five + 0.5, (TEMPLATE + 0.5) / TEMPLATE_SIZE))

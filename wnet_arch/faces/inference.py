@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -15,17 +16,37 @@ from wnet_arch.weights import pth
 Network = TypeVar("Network", bound=nn.Module)
 
 
+class _OneThread:
+    """torch's number of threads at one, for all that are in here at a time.
+
+    torch has a count for each thread that has computed, and one with which others begin; setting it sets both. So what was there
+    before is what the first of them found, and each returns to that.
+    """
+
+    def __init__(self):
+        self._lock, self._inside, self._before = Lock(), 0, 1
+
+    def __enter__(self):
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+
+    def __exit__(self, *error):
+        with self._lock:
+            self._inside -= 1
+            torch.set_num_threads(self._before)
+
+
+_ONE_THREAD = _OneThread()
+
+
 @contextmanager
 def one_thread(device: str) -> Iterator[None]:
     """Inference on one thread of the CPU: results then are the same, to the last bit, for any number of workers."""
-    threads = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with _ONE_THREAD if device == "cpu" else nullcontext(), torch.inference_mode():
+        yield
 
 
 def load_into(network: Network, path: str, what: str) -> Network:

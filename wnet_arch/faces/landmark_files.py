@@ -36,7 +36,7 @@ class LandmarkFile:
         path: of a file or folder in one of the forms above.
 
     Attributes:
-        count: points of each face, 68 or 5.
+        count: points of each face, 68 (iBUG's order) or 5 (eyes, nose, corners of the mouth; the image's left ones first).
 
     Raises:
         DataError: it cannot be read or is none of these; the message has the file and the line.

@@ -104,14 +104,14 @@ def _split(entry: str) -> tuple[str, str, str | None]:
 
 def _default_label(what: str) -> str:
     """The network's name; the folder of the run for BasicSR's files, which are all called net_g_latest.pth."""
-    path = Path(what)
     if shipped.is_name(what):
         return _shipped_label(what)
+    path = Path(os.path.abspath(what))
     if path.parent.name == "models":
-        return path.parent.parent.name
+        return path.parent.parent.name or path.stem
     if path.suffix in (*_WEIGHTS, ".onnx"):
         return path.stem
-    return next(part for part in reversed(path.absolute().parts) if "{" not in part)
+    return next(part for part in reversed(path.parts) if "{" not in part)
 
 
 def _shipped_label(name: str) -> str:

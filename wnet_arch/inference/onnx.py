@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from wnet_arch.data.set_paths import say_once
 from wnet_arch.errors import UsageError, WeightsError, install_extra
 from wnet_arch.weights.onnx_tensors import damaged, tensor_files
 
@@ -140,8 +142,11 @@ def _session(path: str, device: str, threads: int):
     settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch works on the same cores in between
     settings.log_severity_level = 4  # what it says of errors comes with the exception as well
-    wanted = ["CUDAExecutionProvider"] * (device != "cpu") + ["CPUExecutionProvider"]
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    providers: list = ["CPUExecutionProvider"]
+    if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": torch.device(device).index or 0}))
+    elif device != "cpu":
+        say_once(f"note: ONNX Runtime is without CUDA here, so {os.path.basename(path)} runs on the CPU; onnxruntime-gpu has it")
     try:
         return onnxruntime.InferenceSession(path, settings, providers=providers, enable_fallback=len(providers) > 1)
     except Exception as error:

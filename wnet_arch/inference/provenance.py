@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wnet_arch import options
 from wnet_arch.data.face_lmdb import read_manifest
+from wnet_arch.data.set_paths import SPLITS
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.weights import metadata
 from wnet_arch.weights.metadata import Provenance, Recipe
@@ -54,9 +55,18 @@ def _from_options(path: str, weights: Path) -> Recipe:
         raise UsageError(f"{path} has no scale")
     train, data = _block(opt, "train", path), _block(_block(opt, "datasets", path), "train", f"{path}: datasets")
     iterations = re.fullmatch(r"net_\w+_(\d+)", weights.stem)
-    done = int(iterations[1]) if iterations else train.get("total_iter")
-    seed, is_degraded = opt.get("manual_seed"), data.get(metadata.DEGRADATION) is not None
-    return Recipe(block, scale, Provenance(training_set(data), int(done) if done else None, seed, is_degraded))
+    done = int(iterations[1]) if iterations else _whole(train, "total_iter", f"{path}: train.total_iter")
+    seed, is_degraded = _whole(opt, "manual_seed", f"{path}: manual_seed"), data.get(metadata.DEGRADATION) is not None
+    return Recipe(block, scale, Provenance(training_set(data), done, seed, is_degraded))
+
+
+def _whole(block: dict, key: str, where: str) -> int | None:
+    """A number of a block, ``None`` where it is not there. YAML reads ``1e5`` as a text."""
+    value = block.get(key)
+    try:
+        return None if value is None else int(float(value))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{where} is a whole number, not {value!r}") from error
 
 
 def _block(parent: dict, key: str, where: str) -> dict:
@@ -79,7 +89,7 @@ def training_set(block: dict) -> str | None:
 
 def _set_name(root: str) -> str:
     path = Path(os.path.expanduser(root))
-    name = f"{path.parent.name}_{path.name}" if path.name in ("train", "val") else path.name
+    name = f"{path.parent.name}_{path.name}" if path.name in SPLITS else path.name
     try:
         faces = read_manifest(path)["count"]
     except (DataError, KeyError, TypeError):

@@ -90,19 +90,22 @@ class VGG19Features(nn.Module):
             kernels = [key for key, value in state.items() if key.endswith("weight") and value.ndim == 4]
         except AttributeError as error:
             raise WeightsError(f"{path} is not a readable VGG-19: it holds something else than named tensors") from error
+        if any(key.endswith("running_mean") for key in state):
+            raise WeightsError(f"{path} holds a VGG-19 with batch normalisation (vgg19_bn); the one without is wanted (vgg19)")
         three_by_three = [key for key in kernels if state[key].shape[-1] == 3]
         convolutions = cast(list[nn.Conv2d], list(self.convolutions))
         shapes = [tuple(conv.weight.shape) for conv in convolutions]
-        if [tuple(state[key].shape) for key in three_by_three[: len(shapes)]] != shapes:
+        one_by_one = [key for key in kernels if state[key].shape == (3, 3, 1, 1)]
+        found = [tuple(state[key].shape) for key in three_by_three[: len(shapes)]]
+        if found != shapes or not all(_bias_beside(key) in state for key in three_by_three[: len(shapes)] + one_by_one):
             raise WeightsError(f"{path} does not hold the 16 convolutions of VGG-19")
         with torch.no_grad():
             for conv, key in zip(convolutions, three_by_three):
                 conv.weight.copy_(state[key])
-                bias_of(conv).copy_(state[key[: -len("weight")] + "bias"])
-            one_by_one = [key for key in kernels if state[key].shape == (3, 3, 1, 1)]
+                bias_of(conv).copy_(state[_bias_beside(key)])
             if one_by_one:  # the normalised network carries its own colour transform
                 self.normalise.weight.copy_(state[one_by_one[0]])
-                bias_of(self.normalise).copy_(state[one_by_one[0][: -len("weight")] + "bias"])
+                bias_of(self.normalise).copy_(state[_bias_beside(one_by_one[0])])
             else:
                 mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
                 self.normalise.weight.copy_(torch.diag(1 / std)[..., None, None])
@@ -127,3 +130,8 @@ class VGG19Features(nn.Module):
             if (index, True) in wanted:
                 features[wanted[index, True]] = x
         return features
+
+
+def _bias_beside(weight: str) -> str:
+    """The name of the bias beside a weight."""
+    return weight[: -len("weight")] + "bias"

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 
 from wnet_arch.errors import DataError, UsageError
 from wnet_arch.faces.inference import one_thread
+from wnet_arch.held import Held
 
 Images = np.ndarray | Sequence[np.ndarray]
 
@@ -89,7 +91,7 @@ class Metric(ABC, Generic[Described]):
 
     @abstractmethod
     def compare(self, sr: Described, gt: Described) -> dict[str, np.ndarray]:
-        """Second step: the values as :meth:`measure` returns them."""
+        """Second step: the values as :meth:`measure` returns them. Raises :class:`DataError`: not as many of both."""
 
 
 def check_images(images: Images, what: str = "images") -> list[np.ndarray]:
@@ -120,6 +122,12 @@ def check_pairs(sr: Images, gt: Images) -> None:
             )
 
 
+def check_counts(sr: Description, gt: Description) -> None:
+    """Raises :class:`DataError` unless both describe as many images."""
+    if len(sr) != len(gt):
+        raise DataError(f"there are {len(sr)} SR images and {len(gt)} GT images")
+
+
 def choose_device(device: str) -> torch.device:
     """``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
@@ -139,9 +147,11 @@ def choose_device(device: str) -> torch.device:
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
     """Inference whose numbers can be compared: one thread on the CPU, full float32 and fixed kernels on a GPU."""
-    full = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with one_thread(device.type), full:
+    with one_thread(device.type), _FULL():
         yield
+
+
+_FULL = Held(partial(torch.backends.cudnn.flags, enabled=True, benchmark=False, deterministic=True, allow_tf32=False))
 
 
 #: Images that a network measures at a time, unless told otherwise.

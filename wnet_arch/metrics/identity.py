@@ -22,6 +22,7 @@ from wnet_arch.metrics.base import (
     as_tensor,
     batches,
     check_batch,
+    check_counts,
     check_images,
     choose_device,
     exact,
@@ -113,6 +114,7 @@ class IdentitySimilarity(Metric[Vectors]):
 
     def compare(self, sr: Vectors, gt: Vectors) -> dict[str, np.ndarray]:
         """``identity``: the cosine, in [-1, 1]."""
+        check_counts(sr, gt)
         product = np.einsum("nd,nd->n", sr.vectors.astype(np.float64), gt.vectors.astype(np.float64))
         return {"identity": np.clip(product, -1, 1)}
 

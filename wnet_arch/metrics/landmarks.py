@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wnet_arch.metrics.base import Images, Metric, check_images, choose_device
+from wnet_arch.metrics.base import Images, Metric, check_counts, check_images, choose_device
 from wnet_arch.metrics.found_faces import FaceFinder, Points
 
 #: Outer corners of the eyes. Their distance in the GT is the unit of the normalised distance, as in the 300-W challenge.
@@ -35,6 +35,7 @@ class LandmarkDistance(Metric[Points]):
 
     def compare(self, sr: Points, gt: Points) -> dict[str, np.ndarray]:
         """``landmark_distance`` in pixels; and ``landmark_nme``, divided by the distance of the outer eye corners of the GT."""
+        check_counts(sr, gt)
         ours, true = sr.points.astype(np.float64), gt.points.astype(np.float64)
         distance = np.linalg.norm(ours - true, axis=2).mean(1)
         right, left = (true[:, corner] for corner in _OUTER_CORNERS)

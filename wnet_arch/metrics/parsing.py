@@ -9,7 +9,17 @@ import numpy as np
 from wnet_arch.errors import DataError
 from wnet_arch.faces import labels
 from wnet_arch.faces.parsing import create_parser
-from wnet_arch.metrics.base import BATCH, Description, Images, Metric, batches, check_batch, check_images, choose_device
+from wnet_arch.metrics.base import (
+    BATCH,
+    Description,
+    Images,
+    Metric,
+    batches,
+    check_batch,
+    check_counts,
+    check_images,
+    choose_device,
+)
 from wnet_arch.metrics.found_faces import FaceFinder
 
 #: What is compared: classes that count as one.
@@ -68,8 +78,11 @@ class ParsingIoU(Metric[Maps]):
         """``parsing_iou``, the mean over the parts, and the IoU of each part, in [0, 1] or NaN.
 
         Raises:
-            DataError: maps of a pair differ in size.
+            DataError: they are not as many, a map is none, or those of a pair differ in size.
         """
+        check_counts(sr, gt)
+        for labels_map in (*sr.maps, *gt.maps):
+            labels.check(labels_map, "parsing_iou")
         ious = np.array([_part_ious(one, other) for one, other in zip(sr.maps, gt.maps)])
         seen = (~np.isnan(ious)).sum(1)
         mean = np.divide(np.nansum(ious, 1), seen, out=np.full(len(ious), np.nan), where=seen > 0)

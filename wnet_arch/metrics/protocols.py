@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from wnet_arch.errors import DataError, UsageError, did_you_mean
-from wnet_arch.metrics.base import Metric, Pictures
+from wnet_arch.metrics.base import Metric, Pictures, check_pairs
 
 _WINDOW = 11
 _SIGMA = 1.5
@@ -175,5 +175,6 @@ class ProtocolMetric(Metric[Pictures]):
 
     def compare(self, sr: Pictures, gt: Pictures) -> dict[str, np.ndarray]:
         """``psnr`` in dB, infinite for equal images, and ``ssim``, at most 1."""
+        check_pairs(sr.images, gt.images)
         pairs = list(zip(sr.images, gt.images))
         return {key: np.array([getattr(self.protocol, key)(one, other, self.scale) for one, other in pairs]) for key in self.units}

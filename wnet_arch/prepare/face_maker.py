@@ -182,7 +182,10 @@ class FaceMaker:
                 raise Rejected("face too large", f"crop of {box.side} pixels from a photo of {width}x{height}")
             return box
         if self.crop == "five-point":
-            tilted = align.five_point_frame(_five(face))
+            five = _five(face)
+            if align.is_mirrored(five):
+                raise Rejected("points exchanged", "of each pair, the eye or corner of the mouth on the image's left comes first")
+            tilted = align.five_point_frame(five)
             share = tilted.outside_share(height, width)
             if share > align.MAX_OUTSIDE:
                 raise Rejected("face too large", f"{share:.0%} of the crop lie outside the photo")

@@ -36,10 +36,11 @@ def find_recipe(weights: Path, option_file: str | None) -> Recipe | None:
         recipe = metadata.read(weights)
         if recipe:
             return recipe
-    if weights.parent.name == "models":
-        found = sorted(weights.parent.parent.glob("*.yml"))
+    folder = Path(os.path.abspath(weights)).parent
+    if folder.name == "models":
+        found = sorted(folder.parent.glob("*.yml"))
         if len(found) > 1:
-            raise UsageError(f"{weights.parent.parent} holds {len(found)} option files; say which, as in {weights}@{found[0]}")
+            raise UsageError(f"{folder.parent} holds {len(found)} option files; say which, as in {weights}@{found[0]}")
         if found:
             return _from_options(str(found[0]), weights)
     return None

@@ -4,7 +4,7 @@
 # enlargement on faces it has never seen. About three minutes on two CPU cores after
 # installation, the first pictures within one.
 #   bash scripts/demo.sh                     portraits from a package on PyPI
-#   bash scripts/demo.sh --faces DIR         your photos, one face or more in each
+#   bash scripts/demo.sh --faces DIR         your photos, two or more, one face or more in each; a fifth of them is held out, 24 at most
 # Everything lands in demo/ and experiments/wnet_lite_x8_demo/; a second run continues where the first stopped.
 set -euo pipefail
 faces=""
@@ -24,6 +24,13 @@ step "1/5 install"
 bash scripts/install.sh
 
 step "2/5 small photos, restored with the weights that ship: wnet restore"
+source=${faces:-portraits from a package}
+if [ -f demo/faces.txt ] && [ "$(cat demo/faces.txt)" != "$source" ]; then
+    echo "demo: error: demo/ was made from $(cat demo/faces.txt); remove demo and experiments/wnet_lite_x8_demo first" >&2
+    exit 2
+fi
+mkdir -p demo
+echo "$source" > demo/faces.txt
 if [ -z "$faces" ]; then
     faces=$(.venv/bin/wnet weights fetch demo-faces | sed -n 's/^demo-faces: //p')
 fi
@@ -35,7 +42,9 @@ step "3/5 photos and their parsing maps: wnet prepare"
 if [ -f demo/set/train/manifest.json ]; then
     echo "demo/set is there already; remove it to prepare again"
 else
-    .venv/bin/wnet prepare --images "$faces" --crop five-point --parser compact --min-box 48 --holdout 24 \
+    held=$(($(find "$faces" -maxdepth 1 -type f | wc -l) / 5))
+    held=$((held > 24 ? 24 : held < 1 ? 1 : held))
+    .venv/bin/wnet prepare --images "$faces" --crop five-point --parser compact --min-box 48 --holdout $held \
         --out demo/set
 fi
 

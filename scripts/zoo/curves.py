@@ -31,9 +31,9 @@ from wnet_arch.inference.test_sets import open_set
 PAGE = """# Equal images, x{scale}
 
 PSNR of networks that saw the same faces in the same order, {images:,} of them in batches of {batch}, by one recipe
-(`scripts/zoo/train_zoo.py`; networks with a discriminator keep their published optimizers). Validated on the {faces:,} faces of
-{val}: the moving average of the weights, by the metrics of the option files. A step's time is the median where it
-was trained, beside other work.
+(`scripts/zoo/train_zoo.py`; each with its own loss, and what else differs stands in the queue's file). Validated on the
+{faces:,} faces of {val}: the moving average of the weights, by the metrics of the option files. A step's time is the median
+where it was trained, beside other work.
 
     {command}
 {ended}{unfinished}

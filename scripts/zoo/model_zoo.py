@@ -81,6 +81,8 @@ IN_PLACE = """It does not enlarge: it restores faces that are large enough and y
 super-resolution do not apply."""
 #: What is only true of some cards.
 FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_train (docs/reference/networks.md)"
+FORM_32 = """, and so was WNetLite's form
+on the grid of 32x32, on the first 150 faces of four sets (docs/results/wnet_lite_x4.md)"""
 GROUPS = (
     "docs/results/groups.md tells for which faces (glasses, pose, light, measured skin\n"
     "tone) and inputs (grey, JPEG) it does well; nothing was measured by age."
@@ -228,10 +230,17 @@ def model_card(found: results.Results | None, name: str, source: Network, comman
         facts=tables.table(["", ""], facts, left=2),
         measured=IN_PLACE if found is None else measured(found, source, command),
         photos=photos_table(about, degraded / name),
-        form=FORM if source.name == "WNetLite" else "",
+        form=form(source.block),
         helen=", as helen_train shows" if found and "helen_train" in {s.name for s in found.sets} else "",
         groups=GROUPS if source.name in GROUPED else NO_GROUPS,
     )
+
+
+def form(block: dict) -> str:
+    """On which faces the form of a network was chosen, where it was."""
+    if block["type"] != "WNetLite":
+        return ""
+    return FORM_32 if block.get("grid") == 32 else FORM
 
 
 def measured(found: results.Results, source: Network, command: str) -> str:

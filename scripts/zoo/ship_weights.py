@@ -2,8 +2,8 @@
 
     python scripts/zoo/ship_weights.py zoo/wnet_lite_x8/experiments/wnet_lite_x8 wnet_lite_x8 --set datasets/celeba_val
 
-What `wnet restore` takes by itself ships with this package, in wnet_arch/weights: wnet_x8, and names of W-Net's family with
-`real`, as wnet_lite_real_x8. All others go into baselines/wnet_fsr_zoo, the package wnet-fsr-zoo.
+What `wnet restore` takes by itself ships with this package, in wnet_arch/weights: wnet_x8 and its other scales, and names of
+W-Net's family with `real`, as wnet_lite_real_x8. All others go into baselines/wnet_fsr_zoo, the package wnet-fsr-zoo.
 
 Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the
 set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some

@@ -95,7 +95,16 @@ def recipe(args: argparse.Namespace, opt: dict, iterations: int) -> dict:
     )
     opt["manual_seed"] = args.seed
     opt["num_gpu"] = 1 if torch.cuda.is_available() else 0  # several would make the batch larger than the plan says
-    return options.override(opt, args.force_yml)
+    return with_whole_paths(options.override(opt, args.force_yml))
+
+
+def with_whole_paths(opt: dict) -> dict:
+    """Files that a training begins with are named from where the user stands; it runs in a folder of its own."""
+    given = opt.get("path") or {}
+    for key, file in given.items():
+        if isinstance(file, str) and Path(file).expanduser().is_file():
+            given[key] = str(Path(file).expanduser().resolve())
+    return opt
 
 
 def rescaled(first: int, length: int, iterations: int) -> int:

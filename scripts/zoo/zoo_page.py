@@ -76,8 +76,8 @@ This page and the tables are written by
 #: A queue's networks at one scale.
 EQUAL = """### x{scale}, {images:,} images each
 
-The queue [{queue}](scripts/zoo/queues/{queue}.toml): the same faces in the same order, one recipe and seed, each with its own loss.
-Networks with a discriminator keep their published optimizers. One that began with another's weights counts the images of both.
+The queue [{queue}](scripts/zoo/queues/{queue}.toml): the same faces in the same order, one recipe and seed, each with its own loss;
+what else differs for one of them, that file says. A network that began with another's weights counts the images of both.
 
 {table}
 """

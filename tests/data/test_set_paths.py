@@ -41,7 +41,9 @@ def test_what_was_named_wins(tmp_path, caplog):
         ("datasets/celeba/train", "wnet prepare celeba --root CelebA --mode I --parser compact --out datasets/celeba"),
         ("datasets/celeba_II/val", "wnet prepare celeba --root CelebA --mode II --parser compact --out datasets/celeba_II"),
         ("datasets/helen/test", "wnet prepare helen --root helen --parser compact --out datasets/helen"),
-        ("elsewhere/mine", "wnet prepare --root PHOTOS --parser compact --out elsewhere/mine"),
+        ("datasets/helen50/test", "wnet prepare helen --root helen --mode last50 --parser compact --out datasets/helen50"),
+        ("elsewhere/mine", "wnet prepare --root PHOTOS --crop five-point --parser compact --out elsewhere/mine"),
+        ("mine/train", "wnet prepare --root PHOTOS --crop five-point --parser compact --holdout N --out mine"),
         ("train", "wnet prepare"),
     ],
 )

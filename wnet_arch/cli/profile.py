@@ -22,7 +22,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="registered names")
     parser.add_argument("--all", action="store_true", help="every registered network")
-    parser.add_argument("--scale", type=int, default=8, help="4 or 8 (default: 8)")
+    parser.add_argument("--scale", type=int, default=8, help="4 or 8, of WNet also 2 and 1 (default: 8)")
     parser.add_argument("--option", nargs="+", default=[], metavar="NAME=VALUE", help="options of the networks named")
     parser.add_argument(
         "--time",

@@ -15,6 +15,7 @@ _COMMANDS = {
     "celeba": "wnet prepare celeba --root CelebA --mode I --parser compact --out {}",
     "celeba_II": "wnet prepare celeba --root CelebA --mode II --parser compact --out {}",
     "helen": "wnet prepare helen --root helen --parser compact --out {}",
+    "helen50": "wnet prepare helen --root helen --mode last50 --parser compact --out {}",
     "celebamask": "wnet prepare celebamask --root CelebAMask-HQ --out {}",
 }
 
@@ -53,4 +54,6 @@ def _other_name(path: Path) -> Path | None:
 
 def _how_to_make(path: Path) -> str:
     name, out = (path.parent.name, path.parent) if path.name in SPLITS else (path.name, path)
-    return f"`{_COMMANDS.get(name, 'wnet prepare --root PHOTOS --parser compact --out {}').format(out)}` makes it"
+    halves = " --holdout N" if path.name in ("train", "val") else ""  # a folder of photos has no splits of its own
+    photos = f"wnet prepare --root PHOTOS --crop five-point --parser compact{halves} --out {{}}"
+    return f"`{_COMMANDS.get(name, photos).format(out)}` makes it"

@@ -77,12 +77,13 @@ class WNetModel(FaceSRModel):
         return {"parsing": skin_target(self.label)[0].expand(-1, PARSING_CHANNELS, -1, -1)}
 
     def predict(self, net: nn.Module) -> None:
-        """Sets ``self.output`` and ``self.parsing``, the estimated map."""
+        """Sets ``self.output`` and ``self.parsing``, the estimated map; ``None`` where a test file was given a network without."""
         out = net(self.lq, return_aux=True, **self.given())
-        self.output, self.parsing = out.sr, out.parsing
+        self.output, self.parsing = out.sr, getattr(out, "parsing", None)
 
     def get_current_visuals(self) -> OrderedDict:
-        """The images of the batch on the CPU, and ``parsing``, the estimated map (B, 3, H, W)."""
+        """The images of the batch on the CPU, and ``parsing``, the estimated map (B, 3, H, W), where there is one."""
         visuals = super().get_current_visuals()
-        visuals["parsing"] = self.parsing.detach().cpu()
+        if self.parsing is not None:
+            visuals["parsing"] = self.parsing.detach().cpu()
         return visuals

@@ -216,7 +216,7 @@ class Helen(PhotoSource):
              The papers train on 2,005 photos and test on 50; which of the photos these are is not published by name, only as
              crops. FSRNet numbers its 50 test crops 18241, 18249, ... 18633, eight versions a photo: the photos 2281 to 2330
              of 2,330. In which order it counted them is unknown; last50 takes the order of names. DIC's own 50 crops, which
-             its authors publish, become a set by `wnet prepare folder --root DIR --parser compact --out datasets/helen50`.
+             its authors publish, become a set by `wnet prepare folder --root DIR --parser compact --out datasets/helen50_dic`.
     """
 
     modes = ("official", "last50")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wnet_arch.errors import NothingToDoError, UsageError
@@ -20,6 +20,8 @@ FINDINGS = (
 )  # fmt: skip
 
 _NO_MAPS = ("all its parsing maps are unknown; networks that learn from maps need --parser compact, or --labels",)
+
+_NO_CROP = ("give --crop five-point, which takes the face out of each photo",)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def finish(writer: FaceLMDBWriter, settings: dict, sources: Sequence[Path] = (),
             raise UsageError(f"no photo for {min(counts, key=counts.__getitem__)} could be used; --partial leaves it out")
         writer.discard()
         if not whole.count:
+            unsquare = bool(rejected) and all(photo["reason"] == "not square" for photo in rejected)
+            summary = replace(summary, notes=_NO_CROP * unsquare)
             raise NothingToDoError("; ".join(["no photo could be used", *summary.lines()[len(counts) :]]))
         raise UsageError(f"--holdout {settings['holdout']} leaves no face for training")
     manifests = {split: _manifest(split, tallies[split], counts, settings, rejected) for split in ("", *splits)}

@@ -234,3 +234,15 @@ def test_interruption_is_no_traceback(capsys):
 
     assert run_command("tool", interrupt, []) == 130
     assert capsys.readouterr().err == "tool: interrupted\n"
+
+
+def test_test_files_take_other_networks_as_they_say(tmp_path, face_set):
+    """The option file is W-Net's; the networks it names in a comment have no map."""
+    torch.manual_seed(0)
+    torch.save({"params": create_network("SRCNN", 8).state_dict()}, tmp_path / "net.pth")
+    comment = options.packaged.find("test_wnet_x8").read_text()
+    assert '--force_yml "network_g={type: SPARNet, scale: 8}" path:pretrain_network_g=FILE' in comment
+    forced = ["network_g={type: SRCNN, scale: 8}", "path:pretrain_network_g=net.pth", f"datasets:test:dataroot={face_set}"]
+    run = basicsr("test", "-opt", "test_wnet_x8", "--force_yml", *forced, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "# psnr: " in run.stderr + run.stdout

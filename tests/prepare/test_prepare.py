@@ -478,6 +478,22 @@ def test_a_set_without_maps_says_so(folder):
     assert not any("unknown" in line for line in run(folder, "mapped", labels=folder / "labels").lines())
 
 
+def test_photos_of_which_none_is_square_need_a_crop(folder):
+    images = folder / "images"
+    for path in images.iterdir():
+        path.unlink()
+    for i in range(2):
+        Image.new("RGB", (60, 50), (i, 0, 0)).save(images / f"{i}.png")
+    with pytest.raises(NothingToDoError) as refused:
+        run(folder)
+    said = "note: give --crop five-point, which takes the face out of each photo"
+    assert str(refused.value) == f"no photo could be used; rejected, not square: 2 (0.png, 1.png); {said}"
+    (images / "2.png").write_bytes(b"")
+    with pytest.raises(NothingToDoError) as refused:
+        run(folder)
+    assert "note" not in str(refused.value)  # a crop would not help that one
+
+
 def test_command(folder, capsys):
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())

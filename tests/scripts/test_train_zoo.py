@@ -127,6 +127,18 @@ def test_what_is_forced_is_applied_last_whatever_the_recipe_has(tmp_path, monkey
         assert script._value(seen, key) == yaml.safe_load(text), key
 
 
+def test_weights_to_begin_with_are_named_from_where_the_user_stands(tmp_path, monkeypatch):
+    """The training runs in a folder of its own."""
+    script = load_script("zoo/train_zoo")
+    (tmp_path / "start.pth").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    given = ["path:pretrain_network_g=start.pth", "path:pretrain_network_d=wnet_x8", "path:resume_state=~"]
+    args = script.build_parser().parse_args(["EDSR", "8", "--images", "40", "--data", ".", "--force_yml", *given])
+    found = script.recipe(args, script.options.load(str(script.option_file("EDSR", 8))), 10)["path"]
+    assert found["pretrain_network_g"] == str(tmp_path / "start.pth")
+    assert found["pretrain_network_d"] == "wnet_x8"  # a name that ships
+
+
 def recipe_of(file: str, iterations: int, precision: str | None = None) -> dict:
     """The block ``train`` of an option file in the recipe."""
     script = load_script("zoo/train_zoo")

@@ -31,6 +31,7 @@ from wnet_arch.errors import did_you_mean
 from wnet_arch.inference.entries import open_one
 from wnet_arch.inference.sources import Network
 from wnet_arch.weights import metadata, shipped
+from wnet_arch.words import counted
 
 #: GMACs of one face.
 SLOW = 100
@@ -246,7 +247,13 @@ def form(block: dict) -> str:
 def measured(found: results.Results, source: Network, command: str) -> str:
     """The numbers of one network, with how they were made."""
     columns = [c for c in found.columns if c.id in CARD]
-    rows = [[s.name, *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns)] for s in found.sets]
+    rows = [
+        [
+            f"{s.name} ({counted(len(s.keys), 'face')})",
+            *(tables.cell(found.score(s.name, source.scale, source.name, c.id), c) for c in columns),
+        ]
+        for s in found.sets
+    ]
     return MEASURED.format(
         command=command,
         among=AMONG_ALL if len(found.at(source.scale)) > 2 else "it was\nmeasured by itself.",

@@ -73,7 +73,7 @@ def test_the_page_has_the_last_validation_of_each_and_a_picture(script, monkeypa
     assert run(script, monkeypatch, queue, tmp_path / "zoo", page) == 0
     text = page.read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert "Validated on the 2 faces of" in text
+    assert "Validated on the\n2 faces of" in text
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")][2:]
     cost = profiling.cost("SRCNN", 8)
     assert table[0] == ["SRCNN_x8", "21.25", "0.6250", f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", "0.3 s"]

@@ -243,14 +243,18 @@ def plain(name: str) -> str:
 
 def details(found: results.Results, command: str) -> str:
     """All tables of the benchmark."""
-    body = tables.markdown(found, with_paper=True).partition("\n")[2].lstrip("\n")
     head = "# All numbers of the model zoo\n\n[MODEL_ZOO.md](../../MODEL_ZOO.md) is the page to read; this one has the rest of\n\n"
-    return f"{head}    {command}\n\n{body}"
+    return f"{head}    {command}\n\n{_body(found, with_paper=True)}"
 
 
 def more_details(found: results.Results) -> str:
     """All tables of another benchmark, for a part of that page."""
-    return tables.markdown(found).partition("\n")[2].lstrip("\n").replace("\n#", "\n##")
+    return _body(found).replace("\n#", "\n##")
+
+
+def _body(found: results.Results, with_paper: bool = False) -> str:
+    """The tables without their title."""
+    return tables.markdown(found, with_paper).partition("\n")[2].lstrip("\n")
 
 
 def draw(measured: list[tuple[int, Measured]], path: Path) -> None:

@@ -160,15 +160,14 @@ def test_smallest_image(name, scale):
     assert sr.isfinite().all()
 
 
-@pytest.mark.parametrize(("name", "scale"), SCALED)
+@pytest.mark.parametrize(("name", "scale"), [one for one in SCALED if one.values[0] != "Bicubic"])
 def test_every_parameter_receives_a_gradient(name, scale):
     """It differs from zero for one of a few initialisations; ReLUs leak here, as a silent one proves nothing."""
     waiting = None
     for seed in range(6):
         network = leaking(small(name, scale, seed))
         parameters = dict(network.named_parameters())
-        if not parameters:
-            pytest.skip("the network has no parameters")
+        assert parameters
         outputs = tensors(network(faces(network, seed=seed), return_aux=True))
         sum((output * torch.randn_like(output)).mean() for output in outputs).backward()
         assert [n for n, p in parameters.items() if p.grad is None] == []

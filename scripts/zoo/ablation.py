@@ -122,12 +122,17 @@ def measure_peak(args: argparse.Namespace, peak: int, seed: int) -> tuple[list[l
     return trained(args, folder, planned(timed, "H", seed), f"peak {peak}, seed {seed}"), found
 
 
+def _of_the_training(opt: dict) -> dict:
+    """Options without what tells on which machine it runs: another one may go on."""
+    return {key: value for key, value in opt.items() if key != "num_gpu"}
+
+
 def trained(args: argparse.Namespace, folder: Path, opt: dict, label: str) -> list[list[float]]:
     """PSNR and SSIM of the faces after the training in a folder."""
     kept = folder / "measured.json"
     if kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
-        if found["options"] != json.loads(json.dumps(opt, default=str)):
+        if _of_the_training(found["options"]) != _of_the_training(json.loads(json.dumps(opt, default=str))):
             sys.exit(f"{folder} is of a run with other options; give the same, or another --out")
         if found.get("faces") == args.faces:
             return found["values"]

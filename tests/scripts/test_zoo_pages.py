@@ -43,6 +43,9 @@ def test_the_ablation_goes_on_keeps_our_words_and_refuses_other_options(tmp_path
 
     call(10, "A")
     kept = tmp_path / "runs" / "A_seed3" / "measured.json"
+    elsewhere = json.loads(kept.read_text())
+    elsewhere["options"]["num_gpu"] = 1 - elsewhere["options"]["num_gpu"]  # a machine with a GPU, or the reverse
+    kept.write_text(json.dumps(elsewhere))
     values, written = np.array(json.loads(kept.read_text())["values"]), kept.stat().st_mtime_ns
     assert values.shape == (4, 2)
     assert "Not yet measured: B; C;" in page.read_text(encoding="utf-8")

@@ -5,7 +5,8 @@
 
 Each validation of a training (its moving average, on its `val` set, by the metrics of its option file) is a point of its line.
 Trainings under way are drawn as far as they are, with the images they have seen. The page names all that have not ended, with the
-hours that are left at the pace of their own steps; let the queue work on a training for a minute to have its pace.
+hours that are left at the pace of their own steps; let the queue work on a training for a minute to have its pace. A training that
+has not begun in --out, and whose network ships (`train_queue.py --ship`), is drawn from the log that came with its weights.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ import train_zoo
 from wnet_arch import disk, options
 from wnet_arch.benchmark.tables import table
 from wnet_arch.cli.common import run_script
-from wnet_arch.errors import UsageError
+from wnet_arch.errors import UsageError, WeightsError
 from wnet_arch.inference import profiling
-from wnet_arch.inference.test_sets import open_set
+from wnet_arch.inference.provenance import training_set
+from wnet_arch.weights import metadata, shipped
 
 PAGE = """# Equal images, x{scale}
 
 PSNR of networks that saw the same faces in the same order, {images:,} of them in batches of {batch}, by one recipe
-(`scripts/zoo/train_zoo.py`; each with its own loss, and what else differs stands in the queue's file). Validated on the
-{faces:,} faces of {val}: the moving average of the weights, by the metrics of the option files. A step's time is the median
-where it was trained, beside other work.
+(`scripts/zoo/train_zoo.py`; each with its own loss, and what else differs stands in the queue's file). Validated on {val}:
+the moving average of the weights, by the metrics of the option files.
 
     {command}
 {ended}{unfinished}
@@ -46,7 +47,7 @@ Not trained to the end yet, with the time that is left where they were trained, 
 """
 #: dB that the picture shows below the lowest end: how a training begins would make all ends look alike.
 BELOW = 0.8
-HEADS = ["network", "PSNR", "SSIM", "parameters", "GMACs", "a step"]
+HEADS = ["network", "PSNR", "SSIM", "parameters", "GMACs"]
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,34 @@ class Course:
         return (self.whole - self.seen) / self.args.batch * self.step / 3600 if self.step else None
 
 
-def courses(trainings: list[train_queue.Training]) -> list[Course]:
-    """All of them, in the queue's order; those that have not begun have seen no image."""
+def courses(trainings: list[train_queue.Training], queue: str) -> list[Course]:
+    """All of them, in the queue's order; those that have not begun, and do not ship, have seen no image."""
     found = []
     for training in trainings:
         args = train_zoo.build_parser().parse_args(training.arguments)
         try:
             lines = training.log()
-        except FileNotFoundError:  # it has not begun
-            lines = []
+        except FileNotFoundError:  # it has not begun here
+            lines = shipped_log(training, args, queue)
         points = [(line["iter"] * args.batch, line["psnr"], line.get("ssim")) for line in lines if "psnr" in line]
         steps = [line["time"] for line in lines if "time" in line]
         seen = max((line["iter"] * args.batch for line in lines), default=0)
         found.append(Course(training.name, training.after, args, points, seen, statistics.median(steps) if steps else None))
     return found
+
+
+def shipped_log(training: train_queue.Training, args: argparse.Namespace, queue: str) -> list[dict]:
+    """What came with the weights of this training, which name the queue; nothing where they are of another one."""
+    try:
+        weights = shipped.path(training.ship)
+    except WeightsError:  # nothing ships under that name
+        return []
+    log = weights.with_suffix(".jsonl")
+    if metadata.texts(weights).get(metadata.QUEUE) != queue or not log.is_file():
+        return []
+    lines = train_zoo.lines(log)
+    saw_as_many = max(line["iter"] for line in lines) == (args.images or 0) // args.batch
+    return lines if saw_as_many else []
 
 
 def ended(found: list[Course]) -> str:
@@ -105,8 +120,7 @@ def ended(found: list[Course]) -> str:
         cost = profiling.cost(course.args.network, course.args.scale, **_network_options(course.args))
         _, psnr, ssim = course.points[-1]
         shown = f"{ssim:.4f}" if ssim is not None else "–"
-        step = f"{course.step:.2g} s" if course.step else "–"
-        lines.append([course.label, f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", step])
+        lines.append([course.label, f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}"])
     return f"\n{table(HEADS, lines, left=1)}\n" if lines else ""
 
 
@@ -171,7 +185,7 @@ def main() -> int:
         trainings = train_queue.read(args.queue, args.out)
     except UsageError as error:
         sys.exit(f"curves: error: {error}")
-    found = courses(trainings)
+    found = courses(trainings, args.queue.stem)
     if not any(course.points for course in found):
         sys.exit(f"curves: error: no training of {args.queue} has validated in {args.out} yet; train_queue.py runs them")
     for key in ("scale", "images", "batch"):
@@ -190,8 +204,8 @@ def write(page: Path, found: list[Course], command: str) -> None:
     draw(sorted((course for course in found if course.points), key=lambda course: -course.points[-1][1]), picture)
     first = found[0].args
     text = PAGE.format(
-        scale=first.scale, images=first.images, batch=first.batch, val=first.val, command=command,
-        faces=len(open_set(first.val, "set", [first.scale]).keys),
+        scale=first.scale, images=first.images, batch=first.batch, command=command,
+        val=training_set({"dataroot": str(Path(first.val).resolve())}),
         ended=ended(found), unfinished=unfinished(found), picture=os.path.relpath(picture, page.parent),
     )  # fmt: skip
     disk.write_text(page, text)

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import write_set
+from wnet_arch import list_pretrained
 from wnet_arch.inference import profiling
+from wnet_arch.weights import shipped
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "zoo"
 QUEUE = """
@@ -73,10 +75,10 @@ def test_the_page_has_the_last_validation_of_each_and_a_picture(script, monkeypa
     assert run(script, monkeypatch, queue, tmp_path / "zoo", page) == 0
     text = page.read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert "Validated on the\n2 faces of" in text
+    assert "Validated on faces:" in text
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")][2:]
     cost = profiling.cost("SRCNN", 8)
-    assert table[0] == ["SRCNN_x8", "21.25", "0.6250", f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}", "0.3 s"]
+    assert table[0] == ["SRCNN_x8", "21.25", "0.6250", f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}"]
     assert table[3:] == [["EDSR_x8", "0 of 40", "–", "not known yet"], ["small", "20 of 40", "23.00 after 20", "not known yet"]]
     picture = page.parent / re.search(r"\]\((.*\.png)\)", text).group(1)
     with Image.open(picture) as image:
@@ -115,6 +117,25 @@ def test_images_that_are_no_multiple_of_the_batch_end_with_the_last_whole_one(sc
     page.parent.mkdir()
     assert run(script, monkeypatch, file, tmp_path / "zoo", page) == 0
     assert "SRCNN_x8" in page.read_text().partition("Not trained to the end")[0]
+
+
+@pytest.mark.skipif("srcnn_x8" not in list_pretrained(), reason="needs the second package: pip install ./baselines")
+def test_what_ships_is_drawn_from_the_log_beside_its_weights(script, monkeypatch, tmp_path, faces):
+    """Of the trainings of this queue alone, and not where the queue now asks for other amounts."""
+    log_file = shipped.path("srcnn_x8").with_suffix(".jsonl")
+    last = [json.loads(line) for line in log_file.read_text().splitlines() if "psnr" in line][-1]
+    asked = QUEUE.replace("images = 40", f"images = {last['iter'] * 4}").replace("EDSR", "WFEN").format(set=faces)
+    (tmp_path / "table1_x8.toml").write_text(asked)
+    page = tmp_path / "docs" / "equal.md"
+    page.parent.mkdir()
+    assert run(script, monkeypatch, tmp_path / "table1_x8.toml", tmp_path / "zoo", page) == 0
+    whole, _, rest = page.read_text().partition("Not trained to the end")
+    assert f"| SRCNN_x8 | {last['psnr']:.2f} | {last['ssim']:.4f} |" in whole
+    assert ("SRCNN_x8" in rest, "WFEN_x8" in rest) == (False, True)
+    for name, text in (("another.toml", asked), ("table1_x8.toml", asked.replace("images = ", "images = 1"))):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SystemExit, match=r"no training of .* has validated"):
+            run(script, monkeypatch, tmp_path / name, tmp_path / "zoo", page)
 
 
 def test_lines_go_through_the_points_of_the_logs(script, monkeypatch, tmp_path, queue):

@@ -19,16 +19,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import shipping
 import train_queue
 import train_zoo
 
 from wnet_arch import disk, options
 from wnet_arch.benchmark.tables import table
 from wnet_arch.cli.common import run_script
-from wnet_arch.errors import UsageError, WeightsError
+from wnet_arch.errors import UsageError
 from wnet_arch.inference import profiling
 from wnet_arch.inference.provenance import training_set
-from wnet_arch.weights import metadata, shipped
 
 PAGE = """# Equal images, x{scale}
 
@@ -91,26 +91,12 @@ def courses(trainings: list[train_queue.Training], queue: str) -> list[Course]:
         try:
             lines = training.log()
         except FileNotFoundError:  # it has not begun here
-            lines = shipped_log(training, args, queue)
+            lines = shipping.shipped_log(training.ship, queue, args.images // args.batch if args.images else None)
         points = [(line["iter"] * args.batch, line["psnr"], line.get("ssim")) for line in lines if "psnr" in line]
         steps = [line["time"] for line in lines if "time" in line]
         seen = max((line["iter"] * args.batch for line in lines), default=0)
         found.append(Course(training.name, training.after, args, points, seen, statistics.median(steps) if steps else None))
     return found
-
-
-def shipped_log(training: train_queue.Training, args: argparse.Namespace, queue: str) -> list[dict]:
-    """What came with the weights of this training, which name the queue; nothing where they are of another one."""
-    try:
-        weights = shipped.path(training.ship)
-    except WeightsError:  # nothing ships under that name
-        return []
-    log = weights.with_suffix(".jsonl")
-    if metadata.texts(weights).get(metadata.QUEUE) != queue or not log.is_file():
-        return []
-    lines = train_zoo.lines(log)
-    saw_as_many = max(line["iter"] for line in lines) == (args.images or 0) // args.batch
-    return lines if saw_as_many else []
 
 
 def ended(found: list[Course]) -> str:

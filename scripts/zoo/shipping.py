@@ -1,4 +1,4 @@
-"""What `train_queue.py --ship` does with a finished training: weights, card and log into the repository."""
+"""What `train_queue.py --ship` does with a finished training: weights, card and log into the repository; and what it has done."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from places import manifest_of
 
 from wnet_arch import disk
+from wnet_arch.errors import WeightsError
+from wnet_arch.weights import metadata, shipped
 
 #: Lines of a training's log that travel with its weights, beside those of validations.
 LINES = 200
@@ -51,6 +53,19 @@ def ship(run: Path, name: str, faces: str, queue: str, hardware: str | None = No
     _call("model_zoo.py", "--sets", faces, "--card", name)
     disk.write_text(mark, json.dumps(now) + "\n")
     return f"shipped as {name}; look at its card, and measure all by model_zoo.py before a release"
+
+
+def shipped_log(name: str, queue: str, iterations: int | None) -> list[dict]:
+    """The log that came with weights; nothing where none ship so, or of another queue or length."""
+    try:
+        weights = shipped.path(name)
+    except WeightsError:
+        return []
+    log = weights.with_suffix(".jsonl")
+    if metadata.texts(weights).get(metadata.QUEUE) != queue or not log.is_file():
+        return []
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return lines if max(line["iter"] for line in lines) == iterations else []
 
 
 def thinned(lines: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --minutes 90     # all networks of Table 1
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --list           # how far they are
     python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --ship           # what is done into the repository
+    python scripts/zoo/train_queue.py scripts/zoo/queues/table1_x8.toml --missing        # only what does not ship from it yet
 
 A queue is a TOML file: [all] holds what the trainings share, each [[train]] is one. Keys are the options of train_zoo.py
 (network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, `after`: the name of a training above
@@ -392,6 +393,19 @@ def ship(trainings: list[Training], queue: str, hardware: str | None) -> bool:
     return not refused
 
 
+def missing(trainings: list[Training], queue: str) -> list[Training]:
+    """Those whose weights do not ship from this queue yet, and those that they start from, in the queue's order."""
+    from shipping import shipped_log
+
+    kept: list[Training] = []
+    for training in reversed(trainings):
+        args = train_zoo.build_parser().parse_args(training.arguments)
+        iterations = args.images // args.batch if args.images else None
+        if training.name in {later.after for later in kept} or not shipped_log(training.ship, queue, iterations):
+            kept.insert(0, training)
+    return kept
+
+
 def _last_words(log: Path, begins: int, code: int) -> str:
     """Of the process that wrote the log from a byte on; of one that was killed, by what."""
     if code < 0:
@@ -411,6 +425,7 @@ def main() -> int:
     parser.add_argument("queue", type=Path, metavar="QUEUE.toml")
     parser.add_argument("--list", action="store_true", help="print how far the trainings are, and end")
     parser.add_argument("--ship", action="store_true", help="put what is done into the repository: weights, card, log; and end")
+    parser.add_argument("--missing", action="store_true", help="leave out trainings whose weights ship from this queue already")
     parser.add_argument("--hardware", metavar="TEXT", help="with --ship: what it was trained on, for the cards")
     parser.add_argument("--minutes", type=float, help="end after this time (default: when all are done)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
@@ -420,6 +435,8 @@ def main() -> int:
         parser.error("--jobs is 1 or more, --minutes above 0")
     try:
         trainings = read(args.queue, args.out)
+        if args.missing:
+            trainings = missing(trainings, args.queue.stem)
         if args.ship:
             return 0 if ship(trainings, args.queue.stem, args.hardware) else 1
         if not args.list:

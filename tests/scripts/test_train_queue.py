@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tests.conftest import FUZZ, FUZZ_SEED, PATIENCE
+from wnet_arch import list_pretrained
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "zoo" / "train_queue.py"
 
@@ -301,6 +302,38 @@ def test_files_that_ship_are_fine(face_set, monkeypatch):
     for file in files:
         trainings = train_queue.read(file, Path("zoo"))
         assert len(trainings) >= {"burst": 4, "fast_training": 9, "wnet_lite_map": 6}.get(file.stem, 14)
+
+
+@pytest.mark.skipif("srcnn_x8" not in list_pretrained(), reason="needs the second package: pip install ./baselines")
+def test_what_ships_from_the_queue_need_not_be_trained_again(face_set, tmp_path, monkeypatch, capsys):
+    """Unless another training starts from it. Weights of another queue, or of other amounts, do not count."""
+    text = """
+[all]
+scale = 8
+images = 2000
+batch = 4
+data = ["{set}"]
+val = "{set}"
+[[train]]
+network = "SRCNN"
+[[train]]
+network = "EDSR"
+ship = "edsr_equal_x8"
+[[train]]
+network = "WFEN"
+after = "EDSR_x8"
+"""
+    names = ["SRCNN_x8", "EDSR_x8", "WFEN_x8"]
+    for queue, wanted in (("table1_x8", names[1:]), ("another", names), ("table1_x8", names)):
+        file = tmp_path / f"{queue}.toml"
+        file.write_text(text.format(set=face_set))
+        monkeypatch.setattr(sys, "argv", ["train_queue.py", str(file), "--out", str(tmp_path / "zoo"), "--missing", "--list"])
+        monkeypatch.syspath_prepend(str(SCRIPT.parent))
+        import train_queue
+
+        assert train_queue.main() == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == wanted
+        text = text.replace("images = 2000", "images = 2400")
 
 
 def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,8 @@ dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say
 marked so. Networks for x1, whose LR faces are HR faces degraded, are not in it: their cards hold what check_degraded.py found.
 Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces
 of each set, beside the others of their scale on the same faces. Networks of a queue (`train_queue.py --ship`), which saw the same
-faces equally many times, are measured among themselves, in a folder of --out that is called after it, and have tables of their own.
+faces equally many times, are measured among themselves on the first --queue-faces of each set, in a folder of --out that is called
+after it, and have tables of their own.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ SAME = "_equal"
 
 QUEUE_NETWORKS = """
 ## Equally many images: {queue}
+
+{faces}, the first of each set.
 
 {tables}"""
 
@@ -106,6 +109,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--limit", type=int, metavar="N", help="first faces of each set, to try it")
     parser.add_argument("--slow-faces", type=int, default=100, metavar="N", help="of each set, for slow networks (default: 100)")
+    parser.add_argument(
+        "--queue-faces", type=int, default=300, metavar="N", help="of each set, for a queue (default: 300)"
+    )
     parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where the pages go (default: the repository)")
     parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
     parser.add_argument("--card", metavar="NAME", help="measure this network alone, and write its card alone")
@@ -131,11 +137,10 @@ def main() -> int:
     tables_page, equal = zoo_page.details(found, command), []
     cards: dict[str, results.Results | None] = {**dict.fromkeys(quick, found), **dict.fromkeys(in_place)}
     for queue, its in queues.items():
-        among = measure(
-            args, command, [f"{source.name}={name}" for name, source in its.items()], str(Path(args.out) / queue), args.limit
-        )
+        faces, named = min(filter(None, (args.queue_faces, args.limit))), [f"{source.name}={name}" for name, source in its.items()]
+        among = measure(args, command, named, str(Path(args.out) / queue), faces)
         equal.append(zoo_page.Measured(among, zoo_page.shipped_networks(its), queue))
-        tables_page += QUEUE_NETWORKS.format(queue=queue, tables=zoo_page.more_details(among))
+        tables_page += QUEUE_NETWORKS.format(queue=queue, faces=faces_of(among), tables=zoo_page.more_details(among))
         cards, sources = {**cards, **dict.fromkeys(its, among)}, {**sources, **its}
     if slow:
         scales = {sources[name].scale for name in slow}
@@ -182,9 +187,12 @@ def baseline(names: list[str]) -> str:
     return "SPARNet" if any(name.startswith(("sparnet_x", "SPARNet=")) for name in names) else "Bicubic"
 
 
+def faces_of(found: results.Results) -> str:
+    return " and ".join(f"{len(s.keys)} faces of {s.name}" for s in found.sets)
+
+
 def about_slow(found: results.Results, names: list[str]) -> str:
-    faces = " and ".join(f"{len(s.keys)} faces of {s.name}" for s in found.sets)
-    text = SLOW_NETWORKS.format(names=", ".join(f"`{name}`" for name in names), slow=SLOW, faces=faces)
+    text = SLOW_NETWORKS.format(names=", ".join(f"`{name}`" for name in names), slow=SLOW, faces=faces_of(found))
     return text + zoo_page.more_details(found)
 
 

@@ -77,7 +77,8 @@ This page and the tables are written by
 EQUAL = """### x{scale}, {images:,} images each
 
 The queue [{queue}](scripts/zoo/queues/{queue}.toml): the same faces in the same order, one recipe and seed, each with its own loss;
-what else differs for one of them, that file says. A network that began with another's weights counts the images of both.
+what else differs for one of them, that file says. A network that began with another's weights counts the images of both. Measured
+on the first {faces} faces of {set}.
 
 {table}
 """
@@ -140,7 +141,10 @@ def page(whole: Measured, queues: Sequence[Measured], command: str, note: str = 
         for one in queues:
             if scale in one.found.scales:
                 table = scale_table(one.found, one.networks, scale)
-                parts.append(EQUAL.format(scale=scale, queue=one.queue, images=one.images, table=table))
+                its = one.found.sets[0]
+                parts.append(EQUAL.format(
+                    scale=scale, queue=one.queue, images=one.images, table=table, faces=len(its.keys), set=its.name,
+                ))  # fmt: skip
     return PAGE.format(
         choice=choice(found, networks), tables="\n".join(parts), set=first.name, faces=f"{len(first.keys):,}",
         baseline=found.baseline, picture=PICTURE, all=TABLES, paper=beside_paper(fair(whole, queues)), command=command,

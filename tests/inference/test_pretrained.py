@@ -317,13 +317,14 @@ def test_networks_of_a_queue_are_compared_among_themselves(ship, tmp_path, face_
         seen = "4000" if name == "srgan_x8" else "2000"  # it began with weights of another
         put(ship, name, 8, block, net=create_network(kind, 8).eval(), **{**together, "images_seen": seen})
     zoo = load_script("zoo/model_zoo")
-    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "--limit", 3]
+    arguments = ["--sets", f"celeba_val={face_set}", "--workers", 1, "--metrics", "--limit", 3, "--queue-faces", 2]
     arguments += ["--out", tmp_path / "bench", "--write", tmp_path]
     monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
     assert zoo.main() == 0
     everything, equal = results.load(tmp_path / "bench"), results.load(tmp_path / "bench" / "table1_x8")
     assert [n.name for n in everything.at(8)] == ["Bicubic", "WNetLite"]
     assert {n.name for n in equal.at(8)} == {"Bicubic", "SRCNN", "SRGAN", "WNetLite"}
+    assert [len(found.sets[0].keys) for found in (everything, equal)] == [3, 2]
     page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
     first, _, rest = page.partition("### x8, 2,000 images each")
     second, _, paper = rest.partition("## Beside the paper")
@@ -334,6 +335,7 @@ def test_networks_of_a_queue_are_compared_among_themselves(ship, tmp_path, face_
     for name, shown in (("wnet_lite_equal_x8", "WNetLite"), ("srcnn_x8", "SRCNN"), ("srgan_x8", "SRGAN")):
         assert f" {equal.score('celeba_val', 8, shown, 'psnr_dic').mean:.2f} " in rows[name].replace("**", "").replace("<u>", "")
     assert "| 4,000 |" in rows["srgan_x8"]
+    assert "Measured\non the first 2 faces of celeba_val." in second
     assert "| SRGAN, mode II | x8 |" in paper  # the paper's networks are beside those that compare with one another
     assert "## Equally many images: table1_x8" in (tmp_path / "docs/results/zoo_tables.md").read_text(encoding="utf-8")
     card = (tmp_path / "srgan_x8.md").read_text(encoding="utf-8")

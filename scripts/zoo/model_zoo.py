@@ -109,9 +109,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--limit", type=int, metavar="N", help="first faces of each set, to try it")
     parser.add_argument("--slow-faces", type=int, default=100, metavar="N", help="of each set, for slow networks (default: 100)")
-    parser.add_argument(
-        "--queue-faces", type=int, default=300, metavar="N", help="of each set, for a queue (default: 300)"
-    )
+    parser.add_argument("--queue-faces", type=int, default=300, metavar="N", help="of each set, for a queue (default: 300)")
     parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where the pages go (default: the repository)")
     parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
     parser.add_argument("--card", metavar="NAME", help="measure this network alone, and write its card alone")

@@ -35,6 +35,7 @@ from wnet_arch.faces import labels
 from wnet_arch.inference.entries import open_one
 from wnet_arch.inference.sources import Source, bicubic
 from wnet_arch.inference.test_sets import TestSet, open_sets
+from wnet_arch.weights import metadata, shipped
 
 #: Groups smaller than this are left out: their means say nothing.
 FEWEST = 15
@@ -206,8 +207,9 @@ def networks(scale: int) -> dict[str, Source]:
 
 
 def _plain() -> list[str]:
-    """What ships, but not what was trained on from another network."""
-    return [name for name in list_pretrained() if "_sharp_" not in name and "_real_" not in name]
+    """What ships, but not what was trained on from another network, nor what model_zoo.py measures among a queue alone."""
+    names = [name for name in list_pretrained() if "_sharp_" not in name and "_real_" not in name]
+    return [name for name in names if metadata.QUEUE not in metadata.texts(shipped.path(name))]
 
 
 def document(args: argparse.Namespace) -> str:

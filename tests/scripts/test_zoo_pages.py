@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 from tests.conftest import PATIENCE, SCRIPTS, load_script, write_set
-from wnet_arch import create_network
+from wnet_arch import create_network, list_pretrained
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 from wnet_arch.inference.sources import bicubic
 from wnet_arch.inference.test_sets import open_set
 from wnet_arch.metrics import protocols
+from wnet_arch.weights import metadata, shipped
 from wnet_arch.weights.checkpoint import read_state_dict
 
 
@@ -162,6 +163,14 @@ def test_changed_inputs_are_compared_with_what_they_should_become(groups, faces)
         found.append(protocols.get("dic").psnr(np.array(plain), hr, 8))
     assert f"| as it is | {np.mean(found):.2f} / " in text
     assert text.count("\n") == 2 + len(groups.JPEG) + 1
+
+
+def test_groups_are_of_networks_that_the_benchmark_has_together(groups):
+    plain, queued = groups._plain(), {name for name in list_pretrained() if metadata.QUEUE in metadata.texts(shipped.path(name))}
+    assert "wnet_x8" in plain
+    assert not [name for name in plain if name in queued or "_real_" in name]
+    if "srcnn_x8" in list_pretrained():
+        assert "srcnn_x8" in queued
 
 
 def test_the_groups_page_needs_the_benchmark(tmp_path, faces):

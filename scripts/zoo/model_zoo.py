@@ -149,7 +149,7 @@ def main() -> int:
         note = SLOW_NOTE.format(names=", ".join(f"`{name}`" for name in slow), tables=zoo_page.TABLES)
     zoo_page.draw(zoo_page.fair(whole, equal), args.write / zoo_page.PICTURE)
     disk.write_text(args.write / zoo_page.TABLES, tables_page)
-    disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(whole, equal, command, note))
+    disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(whole, equal, command, note, in_place))
     for name in cards:
         card = manifest_of(name).with_name(f"{name}.md")
         text = model_card(cards[name], name, sources[name], command, args.degraded)

@@ -9,8 +9,8 @@ Takes the last weights or their moving average, whichever has the higher PSNR (p
 set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some
 networks more than of others; --which decides otherwise, as for networks that do not aim at PSNR. Matrices are stored in half
 precision if that changes the PSNR by less than 0.01 dB, in single precision otherwise; vectors and statistics always in single.
---on NAME says that the training went on from a shipped network. --blend 0.7 ships what lies between that network (0) and the
-trained one (1), weight by weight (network interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial
+--on NAME says that the training went on from a shipped network; if that is the one that it replaces, the card counts the images of
+both. --blend 0.7 ships what lies between that network (0) and the trained one (1), weight by weight (network interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial
 training adds, with less of the patterns that it draws. --residual 0.9 ships a network which adds 0.9 of what the trained one adds
 to the plainly enlarged face, by a scaled last layer: a little less detail, and fewer faces that end worse than enlarged plainly.
 
@@ -149,6 +149,17 @@ def after(earlier: Path, known: dict[str, str]) -> dict[str, str]:
     return {**known, **sums, **data, "recipe": f"{parts[0]}; {parts[1]}, {known['recipe']}"}
 
 
+def continued(before: dict[str, str], known: dict[str, str]) -> dict[str, str]:
+    """The metadata of weights that a training has gone on with, and that take the place of those it began with."""
+    sums = {key: str(int(before[key]) + int(known[key])) for key in ("iterations", "images_seen")}
+    both = {
+        key: before[key] if before[key] == known[key] else f"{before[key]}, then {known[key]}"
+        for key in ("training_set", "hardware")
+    }
+    recipe = f"{int(before['images_seen']):,} images, {before['recipe']}; then {int(known['images_seen']):,}, {known['recipe']}"
+    return {**known, **sums, **both, "recipe": recipe}
+
+
 def enter(name: str, file: Path) -> None:
     """Adds the file to the manifest beside it, or renews its entry; this package's manifest learns the names of the other's."""
     block = (
@@ -230,8 +241,11 @@ def main() -> int:
         known[metadata.QUEUE] = args.queue
     if args.note:
         known["note"] = args.note
-    if args.on:
+    if args.on == args.name:
+        known = continued(metadata.texts(shipped.path(args.on)), known)
+    elif args.on:
         known["recipe"] += f"; went on from {args.on}"
+    if args.on:
         known["recipe"] += f"; weights {args.blend:g} of the way from there to the end" if args.blend is not None else ""
     if args.residual is not None:
         known["recipe"] += f"; what it adds to the enlarged face times {args.residual:g}"

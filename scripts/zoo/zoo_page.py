@@ -29,9 +29,9 @@ PURPOSES = (("the least error (PSNR)", "psnr_dic", 1), ("what looks sharpest (LP
 
 PAGE = """# Model zoo
 
-Every network that ships, trained by one script and measured by one command; optimizer and number of images differ, as said below.
-**None has been trained to the end.** The paper does not say how many images its networks saw; the 400,000 iterations of
-`options/wnet_x8.yml` are 1.6 million, eighty times as many as here, and the order may change on that way.
+Every network that ships, trained by one script and measured by one command. Optimizer, start and number of images differ, and the
+card of each network (the link in the tables) says them. {compared}**None has been trained to the end.** The paper does not say how
+many images its networks saw; the 400,000 iterations of `options/wnet_x8.yml` are 1.6 million, and the order may change on that way.
 
 ## Which network
 
@@ -64,14 +64,19 @@ come. They rank no network of ours against one of the paper's.
 ## More
 
 * [All numbers]({all}): protocols `dic`, `sparnet` and `rgb`, other sets, facial parts, paired tests.
-* The card of each network (its name in the tables) has data, recipe, hardware, licence.
-* Networks that saw the same faces, equally many: [curves](docs/results/equal_images_x8.md).
+* The card of each network has data, recipe, hardware, licence.{in_place}
+* Networks that saw the same faces, equally many: curves at [x8](docs/results/equal_images_x8.md) and
+  [x4](docs/results/equal_images_x4.md).
 * [Groups](docs/results/groups.md): for which faces they fail. [Networks](docs/reference/networks.md): what each is.
 
 This page and the tables are written by
 
     {command}
 {note}"""
+
+#: Where there are networks of a queue.
+COMPARED = """Designs compare in the tables
+of equally many images; the others rank networks that saw different numbers of them. """
 
 #: A queue's networks at one scale.
 EQUAL = """### x{scale}, {images:,} images each
@@ -124,7 +129,7 @@ def shipped_networks(sources: dict[str, Network]) -> list[Shipped]:
     return found
 
 
-def page(whole: Measured, queues: Sequence[Measured], command: str, note: str = "") -> str:
+def page(whole: Measured, queues: Sequence[Measured], command: str, note: str = "", in_place: Sequence[str] = ()) -> str:
     """MODEL_ZOO.md.
 
     Args:
@@ -132,6 +137,7 @@ def page(whole: Measured, queues: Sequence[Measured], command: str, note: str = 
         queues: those that saw equally many images, with those of their queue.
         command: that writes the page.
         note: what the reader must know of numbers that were measured otherwise, a paragraph.
+        in_place: names of networks that do not enlarge, which are in no table.
     """
     found, networks, first, parts = whole.found, whole.networks, whole.found.sets[0], []
     for scale in scales_of([whole, *queues]):
@@ -149,8 +155,15 @@ def page(whole: Measured, queues: Sequence[Measured], command: str, note: str = 
         choice=choice(found, networks), tables="\n".join(parts), set=first.name, faces=f"{len(first.keys):,}",
         baseline=found.baseline, picture=PICTURE, all=TABLES, paper=beside_paper(fair(whole, queues)), command=command,
         pictured=" of networks that saw equally many images" if queues else " of every network that ships",
+        compared=COMPARED if queues else "", in_place=_only_cards(in_place),
         marked=", among those measured together" if note else "", note=f"\n{note}\n" if note else "",
     )  # fmt: skip
+
+
+def _only_cards(names: Sequence[str]) -> str:
+    """Where the numbers of networks are that no table has."""
+    links = [f"[{name}]({described(name)[1]}/{name}.md)" for name in names]
+    return f" Networks that do not enlarge have their numbers there alone:\n  {', '.join(links)}." if links else ""
 
 
 def scales_of(measured: Sequence[Measured]) -> list[int]:

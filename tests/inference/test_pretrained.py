@@ -166,6 +166,18 @@ def test_a_training_in_two_parts_counts_the_images_of_both(ship, tmp_path, monke
     assert json.loads(known["network_g"])["peak"] == 8
 
 
+def test_weights_that_a_training_went_on_with_count_the_images_of_both(ship):
+    first = {
+        "iterations": "5000", "images_seen": "20000", "training_set": "faces", "hardware": "a CPU", "recipe": "Adam 0.0005",
+        "seed": "0",
+    }  # fmt: skip
+    more = {**first, "iterations": "100", "images_seen": "400", "hardware": "another", "recipe": "Muon 0.002", "seed": "1"}
+    assert ship.continued(first, more) == {
+        "iterations": "5100", "images_seen": "20400", "training_set": "faces", "hardware": "a CPU, then another", "seed": "1",
+        "recipe": "20,000 images, Adam 0.0005; then 400, Muon 0.002",
+    }  # fmt: skip
+
+
 def test_what_is_not_whole_is_not_loaded(ship):
     put(ship, "wnet_lite_real_x8")
     with pytest.raises(WeightsError, match=r"no shipped network is called 'wnetlite_real_x8'; did you mean 'wnet_lite_real_x8'\?"):

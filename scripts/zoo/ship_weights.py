@@ -8,11 +8,12 @@ W-Net's family with `real`, as wnet_lite_real_x8. All others go into baselines/w
 Takes the last weights or their moving average, whichever has the higher PSNR (protocol dic) on the first --faces faces of the
 set, which are degraded if those of the training were: after few iterations the average still remembers the start, of some
 networks more than of others; --which decides otherwise, as for networks that do not aim at PSNR. Matrices are stored in half
-precision if that changes the PSNR by less than 0.01 dB, in single precision otherwise; vectors and statistics always in single.
---on NAME says that the training went on from a shipped network; if that is the one that it replaces, the card counts the images of
-both. --blend 0.7 ships what lies between that network (0) and the trained one (1), weight by weight (network interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial
-training adds, with less of the patterns that it draws. --residual 0.9 ships a network which adds 0.9 of what the trained one adds
-to the plainly enlarged face, by a scaled last layer: a little less detail, and fewer faces that end worse than enlarged plainly.
+precision if that changes the PSNR by less than 0.01 dB, in single precision otherwise; vectors and statistics always in
+single. --on NAME says that the training went on from a shipped network; if that is the one that it replaces, the card counts
+the images of both. --blend 0.7 ships what lies between that network (0) and the trained one (1), weight by weight (network
+interpolation, Wang et al. 2018, ESRGAN, section 3.4): much of what an adversarial training adds, with less of the patterns
+that it draws. --residual 0.9 ships a network which adds 0.9 of what the trained one adds to the plainly enlarged face, by a
+scaled last layer: a little less detail, and fewer faces that end worse than enlarged plainly.
 
 --after RUN names an earlier run that the training went on from, as a high pyramid from a low one (grow_wnet.py): the card
 counts its images and says what differed. --queue NAME: the list of trainings that it is from; model_zoo.py has a table for each.

@@ -47,6 +47,8 @@ Not trained to the end yet, with the time that is left where they were trained, 
 """
 #: dB that the picture shows below the lowest end: how a training begins would make all ends look alike.
 BELOW = 0.8
+#: Ends the registered name where the framework has a network of the same name.
+FACE = "_face"
 HEADS = ["network", "PSNR", "SSIM", "parameters", "GMACs"]
 
 
@@ -103,17 +105,19 @@ def ended(found: list[Course]) -> str:
     """The table of trainings that have seen all their images, the best first; empty where there is none."""
     lines = []
     for course in sorted((c for c in found if c.has_ended), key=lambda course: -course.points[-1][1]):
-        cost = profiling.cost(course.args.network, course.args.scale, **_network_options(course.args))
+        kind, changed = _network(course.args)
+        cost = profiling.cost(kind, course.args.scale, **changed)
         _, psnr, ssim = course.points[-1]
         shown = f"{ssim:.4f}" if ssim is not None else "–"
         lines.append([course.label, f"{psnr:.2f}", shown, f"{cost.used / 1e6:.1f} M", f"{cost.macs / 1e9:.2f}"])
     return f"\n{table(HEADS, lines, left=1)}\n" if lines else ""
 
 
-def _network_options(args: argparse.Namespace) -> dict:
-    """Those of the option file that it was trained by, with what the training changes."""
+def _network(args: argparse.Namespace) -> tuple[str, dict]:
+    """What was trained, SRResNet by the option file of SRGAN, and the options: those of that file and of the training."""
     block = options.load(str(train_zoo.option_file(args.network, args.scale)))["network_g"]
-    return {**{key: value for key, value in block.items() if key not in ("type", "scale")}, **dict(args.network_option)}
+    given = {key: value for key, value in block.items() if key not in ("type", "scale")}
+    return block["type"].removesuffix(FACE), {**given, **dict(args.network_option)}
 
 
 def unfinished(found: list[Course]) -> str:

@@ -89,10 +89,11 @@ def test_the_page_has_the_last_validation_of_each_and_a_picture(script, monkeypa
 def test_costs_are_those_of_the_option_files(script):
     parse = script.train_zoo.build_parser().parse_args
     for words in (["WNetLite", "4", "--images", "4"], ["WNetLite", "4", "--images", "4", "--network-option", "num_feat=64"]):
-        found = script._network_options(parse(words))
-        assert (found["grid"], found["attention"]) == (32, False)
+        kind, found = script._network(parse(words))
+        assert (kind, found["grid"], found["attention"]) == ("WNetLite", 32, False)
         assert found["num_feat"] == (64 if len(words) > 4 else 112)
-        profiling.cost("WNetLite", 4, **found)
+        profiling.cost(kind, 4, **found)
+    assert script._network(parse(["SRGAN", "8", "--images", "4"]))[0] == "SRResNet"  # a training, not a network, has that name
 
 
 def test_what_is_left_is_told_by_the_pace_of_the_training(script, monkeypatch, tmp_path, faces):

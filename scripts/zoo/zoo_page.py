@@ -81,9 +81,9 @@ of equally many images; the others rank networks that saw different numbers of t
 #: A queue's networks at one scale.
 EQUAL = """### x{scale}, {images:,} images each
 
-The queue [{queue}](scripts/zoo/queues/{queue}.toml): the same faces in the same order, one recipe and seed, each with its own loss;
-what else differs for one of them, that file says. A network that began with another's weights counts the images of both. Measured
-on the first {faces} faces of {set}.
+The queue [{queue}](scripts/zoo/queues/{queue}.toml): the same faces in the same order, one recipe and seed, each with its
+own loss, in float32 or bf16 by what was faster where it was trained; what else differs for one of them, that file says. A
+network that began with another's weights counts the images of both. Measured on the first {faces} faces of {set}.
 
 {table}
 """

@@ -347,7 +347,7 @@ def test_networks_of_a_queue_are_compared_among_themselves(ship, tmp_path, face_
     for name, shown in (("wnet_lite_equal_x8", "WNetLite"), ("srcnn_x8", "SRCNN"), ("srgan_x8", "SRGAN")):
         assert f" {equal.score('celeba_val', 8, shown, 'psnr_dic').mean:.2f} " in rows[name].replace("**", "").replace("<u>", "")
     assert "| 4,000 |" in rows["srgan_x8"]
-    assert "Measured\non the first 2 faces of celeba_val." in second
+    assert "Measured on the first 2 faces of celeba_val." in second
     assert "| SRGAN, mode II | x8 |" in paper  # the paper's networks are beside those that compare with one another
     assert "## Equally many images: table1_x8" in (tmp_path / "docs/results/zoo_tables.md").read_text(encoding="utf-8")
     card = (tmp_path / "srgan_x8.md").read_text(encoding="utf-8")

@@ -30,8 +30,9 @@ PURPOSES = (("the least error (PSNR)", "psnr_dic", 1), ("what looks sharpest (LP
 PAGE = """# Model zoo
 
 Every network that ships, trained by one script and measured by one command. Optimizer, start and number of images differ, and the
-card of each network (the link in the tables) says them. {compared}**None has been trained to the end.** The paper does not say how
-many images its networks saw; the 400,000 iterations of `options/wnet_x8.yml` are 1.6 million, and the order may change on that way.
+card of each network (the link in the tables) says them.
+{compared}**None has been trained to the end.** The paper does not say how many images its networks saw; the 400,000 iterations of
+`options/wnet_x8.yml` are 1.6 million, and the order may change on that way.
 
 ## Which network
 
@@ -46,10 +47,12 @@ research only, and so are they. The details of a restored face are estimated, no
 {tables}
 {set}: {faces} faces. Protocol `dic`: Y channel, border of 8 pixels. Mean ± half of the 95 % interval.
 **Best** and <u>second best</u> of a table are marked only where the difference to the next is significant{marked}.
-"Against {baseline}": the paired difference in PSNR to the one in the same table, `≈` where it is not significant. Cost is that
-of one 128x128 face; images seen counts repetitions. (n ✗): of n faces the metric could not be measured. LPIPS measures features of
-AlexNet, and networks trained on features of VGG-19 (`sharp`) have an advantage in it. {set} is a development set, on which the
-recipe was chosen ([the sets of our numbers](datasets/README.md#the-sets-of-our-numbers)).
+"Against {baseline}": the paired difference in PSNR to the one in the same table, `≈` where it is not significant. Cost is
+that of one 128x128 face; images seen counts repetitions. (n ✗): of n faces the metric could not be measured. LPIPS measures
+features of AlexNet, and networks trained on features of VGG-19 (`sharp`, MRRNet, SRGAN, WIPA) have an advantage in it.
+Networks called `real` are for photos from life, which their cards measure; here they restore faces that were only reduced.
+{set} is a development set, on which the recipe was chosen ([the sets of our
+numbers](datasets/README.md#the-sets-of-our-numbers)).
 
 ![Cost against PSNR and LPIPS{pictured}]({picture})
 
@@ -75,8 +78,8 @@ This page and the tables are written by
 {note}"""
 
 #: Where there are networks of a queue.
-COMPARED = """Designs compare in the tables
-of equally many images; the others rank networks that saw different numbers of them. """
+COMPARED = """Designs compare in the tables of equally many images; the others rank networks that saw different numbers of them.
+"""
 
 #: A queue's networks at one scale.
 EQUAL = """### x{scale}, {images:,} images each

@@ -93,7 +93,7 @@ def courses(trainings: list[train_queue.Training], queue: str) -> list[Course]:
         try:
             lines = training.log()
         except FileNotFoundError:  # it has not begun here
-            lines = shipping.shipped_log(training.ship, queue, args.images // args.batch if args.images else None)
+            lines = shipping.shipped_log(training.ship, queue, args)
         points = [(line["iter"] * args.batch, line["psnr"], line.get("ssim")) for line in lines if "psnr" in line]
         steps = [line["time"] for line in lines if "time" in line]
         seen = max((line["iter"] * args.batch for line in lines), default=0)

@@ -88,7 +88,7 @@ FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_
 FORM_32 = """, and so was WNetLite's form
 on the grid of 32x32, on the first 150 faces of four sets (docs/results/wnet_lite_x4.md)"""
 GROUPS = (
-    "docs/results/groups.md tells for which faces (glasses, pose, light, measured skin\n"
+    "docs/results/groups.md, which says whose weights it has, tells for which faces (glasses, pose, light, measured skin\n"
     "tone) and inputs (grey, JPEG) it does well; nothing was measured by age."
 )
 #: Networks that docs/results/groups.md measures.

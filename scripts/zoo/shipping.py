@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -55,8 +56,8 @@ def ship(run: Path, name: str, faces: str, queue: str, hardware: str | None = No
     return f"shipped as {name}; look at its card, and measure all by model_zoo.py before a release"
 
 
-def shipped_log(name: str, queue: str, iterations: int | None) -> list[dict]:
-    """The log that came with weights; nothing where none ship so, or of another queue or length."""
+def shipped_log(name: str, queue: str, args: argparse.Namespace) -> list[dict]:
+    """The log that came with weights; nothing where none ship so, or of another queue or length than asked."""
     try:
         weights = shipped.path(name)
     except WeightsError:
@@ -65,7 +66,7 @@ def shipped_log(name: str, queue: str, iterations: int | None) -> list[dict]:
     if metadata.texts(weights).get(metadata.QUEUE) != queue or not log.is_file():
         return []
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return lines if max(line["iter"] for line in lines) == iterations else []
+    return lines if args.images and max(line["iter"] for line in lines) == args.images // args.batch else []
 
 
 def thinned(lines: list[str]) -> list[str]:

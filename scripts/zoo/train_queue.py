@@ -400,8 +400,7 @@ def missing(trainings: list[Training], queue: str) -> list[Training]:
     kept: list[Training] = []
     for training in reversed(trainings):
         args = train_zoo.build_parser().parse_args(training.arguments)
-        iterations = args.images // args.batch if args.images else None
-        if training.name in {later.after for later in kept} or not shipped_log(training.ship, queue, iterations):
+        if training.name in {later.after for later in kept} or not shipped_log(training.ship, queue, args):
             kept.insert(0, training)
     return kept
 

@@ -519,7 +519,7 @@ def downloaded(tab) -> tuple[str, np.ndarray]:
 
 def choose(tab, network: str) -> None:
     tab.locator("#network input").click()
-    tab.get_by_role("option", name=network).click()
+    tab.get_by_role("option", name=network, exact=True).click()
 
 
 def test_a_photo_is_restored_compared_and_downloaded(tab, weights, tmp_path):
@@ -531,7 +531,7 @@ def test_a_photo_is_restored_compared_and_downloaded(tab, weights, tmp_path):
     assert (image == expected(photo, weights["WNetLite_x8"]).image).all()
 
     tab.get_by_role("tab", name="Faces").click()
-    choose(tab, "SRCNN (x4, x8)")
+    choose(tab, "SRCNN (x4, x8), yours")
     wanted = expected(photo, weights["SRCNN_x8"], weights["SRCNN_x4"])
     tab.locator("#list", has_text="restored by SRCNN x8").wait_for(timeout=WAIT)
     assert (downloaded(tab)[1] == wanted.image).all()
@@ -678,7 +678,7 @@ def test_no_result_is_shown_beside_what_is_worked_on(tab, tmp_path, monkeypatch)
     tab.locator("#status", has_text="second.png: 1 face found").wait_for(timeout=WAIT)
     assert downloaded(tab)[0] == "second.png"
     for change, words in (
-        (lambda: choose(tab, "SRCNN (x4, x8)"), "network SRCNN (x4, x8), yours"),
+        (lambda: choose(tab, "SRCNN (x4, x8), yours"), "network SRCNN (x4, x8), yours"),
         (lambda: choose(tab, PLAIN), "plain enlargement"),
         (lambda: tab.locator("#scale label", has_text="x2").click(), "plain enlargement"),
         (lambda: tab.locator("#strength input[type=range]").press("ArrowLeft"), "plain enlargement"),
@@ -699,7 +699,7 @@ def test_a_result_that_is_not_wanted_any_more_is_dropped(tab, tmp_path, monkeypa
     held.let_go()  # the first
     held.wait("second.png")
     working(tab, "second.png")
-    choose(tab, "SRCNN (x4, x8)")
+    choose(tab, "SRCNN (x4, x8), yours")
     working(tab, "SRCNN")
     held.let_go()  # the second by WNetLite
     held.wait("second.png")

@@ -20,6 +20,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import cost_picture
 import zoo_page
 from places import ROOT, described, manifest_of, need_all
 
@@ -147,7 +148,7 @@ def main() -> int:
         some = measure(args, command, [*rivals, *slow], str(Path(args.out) / "slow"), faces)
         tables_page, cards = tables_page + about_slow(some, slow), {**cards, **dict.fromkeys(slow, some)}
         note = SLOW_NOTE.format(names=", ".join(f"`{name}`" for name in slow), tables=zoo_page.TABLES)
-    zoo_page.draw(zoo_page.fair(whole, equal), args.write / zoo_page.PICTURE)
+    cost_picture.draw(zoo_page.fair(whole, equal), args.write / zoo_page.PICTURE)
     disk.write_text(args.write / zoo_page.TABLES, tables_page)
     disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(whole, equal, command, note, in_place))
     for name in cards:

@@ -1,5 +1,5 @@
 """What MODEL_ZOO.md says: which network to take, tables for each scale (all that ship; those that saw equally many images), the
-picture of cost and quality, the paper beside it.
+picture of cost and quality (cost_picture.py), the paper beside it.
 
 All other numbers (protocols, sets, facial parts, paired tests) stand in docs/results/zoo_tables.md. Written by model_zoo.py.
 """
@@ -10,11 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from places import described
 
-from wnet_arch import disk
 from wnet_arch.benchmark import paper_numbers as paper
 from wnet_arch.benchmark import results, tables
 from wnet_arch.benchmark.command import cost
@@ -275,49 +273,3 @@ def more_details(found: results.Results) -> str:
 def _body(found: results.Results, with_paper: bool = False) -> str:
     """The tables without their title."""
     return tables.markdown(found, with_paper).partition("\n")[2].lstrip("\n")
-
-
-def draw(measured: list[tuple[int, Measured]], path: Path) -> None:
-    """Cost against PSNR and against LPIPS on the first set: a row for each scale, W-Net's family in colour."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    first = measured[0][1].found
-    test_set, columns = first.sets[0].name, [c for name in ("psnr_dic", "lpips") for c in first.columns if c.id == name]
-    figure, panels = plt.subplots(len(measured), len(columns), figsize=(4.8 * len(columns), 3.6 * len(measured)), squeeze=False,
-                                  layout="constrained")  # fmt: skip
-    for row, (scale, one) in zip(panels, measured):
-        networks = [n for n in one.found.at(scale) if n.parameters and n.macs]
-        for panel, column in zip(row, columns):
-            scores = {n.name: one.found.score(test_set, scale, n.name, column.id) for n in networks}
-            points = [(n, scores[n.name].mean) for n in networks if scores[n.name]]
-            _scatter(panel, points)
-            title = f"{test_set}, x{scale}" + (f", {one.images:,} images each" if one.queue else "")
-            panel.set(title=title, xlabel="GMACs a face", ylabel=f"{column.title} ({column.better} is better)")
-    with disk.replacing(path) as part:
-        figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-
-
-def _scatter(panel, points: list[tuple[results.NetworkRecord, float]]) -> None:
-    """Points with their names; of names that would lie on one another, the later ones go below the earlier."""
-    heights = [value for _, value in points]
-    step = (max(heights) - min(heights) or 1.0) / 11
-    used: list[float] = []
-    for network, value in sorted(points, key=lambda one: -one[1]):
-        ours = plain(network.name).lower().startswith("wnet")
-        panel.scatter(network.macs / 1e9, value, color="tab:blue" if ours else "tab:gray", zorder=2)
-        place = value
-        while any(abs(place - other) < step for other in used):
-            place -= step / 4
-        used.append(place)
-        arrow = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6}
-        panel.annotate(
-            network.name, (network.macs / 1e9, value), xytext=(network.macs / 1e9 * 1.25, place), fontsize=8, va="center",
-            arrowprops=arrow if abs(place - value) > step / 2 else None,
-        )  # fmt: skip
-    panel.set_xscale("log")
-    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panel.margins(x=0.35, y=0.18)

@@ -801,6 +801,7 @@ def test_results_are_no_photos(photos, tmp_path, capsys):
     assert wnet_restore(photos, "--recursive", "--network", "Bicubic", "-o", tmp_path / "out") == 0
     assert sorted(entry["stem"] for entry in entries(tmp_path / "out")) == ["a", "b", "photos-faces/c"]
     assert wnet_restore(photos / "a.png", "--network", "Bicubic", "-o", photos) == 1  # would replace the photo
+    assert not (photos / "restored.jsonl").exists()  # nothing was made
     assert np.array_equal(np.array(Image.open(photos / "a.png")), scene(10, 20))
 
 

@@ -41,7 +41,7 @@ the moving average of the weights, by the metrics of the option files.
 ![PSNR against images seen, one line for each network]({picture})
 """
 UNFINISHED = """
-Not trained to the end yet, with the time that is left where they were trained, beside other work:
+Not trained to the end yet, with the time that is left {where}:
 
 {table}
 """
@@ -120,14 +120,15 @@ def _network(args: argparse.Namespace) -> tuple[str, dict]:
     return block["type"].removesuffix(FACE), {**given, **dict(args.network_option)}
 
 
-def unfinished(found: list[Course]) -> str:
+def unfinished(found: list[Course], hardware: str | None) -> str:
     """The part of the page about trainings that have not seen all their images; empty where there is none."""
     lines = []
     for course in (c for c in found if not c.has_ended):
         psnr = f"{course.points[-1][1]:.2f} after {course.points[-1][0]:,}" if course.points else "–"
         left = f"{course.hours_left:.1f} h" if course.hours_left is not None else "not known yet"
         lines.append([course.label, f"{course.seen:,} of {course.args.images:,}", psnr, left])
-    return UNFINISHED.format(table=table(["network", "images seen", "PSNR", "left"], lines, left=1)) if lines else ""
+    where = f"on {hardware}" if hardware else "where they were trained, beside other work"
+    return UNFINISHED.format(where=where, table=table(["network", "images seen", "PSNR", "left"], lines, left=1)) if lines else ""
 
 
 def draw(found: list[Course], path: Path) -> None:
@@ -170,6 +171,7 @@ def main() -> int:
     add("queue", type=Path, metavar="QUEUE.toml")
     add("--out", type=Path, default=Path("zoo"), metavar="DIR", help="of train_queue.py (default: zoo)")
     add("--page", type=Path, required=True, metavar="FILE", help="Markdown; its picture lies beside it, or in docs/pictures")
+    add("--hardware", metavar="TEXT", help="on what the trainings were that have not ended, for the hours that are left")
     args = parser.parse_args()
     try:
         trainings = train_queue.read(args.queue, args.out)
@@ -183,11 +185,11 @@ def main() -> int:
         if len(values) > 1 or None in values:
             shown = ", ".join(map(str, values - {None})) or "no number"
             sys.exit(f"curves: error: {args.queue}: its trainings must have one number of `{key}`, not {shown}")
-    write(args.page.resolve(), found, shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]))
+    write(args.page.resolve(), found, shlex.join(["python", "scripts/zoo/curves.py", *sys.argv[1:]]), args.hardware)
     return 0
 
 
-def write(page: Path, found: list[Course], command: str) -> None:
+def write(page: Path, found: list[Course], command: str, hardware: str | None) -> None:
     docs = next((folder for folder in page.parents if folder.name == "docs"), None)
     picture = (docs / "pictures" if docs else page.parent) / f"{page.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +198,7 @@ def write(page: Path, found: list[Course], command: str) -> None:
     text = PAGE.format(
         scale=first.scale, images=first.images, batch=first.batch, command=command,
         val=training_set({"dataroot": str(Path(first.val).resolve())}),
-        ended=ended(found), unfinished=unfinished(found), picture=os.path.relpath(picture, page.parent),
+        ended=ended(found), unfinished=unfinished(found, hardware), picture=os.path.relpath(picture, page.parent),
     )  # fmt: skip
     disk.write_text(page, text)
     print(text)

@@ -61,8 +61,8 @@ def log(out: Path, name: str, *lines: dict, end: str = "") -> None:
     (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + end)
 
 
-def run(script, monkeypatch, queue: Path, out: Path, page: Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["curves.py", str(queue), "--out", str(out), "--page", str(page)])
+def run(script, monkeypatch, queue: Path, out: Path, page: Path, *more: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["curves.py", str(queue), "--out", str(out), "--page", str(page), *more])
     return script.main()
 
 
@@ -103,8 +103,9 @@ def test_what_is_left_is_told_by_the_pace_of_the_training(script, monkeypatch, t
     log(tmp_path / "zoo", "EDSR_x8", {"iter": 1, "time": 900.0}, {"iter": 2, "time": 1800.0}, {"iter": 3, "time": 2700.0})
     page = tmp_path / "docs" / "equal.md"
     page.parent.mkdir()
-    assert run(script, monkeypatch, file, tmp_path / "zoo", page) == 0
+    assert run(script, monkeypatch, file, tmp_path / "zoo", page, "--hardware", "an abacus") == 0
     lines = [line for line in page.read_text().splitlines() if "of 40" in line]
+    assert "the time that is left on an abacus:" in page.read_text()
     assert lines[0].split("|")[1:5] == [" EDSR_x8, from SRCNN_x8 ", " 12 of 40 ", " – ", " 3.5 h "]  # 7 steps of half an hour
     assert "SRCNN_x8" not in " ".join(lines[1:])
 

@@ -9,7 +9,7 @@ marked so. Networks for x1, whose LR faces are HR faces degraded, are not in it:
 Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces
 of each set, beside the others of their scale on the same faces. Networks of a queue (`train_queue.py --ship`), which saw the same
 faces equally many times, are measured among themselves on the first --queue-faces of each set, in a folder of --out that is called
-after it, and have tables of their own.
+after it, and have tables and a report of their own.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ def main() -> int:
     for queue, its in queues.items():
         faces, named = min(filter(None, (args.queue_faces, args.limit))), [f"{source.name}={name}" for name, source in its.items()]
         among = measure(args, command, named, str(Path(args.out) / queue), faces)
+        report.write(among, str(Path(args.out) / queue), BenchmarkOptions.report_faces)
         equal.append(zoo_page.Measured(among, zoo_page.shipped_networks(its), queue))
         tables_page += QUEUE_NETWORKS.format(queue=queue, faces=faces_of(among), tables=zoo_page.more_details(among))
         cards, sources = {**cards, **dict.fromkeys(its, among)}, {**sources, **its}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -209,6 +210,31 @@ def test_the_identity_curve_counts_every_face():
     share = {row["threshold"]: row["share"] for row in spec["data"]["values"]}  # from 0.1 to 1 in steps of 0.009
     assert (share[0.1], share[0.109], share[0.496], share[0.505], share[0.892], share[0.901]) == (0.75, 0.5, 0.5, 0.25, 0.25, 0.0)
     assert charts.identity_curve(handmade({"Bicubic": {}}, {"Bicubic": values[:, :1]}, [PSNR]), "celeba_val", 8) is None
+
+
+@pytest.mark.parametrize(("width", "long"), [(290, False), (290, True), (1100, False)])
+def test_no_name_of_the_identity_curve_is_cut_off(width, long):
+    convert = pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
+    names = [f"Network{i}" for i in range(14)] + ["SRResNet_trained_for_long"] * long
+    values = np.array([[20, 0.9], [21, 0.5]], float)
+    results = handmade(dict.fromkeys(names, {}), dict.fromkeys(names, values), [PSNR, IDENTITY])
+    spec = {**charts.identity_curve(results, "celeba_val", 8), "width": width, "autosize": {"type": "fit-x", "contains": "padding"}}
+    drawing = ElementTree.fromstring(convert.vegalite_to_svg(json.loads(json.dumps(spec))))
+    ends = dict(_texts(drawing))
+    assert set(names) <= ends.keys()
+    assert max(ends[name] for name in names) <= width
+    rows = len({place for name, place in _texts(drawing, 1) if name in names})
+    assert rows == (15 if long else {290: 7, 1100: 3}[width])
+
+
+def _texts(element, axis: int = 0, before: float = 0.0):
+    """Texts of a drawing with where they end, or with their heights (axis 1)."""
+    moved = re.match(r"translate\(([-\d.]+),([-\d.]+)\)", element.get("transform", ""))
+    place = before + (float(moved[axis + 1]) if moved else 0.0)
+    if element.tag.endswith("text") and element.text:
+        yield element.text, place + (6 * len(element.text) if axis == 0 else 0)
+    for child in element:
+        yield from _texts(child, axis, place)
 
 
 def test_chosen_faces_hold_every_networks_extremes():

@@ -337,6 +337,7 @@ def test_networks_of_a_queue_are_compared_among_themselves(ship, tmp_path, face_
     assert [n.name for n in everything.at(8)] == ["Bicubic", "WNetLite"]
     assert {n.name for n in equal.at(8)} == {"Bicubic", "SRCNN", "SRGAN", "WNetLite"}
     assert [len(found.sets[0].keys) for found in (everything, equal)] == [3, 2]
+    assert all(f">{name}<" in (tmp_path / "bench/table1_x8/report.html").read_text(encoding="utf-8") for name in ("SRCNN", "SRGAN"))
     page = (tmp_path / "MODEL_ZOO.md").read_text(encoding="utf-8")
     first, _, rest = page.partition("### x8, 2,000 images each")
     second, _, paper = rest.partition("## Beside the paper")

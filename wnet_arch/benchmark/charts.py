@@ -11,6 +11,8 @@ from wnet_arch.benchmark.results import Results
 #: Okabe and Ito's colours, which colour-blind people tell apart, darkened where they would be faint on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b85c9a", "#e69f00", "#3aa0d8", "#7f6a00", "#6f6f6f")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+#: Pixels of a legend's column: its line with the gaps, and each letter of a name.
+_SYMBOL, _LETTER = 36, 7
 
 
 def colours(names: list[str]) -> dict[str, str]:
@@ -46,7 +48,6 @@ def _base(description: str, height: int) -> dict:
                 "titleColor": "currentColor",
                 "labelFontSize": 12,
                 "orient": "top",
-                "columns": 4,
             },
         },
     }
@@ -77,13 +78,14 @@ def identity_curve(results: Results, set_name: str, scale: int) -> dict | None:
         "scale": {"zero": False},
         "title": "cosine similarity with the true face, at least",
     }
+    legend = {"columns": {"expr": f"clamp(floor(width / {_SYMBOL + _LETTER * max(map(len, names))}), 1, 6)"}}
     lines = {
         "mark": {"type": "line", "strokeWidth": 2},
         "encoding": {
             "x": x,
             "y": {"field": "share", "type": "quantitative", "title": "share of faces", "axis": {"format": ".0%"}},
-            "color": {**field, "scale": _colour_scale(names)},
-            "strokeDash": {**field, "scale": {"domain": names, "range": dashes}},
+            "color": {**field, "scale": _colour_scale(names), "legend": legend},
+            "strokeDash": {**field, "scale": {"domain": names, "range": dashes}, "legend": legend},
         },
     }
     return {**spec, "data": {"values": rows}, "layer": [lines, _nearest_rule(names, x)]}

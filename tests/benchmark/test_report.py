@@ -217,7 +217,7 @@ def test_no_name_of_the_identity_curve_is_cut_off(width, long):
     convert = pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
     names = [f"Network{i}" for i in range(14)] + ["SRResNet_trained_for_long"] * long
     values = np.array([[20, 0.9], [21, 0.5]], float)
-    results = handmade(dict.fromkeys(names, {}), dict.fromkeys(names, values), [PSNR, IDENTITY])
+    results = handmade({name: {} for name in names}, dict.fromkeys(names, values), [PSNR, IDENTITY])
     spec = {**charts.identity_curve(results, "celeba_val", 8), "width": width, "autosize": {"type": "fit-x", "contains": "padding"}}
     drawing = ElementTree.fromstring(convert.vegalite_to_svg(json.loads(json.dumps(spec))))
     ends = dict(_texts(drawing))

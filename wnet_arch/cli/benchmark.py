@@ -138,7 +138,7 @@ def summary(results, found, out: str, has_report: bool) -> str:
         lines.append("* without the faces that could not be measured; table.md counts them")
     lines += [f"note: {note}" for note in tables.outside_notes(results)]
     files = ["table.md", "results.csv", "results.json", "per_image.csv"] + ["report.html"] * has_report
+    computed = f"{counted(found.computed, 'face')} x networks computed, {found.reused:,} taken from the cache, {found.wall:.0f} s"
     seconds = ", ".join(f"{what} {s:.0f} s" for what, s in found.seconds.items())
-    computed = counted(found.computed, "face")
-    lines.append(f"{computed} x networks computed, {found.reused:,} taken from the cache, {found.wall:.0f} s ({seconds})")
+    lines.append(f"{computed} ({seconds})" if seconds else computed)
     return "\n".join([*lines, f"{out}: {', '.join(files)}"])

@@ -60,7 +60,7 @@ class Record:
 
     def close(self) -> None:
         """Lets other runs write; a record without an entry goes, so that a run that made nothing leaves nothing."""
-        if os.fstat(self._held.fileno()).st_size == 0:
+        if not self._held.closed and os.fstat(self._held.fileno()).st_size == 0:
             self.path.unlink(missing_ok=True)
         self._held.close()
 

@@ -272,6 +272,7 @@ def test_tables_sort_by_click_and_by_key(tab):
         cells = tab.locator('#results [data-place="faces|4"] .sortable tbody td:nth-of-type(1)')
         return [float(value) for value in cells.evaluate_all("cells => cells.map((cell) => cell.dataset.value)")]
 
+    tab.locator('[data-place-button="faces|4"]').click()
     heading = tab.locator('#results [data-place="faces|4"] .sortable thead th.number').first
     heading.locator("button").click()
     assert heading.get_attribute("aria-sort") == "descending"  # higher is better, so the best comes first
@@ -282,7 +283,7 @@ def test_tables_sort_by_click_and_by_key(tab):
 
 
 def test_columns_that_fit_no_screen_are_seen_on_request(tab):
-    place = '#results [data-place="faces|4"]'
+    place = '#results [data-place="faces|8"]'
 
     def seen():
         return [heading.inner_text() for heading in tab.locator(f"{place} th[scope=colgroup]").all() if heading.is_visible()]
@@ -326,9 +327,43 @@ def test_charts_are_drawn_and_follow_their_metric(tab):
     before = tab.locator("#chart-differences svg").inner_html()
     tab.locator('[data-metric-of="differences"]').select_option("ssim_rgb")
     tab.wait_for_function("before => document.querySelector('#chart-differences svg').innerHTML !== before", arg=before)
-    assert tab.locator("#chart-identity svg .mark-line path").count() == 2
+    tab.locator('[data-place-button="faces|4"]').click()
+    tab.wait_for_function("document.querySelectorAll('#chart-identity svg .mark-line path').length === 2")
     legend = tab.locator("#chart-identity svg .role-legend-label").all_text_contents()
-    assert legend == ["Bicubic", "SRCNN"]  # x4 is shown first
+    assert legend == ["Bicubic", "SRCNN"]
+
+
+def test_the_page_opens_where_most_networks_are_compared(tab):
+    pressed = tab.locator('[data-place-button][aria-pressed="true"]').all_inner_texts()
+    assert pressed == ["faces x8"]  # three networks; x4, which comes first, has two
+    assert tab.locator("#left").input_value() != tab.locator("#right").input_value()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_names_beside_the_points_of_a_crowded_chart_lie_nowhere_over_each_other(browser, folder, tmp_path, monkeypatch, width):
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
+    values = {f"Network{i}": np.array([[24 + i % 4 / 8, i / 13], [26, 0.5]]) for i in range(13)}
+    results = handmade({name: {} for name in values}, values, [PSNR, IDENTITY])
+    results.about = results_module.load(folder).about
+    results.networks = [replace(one, macs=int(1e9 * 1.3**i), parameters=10**6) for i, one in enumerate(results.networks)]
+    monkeypatch.setattr(drawings, "faces", lambda *everything: [])
+    (tmp_path / "report.html").write_text(report.page(results, tmp_path, 0), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 740})
+    tab.goto((tmp_path / "report.html").as_uri())
+    tab.wait_for_selector("html[data-ready]", timeout=60_000)
+    for metric in ("psnr_dic", "identity"):
+        tab.locator('[data-metric-of="cost"]').select_option(metric)
+        boxes = tab.locator("#chart-cost svg .mark-text:not([class*=role-axis]) text").evaluate_all(
+            "texts => texts.filter((text) => text.textContent.startsWith('Network') && text.getAttribute('opacity') !== '0')"
+            ".map((text) => text.getBoundingClientRect()).map(({left, right, top, bottom}) => [left, top, right, bottom])"
+        )
+        assert len(boxes) >= (13 if width == 1200 else 7)
+        for i, (left, top, right, bottom) in enumerate(boxes):
+            assert all(left >= r or right <= x or top >= b - 3 or bottom - 3 <= y for x, y, r, b in boxes[:i])
+        assert min(box[0] for box in boxes) >= 0
+        assert max(box[2] for box in boxes) <= width
+    tab.close()
 
 
 def test_choosing_a_face_a_view_and_a_place(tab):
@@ -356,6 +391,7 @@ def test_choosing_a_face_a_view_and_a_place(tab):
 
 
 def test_a_face_that_was_not_found_is_named(tab):
+    tab.locator('[data-place-button="faces|4"]').click()
     tab.locator("#views label", has_text="Landmarks").click()
     first = tab.evaluate("JSON.parse(document.getElementById('data').textContent).places['faces|4'].faces[0].key")
     tab.locator(f'#strip button[data-face="{first}"]').click()
@@ -451,7 +487,7 @@ def test_zoom_and_pan_move_all_images_together(tab):
 def test_on_paper_nothing_is_cut_off(tab):
     tab.emulate_media(media="print")
     tab.set_viewport_size({"width": 720, "height": 1000})
-    assert tab.locator("table.paper").first.is_visible()
+    assert tab.locator('[data-place="faces|8"] table.paper').is_visible()
     assert tab.locator("#strip").is_hidden()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 720
 

@@ -18,7 +18,8 @@ function options(select, entries, chosen) {
 }
 
 // One state for the whole page; every change ends in a call of one of the show functions below.
-const state = { place: Object.keys(data.places)[0], face: null, view: "image", x: 0, y: 0 };
+const first = Object.keys(data.places).reduce((a, b) => (data.places[b].networks.length > data.places[a].networks.length ? b : a));
+const state = { place: first, face: null, view: "image", x: 0, y: 0 };
 const place = () => data.places[state.place];
 const columnIds = data.columns.map((column) => column.id);
 const format = (value, column) =>
@@ -57,13 +58,31 @@ function showColumns() {
 
 const views = {};
 
+// Names beside the points of the cost chart. Vega-Lite cannot place labels so that none lies over another; Vega can.
+function withNames(spec) {
+  const points = spec.marks.find((mark) => mark.type === "symbol");
+  spec.marks.push({
+    type: "text",
+    from: { data: points.name },
+    encode: { enter: { text: { field: "datum.network" }, fill: { value: "currentColor" } } },
+    transform: [{
+      type: "label",
+      size: { signal: "[width, height]" },
+      anchor: ["right", "left", "top", "bottom", "top-right", "bottom-right", "top-left", "bottom-left"],
+      offset: [2],
+    }],
+  });
+  return spec;
+}
+
 async function showChart(name) {
   const spec = place().charts[name];
   all(`[data-chart-section="${name}"], [data-needs="${name}"]`).forEach((node) => (node.hidden = !spec));
   if (views[name]) views[name].finalize();
   delete views[name];
   if (!spec) return;
-  views[name] = await window.vegaEmbed(`#chart-${name}`, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
+  const patch = name === "cost" ? withNames : undefined;
+  views[name] = await window.vegaEmbed(`#chart-${name}`, spec, { actions: false, renderer: "svg", tooltip: { theme: "custom" }, patch });
   const select = document.querySelector(`[data-metric-of="${name}"]`);
   if (select) showMetric(name, select.value);
 }
@@ -257,7 +276,8 @@ function showPlace(id) {
   const best = place().best;
   options(byId("order-network"), networks.map((name) => [name, name]), best);
   const sides = everyone().map((name) => [name, name]);
-  options(byId("left"), sides, networks.includes("Bicubic") ? "Bicubic" : networks[0]);
+  const rivals = networks.filter((name) => name !== best);
+  options(byId("left"), sides, rivals.includes("Bicubic") ? "Bicubic" : rivals[0] ?? "LR");
   options(byId("right"), sides, best);
   byId("faces").hidden = place().faces.length === 0;
   if (place().faces.length) {

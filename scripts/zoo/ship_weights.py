@@ -154,11 +154,11 @@ def continued(before: dict[str, str], known: dict[str, str]) -> dict[str, str]:
     """The metadata of weights that a training has gone on with, and that take the place of those it began with."""
     sums = {key: str(int(before[key]) + int(known[key])) for key in ("iterations", "images_seen")}
     both = {
-        key: before[key] if before[key] == known[key] else f"{before[key]}, then {known[key]}"
+        key: before[key] if before[key].endswith(known[key]) else f"{before[key]}, then {known[key]}"
         for key in ("training_set", "hardware")
     }
-    recipe = f"{int(before['images_seen']):,} images, {before['recipe']}; then {int(known['images_seen']):,}, {known['recipe']}"
-    return {**known, **sums, **both, "recipe": recipe}
+    first = before["recipe"] if "; then " in before["recipe"] else f"{int(before['images_seen']):,} images, {before['recipe']}"
+    return {**known, **sums, **both, "recipe": f"{first}; then {int(known['images_seen']):,}, {known['recipe']}"}
 
 
 def enter(name: str, file: Path) -> None:

@@ -130,6 +130,17 @@ def test_weights_between_two_networks_keep_what_both_have(ship, tmp_path, monkey
             ship.main()
 
 
+def test_a_card_tells_each_of_several_trainings_once(ship):
+    parts = [("1200", "Adam", "an old CPU"), ("800", "Muon", "a new CPU"), ("1000", "Muon, slower", "a new CPU")]
+    known = None
+    for images, recipe, hardware in parts:
+        part = {**FACTS, "images_seen": images, "recipe": recipe, "hardware": hardware}
+        known = ship.continued(known, part) if known else part
+    assert known["recipe"] == "1,200 images, Adam; then 800, Muon; then 1,000, Muon, slower"
+    assert known["hardware"] == "an old CPU, then a new CPU"
+    assert (known["training_set"], known["images_seen"], known["iterations"]) == (FACTS["training_set"], "3000", "900")
+
+
 def test_less_of_what_a_network_adds(ship):
     """Whatever the network, its answer lies so far from the enlarged face to the answer before; or it is refused."""
     torch.manual_seed(0)

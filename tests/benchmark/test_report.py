@@ -343,7 +343,7 @@ def test_the_page_opens_where_most_networks_are_compared(tab):
 def test_names_beside_the_points_of_a_crowded_chart_lie_nowhere_over_each_other(browser, folder, tmp_path, monkeypatch, width):
     pytest.importorskip("jinja2", reason="jinja2 is not installed")
     pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
-    values = {f"Network{i}": np.array([[24 + i % 4 / 8, i / 13], [26, 0.5]]) for i in range(13)}
+    values = {f"Network{i}": np.array([[24 + i % 2 / 8, i / 13], [26, 0.5]]) for i in range(13)}
     results = handmade({name: {} for name in values}, values, [PSNR, IDENTITY])
     results.about = results_module.load(folder).about
     results.networks = [replace(one, macs=int(1e9 * 1.3**i), parameters=10**6) for i, one in enumerate(results.networks)]
@@ -358,7 +358,7 @@ def test_names_beside_the_points_of_a_crowded_chart_lie_nowhere_over_each_other(
             "texts => texts.filter((text) => text.textContent.startsWith('Network') && text.getAttribute('opacity') !== '0')"
             ".map((text) => text.getBoundingClientRect()).map(({left, right, top, bottom}) => [left, top, right, bottom])"
         )
-        assert len(boxes) >= (13 if width == 1200 else 7)
+        assert len(boxes) >= (6 if (width, metric) == (360, "psnr_dic") else 13)  # that one has two rows with no room for all
         for i, (left, top, right, bottom) in enumerate(boxes):
             assert all(left >= r or right <= x or top >= b - 3 or bottom - 3 <= y for x, y, r, b in boxes[:i])
         assert min(box[0] for box in boxes) >= 0

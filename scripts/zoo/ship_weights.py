@@ -154,7 +154,7 @@ def continued(before: dict[str, str], known: dict[str, str]) -> dict[str, str]:
     """The metadata of weights that a training has gone on with, and that take the place of those it began with."""
     sums = {key: str(int(before[key]) + int(known[key])) for key in ("iterations", "images_seen")}
     both = {
-        key: before[key] if before[key].endswith(known[key]) else f"{before[key]}, then {known[key]}"
+        key: before[key] if before[key].split(", then ")[-1] == known[key] else f"{before[key]}, then {known[key]}"
         for key in ("training_set", "hardware")
     }
     first = before["recipe"] if "; then " in before["recipe"] else f"{int(before['images_seen']):,} images, {before['recipe']}"

@@ -139,6 +139,8 @@ def test_a_card_tells_each_of_several_trainings_once(ship):
     assert known["recipe"] == "1,200 images, Adam; then 800, Muon; then 1,000, Muon, slower"
     assert known["hardware"] == "an old CPU, then a new CPU"
     assert (known["training_set"], known["images_seen"], known["iterations"]) == (FACTS["training_set"], "3000", "900")
+    other = ship.continued({**FACTS, "training_set": "a + b"}, {**FACTS, "training_set": "b"})  # one set of the two
+    assert other["training_set"] == "a + b, then b"
 
 
 def test_less_of_what_a_network_adds(ship):

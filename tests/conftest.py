@@ -102,6 +102,12 @@ def face_set(tmp_path_factory) -> Path:
     return write_set(tmp_path_factory.mktemp("sets") / "faces", count=6)
 
 
+@pytest.fixture
+def own_face_set(tmp_path) -> Path:
+    """The same for one test alone. The framework opens an LMDB itself, and a process does so once: no earlier test may hold it."""
+    return write_set(tmp_path / "own_faces", count=6)
+
+
 @pytest.fixture(scope="session")
 def vgg_file(tmp_path_factory) -> str:
     """A file with the layout of torchvision's VGG-19, random weights: for tests of the loss's arithmetic only."""

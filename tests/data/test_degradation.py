@@ -231,11 +231,11 @@ def test_the_schema_knows_every_attribute():
 
 
 @pytest.mark.parametrize(("words", "said"), [(["--faces", "0"], "--faces 0: must be 1"), (["--dataset", "val"], "has no HR faces")])
-def test_sheets_that_cannot_be_drawn_are_refused(face_set, tmp_path, words, said):
-    opt = run_options(face_set)
+def test_sheets_that_cannot_be_drawn_are_refused(own_face_set, tmp_path, words, said):
+    opt = run_options(own_face_set)
     io_backend = {"type": "lmdb"}
     opt["datasets"]["val"] = {
-        "name": "lr", "type": "SingleImageDataset", "dataroot_lq": str(face_set / "lq_x8.lmdb"), "io_backend": io_backend,
+        "name": "lr", "type": "SingleImageDataset", "dataroot_lq": str(own_face_set / "lq_x8.lmdb"), "io_backend": io_backend,
     }  # fmt: skip
     file = write_options(tmp_path / "run.yml", opt)
     with pytest.raises(UsageError, match=said):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import operator
 import os
@@ -259,14 +258,13 @@ def test_full_disk_is_one_clear_line_and_keeps_what_was_stored(tmp_path):
     assert stored_photos(tmp_path / "set") == {"0", "1", "2", "3"}
 
 
-def test_basicsr_reads_the_set_with_its_own_dataset(face_set):
+def test_basicsr_reads_the_set_with_its_own_dataset(own_face_set):
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
-    gc.collect()  # a process opens an LMDB once: reference cycles of earlier tests must be gone
     dataset = PairedImageDataset(
         {
-            "dataroot_gt": str(face_set / "gt.lmdb"),
-            "dataroot_lq": str(face_set / "lq_x8.lmdb"),
+            "dataroot_gt": str(own_face_set / "gt.lmdb"),
+            "dataroot_lq": str(own_face_set / "lq_x8.lmdb"),
             "io_backend": {"type": "lmdb"},
             "scale": 8,
             "phase": "val",

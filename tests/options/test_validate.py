@@ -16,6 +16,11 @@ from wnet_arch.data.face_parsing_dataset import PairedFaceParsingDataset
 from wnet_arch.errors import UsageError
 
 
+@pytest.fixture
+def face_set(own_face_set):
+    return own_face_set
+
+
 def framework_options(face_set, network: dict, model_type: str = "SRModel") -> dict:
     opt = options.complete(run_options(face_set))
     opt.update(model_type=model_type, network_g=network)

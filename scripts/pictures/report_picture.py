@@ -21,8 +21,8 @@ from PIL import Image
 
 from wnet_arch import disk
 
-#: Width of the window, and colours of the picture.
-WIDTH, COLOURS = 1100, 128
+#: Width of the window.
+WIDTH = 1100
 #: Parts by their names in the page, beside the upper half.
 PARTS = ("identity", "cost", "differences", "faces")
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def take(report: Path, out: Path, part: str | None = None, scale: int | None = None, view: str = "image") -> None:
-    """Keeps a part of the page, or what is above the faces, in few colours."""
+    """Keeps a part of the page, or what is above the faces."""
     from playwright.sync_api import sync_playwright
 
     with disk.replacing(out) as file, sync_playwright() as started:
@@ -61,8 +61,8 @@ def take(report: Path, out: Path, part: str | None = None, scale: int | None = N
             tab.screenshot(path=file)
         browser.close()
         with Image.open(file) as image:
-            few = image.convert("RGB").quantize(COLOURS)
-        few.save(file, optimize=True)
+            whole = image.convert("RGB")  # a palette would lose colours of few pixels, as of a chart's points
+        whole.save(file, optimize=True)
 
 
 def choose_scale(tab, scale: int) -> None:

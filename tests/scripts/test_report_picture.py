@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from tests.benchmark.test_benchmark import go, train_nothing
 from tests.conftest import load_script
-from wnet_arch.benchmark import report
+from wnet_arch.benchmark import charts, report
 from wnet_arch.benchmark import results as results_module
 
 
@@ -45,6 +45,15 @@ def test_faces_of_a_view_and_scale(script, page, tmp_path):
         assert picture.width == pytest.approx(16 * 10.75 * shown, abs=2)
     assert sizes[8, "image"] == sizes[4, "image"]
     assert (tmp_path / "8image.png").read_bytes() != (tmp_path / "4image.png").read_bytes()
+
+
+def test_each_network_keeps_its_colour(script, page, tmp_path):
+    shown = set()
+    for scale in (4, 8):
+        script.take(page, tmp_path / "page.png", scale=scale)
+        with Image.open(tmp_path / "page.png") as picture:
+            shown |= {colour for _, colour in picture.convert("RGB").getcolors(picture.width * picture.height)}
+    assert {ImageColor.getrgb(colour) for colour in charts.colours(["Bicubic", "SRCNN", "W-Net"]).values()} <= shown
 
 
 def test_what_the_report_does_not_have_is_said(script, page, tmp_path):

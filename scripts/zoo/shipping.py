@@ -18,11 +18,13 @@ from wnet_arch.weights import metadata, shipped
 LINES = 200
 
 
-def ship(run: Path, name: str, faces: str, queue: str, hardware: str | None = None, earlier: Path | None = None) -> str:
+def ship(
+    run: Path, name: str, faces: str, queue: str, hardware: str | None = None, earlier: Path | None = None, replace: bool = False
+) -> str:
     """Ships a run under a name: NAME.safetensors, NAME.md and NAME.jsonl, in the package that the name belongs to.
 
     What has been shipped is noted beside the run, and not shipped again until it has trained on. Weights of another training that
-    ship under the name are not replaced.
+    ship under the name are not replaced, except by ``replace`` and if they are of the same queue.
 
     Args:
         run: ``zoo/NAME/experiments/NAME``, ended.
@@ -31,6 +33,7 @@ def ship(run: Path, name: str, faces: str, queue: str, hardware: str | None = No
         queue: name of the list of trainings.
         hardware: what it was trained on, for the card.
         earlier: the run whose weights it began with.
+        replace: weights that an earlier training of the queue, of fewer images for example, has left under the name.
 
     Returns:
         What to say of it.
@@ -47,7 +50,7 @@ def ship(run: Path, name: str, faces: str, queue: str, hardware: str | None = No
     without_card = {**now, "card": False}
     if before != without_card:
         more = [*(["--hardware", hardware] if hardware else []), *(["--after", str(earlier)] if earlier else [])]
-        more += ["--replace"] if before.get("name") == name else []
+        more += ["--replace"] if before.get("name") == name or (replace and queue_of(name) == queue) else []
         _call("ship_weights.py", str(run), name, "--set", faces, "--queue", queue, *more)
         disk.write_text(mark, json.dumps(without_card) + "\n")  # a card takes minutes, in which much can happen
     disk.write_text(manifest_of(name).with_name(f"{name}.jsonl"), "".join(f"{line}\n" for line in thinned(lines)))
@@ -58,15 +61,21 @@ def ship(run: Path, name: str, faces: str, queue: str, hardware: str | None = No
 
 def shipped_log(name: str, queue: str, args: argparse.Namespace) -> list[dict]:
     """The log that came with weights; nothing where none ship so, or of another queue or length than asked."""
-    try:
-        weights = shipped.path(name)
-    except WeightsError:
+    if queue_of(name) != queue:
         return []
-    log = weights.with_suffix(".jsonl")
-    if metadata.texts(weights).get(metadata.QUEUE) != queue or not log.is_file():
+    log = shipped.path(name).with_suffix(".jsonl")
+    if not log.is_file():
         return []
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return lines if args.images and max(line["iter"] for line in lines) == args.images // args.batch else []
+
+
+def queue_of(name: str) -> str | None:
+    """The queue whose weights ship under a name, if any do."""
+    try:
+        return metadata.texts(shipped.path(name)).get(metadata.QUEUE)
+    except WeightsError:
+        return None
 
 
 def thinned(lines: list[str]) -> list[str]:

@@ -8,9 +8,9 @@
 A queue is a TOML file: [all] holds what the trainings share, each [[train]] is one. Keys are the options of train_zoo.py
 (network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, `after`: the name of a training above
 it, from whose weights this one starts, and `ship`: the name that --ship gives it (else its own, in lower case; what ships under a
-name stays). They are taken in the order of
-the file. A mistake anywhere in it is said before anything starts. Whatever ends the program - its time, Ctrl-C, SIGTERM,
-`kill -9`, a reboot - the same command continues at the last checkpoint of each training.
+name stays, or with --replace only what is not from this queue). They are taken in the order of the file. A mistake anywhere in it is
+said before anything starts. Whatever ends the program - its time, Ctrl-C, SIGTERM, `kill -9`, a reboot - the same command continues
+at the last checkpoint of each training.
 
 Any number of these programs may work on one queue, on several machines as well if --out is on a disk that they share (with Slurm,
 one for each task of an array): none takes a training that another one has. A training that fails is reported, the others go on.
@@ -375,7 +375,7 @@ class Queue:
         self.slots.clear()
 
 
-def ship(trainings: list[Training], queue: str, hardware: str | None) -> bool:
+def ship(trainings: list[Training], queue: str, hardware: str | None, replace: bool) -> bool:
     """Ships all that are done, see :mod:`shipping`; says whether nothing was refused."""
     from shipping import ship as ship_one
 
@@ -386,7 +386,7 @@ def ship(trainings: list[Training], queue: str, hardware: str | None) -> bool:
             continue
         try:
             earlier = next((t.run for t in trainings if t.name == training.after), None)
-            say(f"{training.name}: {ship_one(training.run, training.ship, training.val, queue, hardware, earlier)}")
+            say(f"{training.name}: {ship_one(training.run, training.ship, training.val, queue, hardware, earlier, replace)}")
         except RuntimeError as error:
             refused += 1
             say(f"{training.name}: not shipped: {error}")
@@ -426,18 +426,21 @@ def main() -> int:
     parser.add_argument("--ship", action="store_true", help="put what is done into the repository: weights, card, log; and end")
     parser.add_argument("--missing", action="store_true", help="leave out trainings whose weights ship from this queue already")
     parser.add_argument("--hardware", metavar="TEXT", help="with --ship: what it was trained on, for the cards")
+    parser.add_argument("--replace", action="store_true", help="with --ship: what ships from this queue under the same names")
     parser.add_argument("--minutes", type=float, help="end after this time (default: when all are done)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("zoo"), help="folder of the trainings (default: zoo)")
     args = parser.parse_args()
     if args.jobs < 1 or (args.minutes is not None and args.minutes <= 0):
         parser.error("--jobs is 1 or more, --minutes above 0")
+    if (args.replace or args.hardware) and not args.ship:
+        parser.error("--replace and --hardware say how to --ship")
     try:
         trainings = read(args.queue, args.out)
         if args.missing:
             trainings = missing(trainings, args.queue.stem)
         if args.ship:
-            return 0 if ship(trainings, args.queue.stem, args.hardware) else 1
+            return 0 if ship(trainings, args.queue.stem, args.hardware, args.replace) else 1
         if not args.list:
             queue = Queue(trainings, args.jobs, args.minutes)
             for kind in (signal.SIGINT, signal.SIGTERM):

@@ -402,6 +402,43 @@ def test_what_is_done_ships_once_and_by_the_scripts_for_it(face_set, tmp_path, m
     assert calls[-2][-2:] == ["--after", str(folder)]
 
 
+@pytest.mark.skipif("edsr_equal_x8" not in list_pretrained(), reason="needs the second package: pip install ./baselines")
+@pytest.mark.parametrize(
+    ("queue", "name", "more", "replaced"),
+    [
+        ("table1_x8", "edsr_equal_x8", ["--replace"], True),
+        ("table1_x8", "edsr_equal_x8", [], False),
+        ("another", "edsr_equal_x8", ["--replace"], False),
+        ("table1_x8", "edsr_x8", ["--replace"], False),  # ships, and is of no queue
+        ("table1_x8", "nothing_ships_so_x8", ["--replace"], False),
+    ],
+)
+def test_a_longer_training_replaces_weights_of_its_own_queue_alone(face_set, tmp_path, monkeypatch, queue, name, more, replaced):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import shipping
+    import train_queue
+
+    calls = []
+    monkeypatch.setattr(shipping, "_call", lambda *words: calls.append(words))
+    monkeypatch.setattr(shipping, "manifest_of", lambda name: tmp_path / "manifest.toml")
+    file = tmp_path / f"{queue}.toml"
+    file.write_text(QUEUE.replace('name = "first"', f'name = "first"\nship = "{name}"').format(data=face_set, images=40))
+    monkeypatch.setattr(train_queue.Training, "progress", lambda self: {"done": self.name == "first"})
+    folder = tmp_path / "zoo" / "first" / "experiments" / "first"
+    folder.mkdir(parents=True)
+    (folder / "log.jsonl").write_text('{"iter": 10}\n')
+    monkeypatch.setattr(sys, "argv", ["train_queue.py", str(file), "--out", str(tmp_path / "zoo"), "--ship", *more])
+    assert train_queue.main() == 0
+    assert ("--replace" in calls[0]) == replaced
+
+
+def test_how_to_ship_is_said_only_of_shipping(tmp_path):
+    for words in (["--replace"], ["--hardware", "a card"]):
+        done = queue(tmp_path / "none.toml", *words)
+        assert done.returncode == 2
+        assert "--replace and --hardware say how to --ship" in done.stderr
+
+
 @pytest.mark.parametrize(("given", "found"), [(None, ["0", "1", "0"]), ("2,5", ["2", "5", "2"])])
 def test_each_training_gets_one_of_the_gpus_that_the_queue_may_use(monkeypatch, tmp_path, given, found):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))

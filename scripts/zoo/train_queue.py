@@ -8,9 +8,9 @@
 A queue is a TOML file: [all] holds what the trainings share, each [[train]] is one. Keys are the options of train_zoo.py
 (network, scale, images or minutes, batch, lr, optimizer, seed, data, val, ...), `name`, `after`: the name of a training above
 it, from whose weights this one starts, and `ship`: the name that --ship gives it (else its own, in lower case; what ships under a
-name stays, or with --replace only what is not from this queue). They are taken in the order of the file. A mistake anywhere in it is
-said before anything starts. Whatever ends the program - its time, Ctrl-C, SIGTERM, `kill -9`, a reboot - the same command continues
-at the last checkpoint of each training.
+name stays, or with --replace only what is not from this queue). They are taken in the order of the file. A mistake anywhere
+in it is said before anything starts. Whatever ends the program - its time, Ctrl-C, SIGTERM, `kill -9`, a reboot - the same command
+continues at the last checkpoint of each training.
 
 Any number of these programs may work on one queue, on several machines as well if --out is on a disk that they share (with Slurm,
 one for each task of an array): none takes a training that another one has. A training that fails is reported, the others go on.

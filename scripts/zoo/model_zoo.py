@@ -6,6 +6,7 @@ It is one `wnet benchmark` (folder --out, with its report; a rerun computes only
 wnet_arch.list_pretrained() names, which must be those of both packages (places.py), and of bicubic enlargement: protocols
 dic, sparnet and rgb, LPIPS, landmarks, identity and facial parts. The files say what came out, with the paper's numbers in rows
 marked so. Networks for x1, whose LR faces are HR faces degraded, are not in it: their cards hold what check_degraded.py found.
+Where its results are not at hand (--degraded), a card keeps the ones that it has of the same file.
 Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces
 of each set, beside the others of their scale on the same faces. Networks of a queue (`train_queue.py --ship`), which saw the same
 faces equally many times, are measured among themselves on the first --queue-faces of each set, in a folder of --out that is called
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import cost_picture
 import zoo_page
+from degraded_photos import fingerprint, section
 from places import ROOT, described, manifest_of, need_all
 
 from wnet_arch import disk, list_pretrained
@@ -95,12 +97,6 @@ GROUPS = (
 #: Networks that docs/results/groups.md measures.
 GROUPED = ("WNetLite", "EDSR", "SPARNet")
 NO_GROUPS = "Nothing was measured by groups of people."
-PHOTOS = """
-It was trained for other faces than those that were only reduced: for LR faces as photos from life have them. Restored group
-photos, from `{command}`:
-
-{table}
-"""
 
 
 def main() -> int:
@@ -124,6 +120,7 @@ def main() -> int:
     command = shlex.join(["python", "scripts/zoo/model_zoo.py", *sys.argv[1:]])
     if args.card:
         return write_card(args, command, names)
+    photos = {name: photos_of(name, args.degraded) for name in names}  # what is missing is said before hours of measuring
     sources = {name: open_one(name, None) for name in names}
     in_place = [name for name in names if sources[name].scale == 1]
     queues = of_queues(names)
@@ -154,7 +151,7 @@ def main() -> int:
     disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(whole, equal, command, note, in_place))
     for name in cards:
         card = manifest_of(name).with_name(f"{name}.md")
-        text = model_card(cards[name], name, sources[name], command, args.degraded)
+        text = model_card(cards[name], name, sources[name], command, photos[name])
         disk.write_text(card if args.write == ROOT else args.write / card.name, text)
     print(f"{args.write / 'MODEL_ZOO.md'} and {len(cards)} model cards; {args.out}/report.html has the faces")
     return 0
@@ -164,13 +161,17 @@ def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
     """The card of one network that has just been put into the package; the page waits for a run over all."""
     if args.card not in names:
         sys.exit(f"--card {args.card}: there is no such network{did_you_mean(args.card, names)}")
-    source = open_one(args.card, None)
+    source, photos = open_one(args.card, None), photos_of(args.card, args.degraded)
     found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit) if source.scale > 1 else None
     card = (manifest_of(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
-    text = model_card(found, args.card, source, command, args.degraded)
+    text = model_card(found, args.card, source, command, photos)
     disk.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
     print(card)
     return 0
+
+
+def photos_of(name: str, degraded: Path) -> str:
+    return section(name, degraded / name, manifest_of(name).with_name(f"{name}.md"))
 
 
 def measure(args: argparse.Namespace, command: str, names: list[str], out: str, limit: int | None) -> results.Results:
@@ -213,14 +214,14 @@ def trained_as(name: str) -> str:
     return next((one for one in known if one.lower() == stem), stem)
 
 
-def model_card(found: results.Results | None, name: str, source: Network, command: str, degraded: Path) -> str:
+def model_card(found: results.Results | None, name: str, source: Network, command: str, photos: str) -> str:
     """What a user must know of one file; ``source``: as ``found`` calls it, which is ``None`` for a network for x1."""
     path = shipped.path(name)
     about = metadata.texts(path)
     parameters, macs = cost(source.block, source.scale)
     facts = [
         ["network", f"`{json.dumps(source.block)}`; {parameters:,} parameters, {macs / 1e9:.2f} GMACs a face"],
-        ["file", f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB; package `{described(name)[0]}`"],
+        ["file", f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, {fingerprint(name)}; package `{described(name)[0]}`"],
         ["training data", f"{about['training_set']}: aligned CelebA photos with maps by our parser, CelebAMask-HQ with its own"],
         ["seen", f"{int(about['images_seen']):,} images in {int(about['iterations']):,} iterations, seed {about['seed']}"],
         ["recipe", f"`scripts/zoo/train_zoo.py`: {about['recipe']}"],
@@ -238,7 +239,7 @@ def model_card(found: results.Results | None, name: str, source: Network, comman
         side=128 // source.scale,
         facts=tables.table(["", ""], facts, left=2),
         measured=IN_PLACE if found is None else measured(found, source, command),
-        photos=photos_table(about, degraded / name),
+        photos=photos,
         form=form(source.block),
         helen=", as helen_train shows" if found and "helen_train" in {s.name for s in found.sets} else "",
         groups=GROUPS if source.name in GROUPED else NO_GROUPS,
@@ -267,15 +268,6 @@ def measured(found: results.Results, source: Network, command: str) -> str:
         among=AMONG_ALL if len(found.at(source.scale)) > 2 else "it was\nmeasured by itself.",
         numbers=tables.table(["set", *(f"{c.title} {c.protocol}".strip() for c in columns)], rows),
     )
-
-
-def photos_table(about: dict, folder: Path) -> str:
-    """What `check_degraded.py` wrote, for a network of degraded faces."""
-    if metadata.DEGRADATION not in about:
-        return ""
-    if not (folder / "table.md").is_file():
-        sys.exit(f"{folder} is missing: its faces are degraded, run scripts/bench/check_degraded.py --out {folder} first")
-    return PHOTOS.format(command=(folder / "command.txt").read_text().strip(), table=(folder / "table.md").read_text().strip())
 
 
 if __name__ == "__main__":

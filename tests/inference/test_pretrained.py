@@ -23,6 +23,7 @@ from wnet_arch.inference import entries as networks
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import entries, metadata, shipped
 from wnet_arch.weights.checkpoint import load_into, read_state_dict
+from wnet_arch.weights.hashing import sha256_file
 
 RIVALS = BASELINES / "wnet_fsr_zoo" / "manifest.toml"
 SMALL = {"num_feat": 32, "depths": [1, 1, 1, 1]}
@@ -262,7 +263,7 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
     assert card.startswith("# WNetLite x8\n")
     assert "1,200 images in 300 iterations, seed 4" in card
-    assert " MB; package `wnet-fsr-zoo` |" in card
+    assert f" MB, SHA-256 `{sha256_file(shipped.path('wnet_lite_x8'))[:16]}…`; package `wnet-fsr-zoo` |" in card
     assert psnr in card
 
 
@@ -292,8 +293,9 @@ def test_the_card_of_a_network_for_x1_has_what_it_does_to_degraded_photos(ship, 
     zoo = load_script("zoo/model_zoo")
     arguments = ["--sets", face_set, "--card", "wnet_real_x1", "--write", tmp_path, "--degraded", tmp_path / "degraded"]
     monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
-    with pytest.raises(SystemExit, match=r"its faces are degraded, run scripts/bench/check_degraded\.py"):
+    with pytest.raises(SystemExit, match=r"no numbers of its file: run .*check_degraded\.py --network wnet_real_x1 --out"):
         zoo.main()
+    assert not list(tmp_path.glob("*.md"))
     folder = tmp_path / "degraded" / "wnet_real_x1"
     folder.mkdir(parents=True)
     (folder / "table.md").write_text("| JPEG 75 | x1 | +0.5 |\n")
@@ -303,6 +305,31 @@ def test_the_card_of_a_network_for_x1_has_what_it_does_to_degraded_photos(ship, 
     assert "128x128 to 128x128" in card
     assert "It does not enlarge" in card
     assert "`python scripts/bench/check_degraded.py --scales 1`:\n\n| JPEG 75 | x1 | +0.5 |" in card
+
+
+def test_a_card_keeps_what_was_measured_of_its_own_file_and_of_no_other(ship, tmp_path, face_set, monkeypatch):
+    monkeypatch.setitem(FACTS, metadata.DEGRADATION, "{}")
+    put(ship, "wnet_lite_real_x4", 4)
+    zoo = load_script("zoo/model_zoo")
+    folder, card = tmp_path / "degraded" / "wnet_lite_real_x4", shipped.path("wnet_lite_real_x4").with_suffix(".md")
+    folder.mkdir(parents=True)
+    (folder / "table.md").write_text("| JPEG 75 | x4 | +0.7 |\n| noise 8 | x4 | +1.4 |\n")
+    (folder / "command.txt").write_text("python scripts/bench/check_degraded.py --scales 4\n")
+    arguments = ["--sets", face_set, "--metrics", "--out", tmp_path / "bench", "--workers", 1, "--degraded", tmp_path / "degraded"]
+    monkeypatch.setattr(zoo, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments), "--write", str(tmp_path / "root")])
+    assert zoo.main() == 0
+    written = card.read_text(encoding="utf-8")
+    assert "| JPEG 75 | x4 | +0.7 |\n| noise 8 | x4 | +1.4 |\n\nIt has been trained" in written
+    shutil.rmtree(folder)
+    assert zoo.main() == 0
+    assert card.read_text(encoding="utf-8") == written
+    put(ship, "wnet_lite_real_x4", 4, half=True)  # weights that the numbers are not of
+    shutil.rmtree(tmp_path / "bench")
+    with pytest.raises(SystemExit, match=r"x4.md has no numbers of its file: run .*check_degraded.py --network wnet"):
+        zoo.main()
+    assert card.read_text(encoding="utf-8") == written
+    assert not (tmp_path / "bench").exists(), "the measurements of hours end in that line"
 
 
 def test_the_zoo_measures_slow_networks_on_few_faces_beside_their_rivals(ship, tmp_path, face_set, monkeypatch):

@@ -10,7 +10,8 @@ Where its results are not at hand (--degraded), a card keeps the ones that it ha
 Networks of more than SLOW multiply-accumulates a face, which take a core seconds for each, are measured on the first --slow-faces
 of each set, beside the others of their scale on the same faces. Networks of a queue (`train_queue.py --ship`), which saw the same
 faces equally many times, are measured among themselves on the first --queue-faces of each set, in a folder of --out that is called
-after it, and have tables and a report of their own.
+after it, and have tables and a report of their own. Values of every face go to docs/results/faces; with --new, networks that have
+theirs in there are not measured again. After a change of a network's or a metric's code, measure without it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 from pathlib import Path
 
 import cost_picture
+import face_values
 import zoo_page
 from degraded_photos import fingerprint, section
 from places import ROOT, described, manifest_of, need_all
@@ -112,12 +114,14 @@ def main() -> int:
     parser.add_argument("--card", metavar="NAME", help="measure this network alone, and write its card alone")
     parser.add_argument("--degraded", type=Path, default=Path("zoo_degraded"), metavar="DIR", help="results of check_degraded.py, "
         "a folder for each network that was trained on degraded faces (default: zoo_degraded)")  # fmt: skip
+    parser.add_argument("--new", action="store_true", help=f"measure only what {face_values.FOLDER} has no values of; the page and "
+        "the cards are the same, but there is no report")  # fmt: skip
     args = parser.parse_args()
     need_all()
     names = list_pretrained()
     if not names:
         sys.exit("no super-resolution weights ship: scripts/zoo/train_zoo.py trains some, scripts/zoo/ship_weights.py puts them in")
-    command = shlex.join(["python", "scripts/zoo/model_zoo.py", *sys.argv[1:]])
+    command = shlex.join(["python", "scripts/zoo/model_zoo.py", *(word for word in sys.argv[1:] if word != "--new")])
     if args.card:
         return write_card(args, command, names)
     photos = {name: photos_of(name, args.degraded) for name in names}  # what is missing is said before hours of measuring
@@ -128,14 +132,14 @@ def main() -> int:
     slow = [name for name, source in sources.items() if name in names and cost(source.block, source.scale)[1] > SLOW * 1e9]
     quick = [name for name in names if name not in slow]
     found = measure(args, command, quick, args.out, args.limit)
-    report.write(found, args.out, BenchmarkOptions.report_faces)
+    write_report(args, found, args.out)
     whole, note = zoo_page.Measured(found, zoo_page.shipped_networks({name: sources[name] for name in names})), ""
     tables_page, equal = zoo_page.details(found, command), []
     cards: dict[str, results.Results | None] = {**dict.fromkeys(quick, found), **dict.fromkeys(in_place)}
     for queue, its in queues.items():
         faces, named = min(filter(None, (args.queue_faces, args.limit))), [f"{source.name}={name}" for name, source in its.items()]
         among = measure(args, command, named, str(Path(args.out) / queue), faces)
-        report.write(among, str(Path(args.out) / queue), BenchmarkOptions.report_faces)
+        write_report(args, among, str(Path(args.out) / queue))
         equal.append(zoo_page.Measured(among, zoo_page.shipped_networks(its), queue))
         tables_page += QUEUE_NETWORKS.format(queue=queue, faces=faces_of(among), tables=zoo_page.more_details(among))
         cards, sources = {**cards, **dict.fromkeys(its, among)}, {**sources, **its}
@@ -149,11 +153,13 @@ def main() -> int:
     cost_picture.draw(zoo_page.fair(whole, equal), args.write / zoo_page.PICTURE)
     disk.write_text(args.write / zoo_page.TABLES, tables_page)
     disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(whole, equal, command, note, in_place))
+    face_values.tidy(args.write / face_values.FOLDER, [s.name for s in found.sets], list(sources))
     for name in cards:
         card = manifest_of(name).with_name(f"{name}.md")
         text = model_card(cards[name], name, sources[name], command, photos[name])
         disk.write_text(card if args.write == ROOT else args.write / card.name, text)
-    print(f"{args.write / 'MODEL_ZOO.md'} and {len(cards)} model cards; {args.out}/report.html has the faces")
+    faces = "no report, since faces were not made anew" if args.new else f"{args.out}/report.html has the faces"
+    print(f"{args.write / 'MODEL_ZOO.md'} and {len(cards)} model cards; {faces}")
     return 0
 
 
@@ -175,12 +181,22 @@ def photos_of(name: str, degraded: Path) -> str:
 
 
 def measure(args: argparse.Namespace, command: str, names: list[str], out: str, limit: int | None) -> results.Results:
+    """A benchmark whose values of every face are kept; with --new only of what has none."""
     options = BenchmarkOptions(
         ["Bicubic", *names], args.sets, out, protocols=["dic", "sparnet", "rgb"],
         metrics=args.metrics, metric_options={name: {"box": "gt"} for name in DOWNSTREAM if name in args.metrics},
         baseline=baseline(names), limit=limit, workers=args.workers, paper=True,
+        known=face_values.known(args.write / face_values.FOLDER) if args.new else None,
     )  # fmt: skip
-    return benchmark(options, command)[0]
+    found = benchmark(options, command)[0]
+    face_values.write(found, args.write / face_values.FOLDER)
+    return found
+
+
+def write_report(args: argparse.Namespace, found: results.Results, out: str) -> None:
+    """Not with --new: it shows faces that are not made then."""
+    if not args.new:
+        report.write(found, out, BenchmarkOptions.report_faces)
 
 
 def baseline(names: list[str]) -> str:

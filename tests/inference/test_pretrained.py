@@ -17,8 +17,8 @@ from PIL import Image
 import wnet_arch
 from tests.conftest import BASELINES, announce, load_script
 from wnet_arch import create_network
-from wnet_arch.benchmark import results
-from wnet_arch.errors import WeightsError
+from wnet_arch.benchmark import command, results
+from wnet_arch.errors import DataError, WeightsError
 from wnet_arch.inference import entries as networks
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import entries, metadata, shipped
@@ -265,6 +265,51 @@ def test_the_zoo_is_what_was_measured(ship, tmp_path, face_set, monkeypatch):
     assert "1,200 images in 300 iterations, seed 4" in card
     assert f" MB, SHA-256 `{sha256_file(shipped.path('wnet_lite_x8'))[:16]}…`; package `wnet-fsr-zoo` |" in card
     assert psnr in card
+
+
+def test_what_is_known_of_every_face_is_not_measured_again(ship, tmp_path, face_set, monkeypatch):
+    put(ship, "wnet_lite_x4", 4)
+    put(ship, "wnet_lite_x8", 8)
+    zoo, measured = load_script("zoo/model_zoo"), []
+
+    def watched(job, *args, run=command.runner.run):
+        measured.append([(source.name, source.scale) for source in job.sources])
+        return run(job, *args)
+
+    def pages() -> dict[str, bytes]:
+        files = [file for kind in ("*.md", "*.csv") for file in (tmp_path / "pages").rglob(kind)]
+        return {file.name: file.read_bytes() for file in files}
+
+    monkeypatch.setattr(command.runner, "run", watched)
+    given = ["model_zoo.py", "--sets", f"celeba_val={face_set}", "--write", str(tmp_path / "pages"), "--workers", "1", "--metrics"]
+    monkeypatch.setattr(sys, "argv", given)
+    monkeypatch.chdir(tmp_path)
+    assert zoo.main() == 0
+    first = pages()
+    assert {"MODEL_ZOO.md", "wnet_lite_x8.md", "wnet_lite_x8.csv", "bicubic_x8.csv"} <= first.keys()
+    per_image = (tmp_path / "zoo_benchmark" / "per_image.csv").read_text().splitlines()
+    its = [line.partition(",8,WNetLite,")[2] for line in per_image if ",8,WNetLite," in line]
+    rows = [line.split(",", 2) for line in first["wnet_lite_x8.csv"].decode().splitlines()[2:]]
+    assert [(face, values) for face, _, values in rows] == [tuple(line.split(",", 1)) for line in its]
+    shutil.rmtree("zoo_benchmark")
+    monkeypatch.setattr(sys, "argv", [*given, "--new"])
+    assert zoo.main() == 0
+    assert measured == [[("Bicubic", 4), ("Bicubic", 8), ("WNetLite", 4), ("WNetLite", 8)], []]
+    assert pages() == first
+    assert not Path("zoo_benchmark/report.html").exists()
+    put(ship, "wnet_lite_x8", 8, half=True)  # other weights
+    assert zoo.main() == 0
+    assert measured[2:] == [[("WNetLite", 8)]]
+    second = pages()
+    assert second["wnet_lite_x8.csv"] != first["wnet_lite_x8.csv"]
+    assert second["wnet_lite_x4.csv"] == first["wnet_lite_x4.csv"]
+    monkeypatch.setattr(sys, "argv", [*given, "parsing", "--new"])
+    assert zoo.main() == 0
+    assert len(measured[3]) == 4, "values of other measures are none of these"
+    file = tmp_path / "pages" / "docs/results/faces/celeba_val/wnet_lite_x8.csv"
+    file.write_text(file.read_text().rpartition(",")[0] + "\n")
+    with pytest.raises(DataError, match=r"wnet_lite_x8.csv is damaged: remove it"):
+        zoo.main()
 
 
 def test_a_network_that_has_just_come_gets_its_card_alone(ship, tmp_path, face_set, monkeypatch):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from wnet_arch import disk
 from wnet_arch.benchmark import measures, runner, tables
+from wnet_arch.benchmark.measures import Measure
 from wnet_arch.benchmark.results import NetworkRecord, Results, SetRecord, evaluate, save
 from wnet_arch.benchmark.work import BenchmarkJob
 from wnet_arch.errors import UsageError, did_you_mean
@@ -39,6 +41,8 @@ class BenchmarkOptions:
         limit: only the first faces of each set.
         size: first reduce the HR faces to this side in pixels.
         maps: networks that estimate a parsing map are measured with these as well, see ``inference/sources.py``.
+        known: gives the values (faces, columns) of a source on a set where they have been measured before, else ``None``; a source
+            whose values are known on all sets is not measured.
     """
 
     networks: Sequence[str]
@@ -57,6 +61,7 @@ class BenchmarkOptions:
     report_faces: int = 48
     maps: Sequence[str] = ()
     size: int | None = None
+    known: Callable[[Source, TestSet, list[Measure]], np.ndarray | None] | None = None
 
 
 def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, runner.Run]:
@@ -77,9 +82,11 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     check_folders(sources, test_sets)
     sources = _with_maps(sources, options.maps, test_sets)
     columns = measures.columns(wanted, scales[0])  # builds every metric, so that a missing file is found now
-    job = BenchmarkJob(test_sets, sources, wanted, options.device, batch)
+    known = _known(options, sources, test_sets, wanted)
+    left = [source for source in sources if any((s.name, source.scale, source.name) not in known for s in test_sets)]
     workers = options.workers or (processors() if options.device == "cpu" else 1)
-    found = runner.run(job, scales, options.out, workers)
+    found = runner.run(BenchmarkJob(test_sets, left, wanted, options.device, batch), scales, options.out, workers)
+    found.values = {**known, **found.values}
     results = Results(
         baseline,
         [_record(source) for source in sources],
@@ -107,6 +114,16 @@ def _with_maps(sources: list[Source], maps: Sequence[str], test_sets: list[TestS
     if maps and len(found) == len(sources):
         raise UsageError("--maps: none of these networks takes a parsing map; WNet and WNetLite with weights do")
     return found
+
+
+def _known(
+    options: BenchmarkOptions, sources: list[Source], test_sets: list[TestSet], wanted: list[Measure]
+) -> dict[tuple[str, int, str], np.ndarray]:
+    """Values that need not be measured, by set, scale and name of the source."""
+    if options.known is None:
+        return {}
+    places = {(s.name, source.scale, source.name): options.known(source, s, wanted) for s in test_sets for source in sources}
+    return {place: values for place, values in places.items() if values is not None}
 
 
 def _check(options: BenchmarkOptions) -> None:

@@ -65,7 +65,7 @@ come. They rank no network of ours against one of the paper's.
 ## More
 
 * [All numbers]({all}): protocols `dic`, `sparnet` and `rgb`, other sets, facial parts, paired tests.
-* [Values of every face](docs/results/faces), a CSV for each network: for paired tests with networks of your own.
+* [Values of every face](docs/results/faces.md), a CSV for each network: for paired tests with networks of your own.
 * The card of each network has data, recipe, hardware, licence.{in_place}
 * Networks that saw the same faces, equally many: curves at [x8](docs/results/equal_images_x8.md) and
   [x4](docs/results/equal_images_x4.md).

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,7 +20,7 @@ import numpy as np
 
 from wnet_arch import disk
 from wnet_arch.benchmark.measures import Measure, columns
-from wnet_arch.benchmark.results import Results
+from wnet_arch.benchmark.results import Results, number, text
 from wnet_arch.errors import DataError
 from wnet_arch.inference.sources import Network, Source
 from wnet_arch.inference.test_sets import TestSet, open_sets
@@ -32,7 +31,8 @@ FOLDER = "docs/results/faces"
 _BICUBIC = "bicubic_x"
 #: A face's name, and the SHA-256 of its HR and LR image.
 _FACE = ("face", "sum")
-Rows = dict[str, list[str]]
+#: By the face's name: the sum, and the values.
+Rows = dict[str, tuple[str, list[float]]]
 
 
 def write(found: Results, folder: Path) -> None:
@@ -42,10 +42,7 @@ def write(found: Results, folder: Path) -> None:
             file = folder / record.name / f"{_name(network.path, network.scale)}.csv"
             facts, heads = _facts(network.weights_sha256, found.measures), [column.id for column in found.columns]
             table = found.values[record.name, network.scale, network.name]
-            rows = {
-                key: [_sum(test_set, key, network.scale), *("" if math.isnan(value) else repr(float(value)) for value in row)]
-                for key, row in zip(record.keys, table)
-            }
+            rows = {key: (_sum(test_set, key, network.scale), list(row)) for key, row in zip(record.keys, table)}
             _save(file, facts, heads, {**_read(file, facts, heads), **rows})
 
 
@@ -60,7 +57,7 @@ def known(folder: Path) -> Callable[[Source, TestSet, list[Measure]], np.ndarray
         rows = _read(file, _facts(weights, measures), [column.id for column in columns(measures, source.scale)])
         if any(key not in rows or rows[key][0] != _sum(test_set, key, source.scale) for key in test_set.keys):
             return None
-        return np.array([[float(value or "nan") for value in rows[key][1:]] for key in test_set.keys])
+        return np.array([rows[key][1] for key in test_set.keys])
 
     return ask
 
@@ -104,14 +101,16 @@ def _read(file: Path, facts: str, heads: list[str]) -> Rows:
         return {}
     if lines[:1] != [facts] or lines[1:2] != [",".join([*_FACE, *heads]) + "\n"]:
         return {}
-    rows = {key: values for key, *values in csv.reader(lines[2:])}
-    if any(len(values) != 1 + len(heads) for values in rows.values()):
-        raise DataError(f"{file} is damaged: remove it, and its network is measured again")
-    return rows
+    try:
+        cells = ((key, face, zip(heads, values, strict=True)) for key, face, *values in csv.reader(lines[2:]))
+        return {key: (face, [number(value) for _, value in row]) for key, face, row in cells}
+    except ValueError as error:  # a row is too short or too long, or a value is no number
+        raise DataError(f"{file} is damaged: remove it, and its network is measured again") from error
 
 
 def _save(file: Path, facts: str, heads: list[str], rows: Rows) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[*_FACE, *heads], *([key, *values] for key, values in rows.items())])
+    table = io.StringIO()
+    cells = ([key, face, *map(text, values)] for key, (face, values) in rows.items())
+    csv.writer(table, lineterminator="\n").writerows([[*_FACE, *heads], *cells])
     file.parent.mkdir(parents=True, exist_ok=True)
-    disk.write_text(file, facts + text.getvalue())
+    disk.write_text(file, facts + table.getvalue())

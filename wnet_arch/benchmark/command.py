@@ -85,7 +85,8 @@ def benchmark(options: BenchmarkOptions, command: str = "") -> tuple[Results, ru
     known = _known(options, sources, test_sets, wanted)
     left = [source for source in sources if any((s.name, source.scale, source.name) not in known for s in test_sets)]
     workers = options.workers or (processors() if options.device == "cpu" else 1)
-    found = runner.run(BenchmarkJob(test_sets, left, wanted, options.device, batch), scales, options.out, workers)
+    job = BenchmarkJob(test_sets, left, wanted, options.device, batch)
+    found = runner.run(job, scales, options.out, workers) if left else runner.Run()
     found.values = {**known, **found.values}
     results = Results(
         baseline,

@@ -178,8 +178,14 @@ def _plain(value):
     return value
 
 
-def _number(value) -> float:
+def number(value) -> float:
+    """What a cell of a file says: NaN where it is empty."""
     return math.nan if value is None or value == "" else float(value)
+
+
+def text(value: float) -> str:
+    """A cell that :func:`number` reads back as the very same value."""
+    return "" if math.isnan(value) else repr(float(value))
 
 
 def _score_rows(results: Results) -> Iterable[list]:
@@ -205,7 +211,7 @@ def _image_rows(results: Results) -> Iterable[list]:
     keys = {test_set.name: test_set.keys for test_set in results.sets}
     for (set_name, scale, network), table in results.values.items():
         for key, row in zip(keys[set_name], table):
-            yield [set_name, scale, network, key, *("" if math.isnan(value) else repr(float(value)) for value in row)]
+            yield [set_name, scale, network, key, *map(text, row)]
 
 
 def load(out: str | os.PathLike) -> Results:
@@ -222,9 +228,9 @@ def load(out: str | os.PathLike) -> Results:
         sets = [SetRecord(**{**entry, "size": tuple(entry["size"])}) for entry in data["sets"]]
         scores = []
         for entry in data["scores"]:
-            numbers = {key: _number(entry[key]) for key in ("mean", "low", "high")}
+            numbers = {key: number(entry[key]) for key in ("mean", "low", "high")}
             d = entry["difference"]
-            d = d and {key: value if key == "significant" else _number(value) for key, value in d.items()}
+            d = d and {key: value if key == "significant" else number(value) for key, value in d.items()}
             scores.append(Score(**{**entry, **numbers, "difference": d}))
         return Results(
             data["baseline"],
@@ -247,6 +253,6 @@ def _load_values(path: Path, sets: list[SetRecord]) -> dict[tuple[str, int, str]
         reader = csv.reader(file)
         next(reader)
         for set_name, scale, network, key, *values in reader:
-            rows.setdefault((set_name, int(scale), network), {})[key] = [_number(value) for value in values]
+            rows.setdefault((set_name, int(scale), network), {})[key] = [number(value) for value in values]
     keys = {test_set.name: test_set.keys for test_set in sets}
     return {place: np.array([found[key] for key in keys[place[0]]]) for place, found in rows.items()}

@@ -62,12 +62,11 @@ def known(folder: Path) -> Callable[[Source, TestSet, list[Measure]], np.ndarray
     return ask
 
 
-def tidy(folder: Path, sets: list[str], names: list[str]) -> None:
+def tidy(folder: Path, names: list[str]) -> None:
     """Removes files of networks that do not ship any more."""
-    for name in sets:
-        for file in (folder / name).glob("*.csv"):
-            if file.stem not in names and not file.stem.startswith(_BICUBIC):
-                file.unlink()
+    for file in folder.glob("*/*.csv"):
+        if file.stem not in names and not file.stem.startswith(_BICUBIC):
+            file.unlink()
 
 
 def _name(path: str, scale: int) -> str:

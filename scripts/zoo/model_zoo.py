@@ -24,14 +24,14 @@ from pathlib import Path
 
 import cost_picture
 import face_values
+import measured
 import zoo_page
 from degraded_photos import fingerprint, section
 from places import ROOT, described, manifest_of, need_all
 
 from wnet_arch import disk, list_pretrained
 from wnet_arch.benchmark import report, results, tables
-from wnet_arch.benchmark.command import BenchmarkOptions, benchmark, cost
-from wnet_arch.benchmark.measures import DOWNSTREAM
+from wnet_arch.benchmark.command import BenchmarkOptions, cost
 from wnet_arch.cli.common import run_script
 from wnet_arch.errors import did_you_mean
 from wnet_arch.inference.entries import open_one
@@ -93,11 +93,9 @@ FORM = ", and so was WNetLite's form, on its first 200 faces and those of helen_
 FORM_32 = """, and so was WNetLite's form
 on the grid of 32x32, on the first 150 faces of four sets (docs/results/wnet_lite_x4.md)"""
 GROUPS = (
-    "docs/results/groups.md, which says whose weights it has, tells for which faces (glasses, pose, light, measured skin\n"
-    "tone) and inputs (grey, JPEG) it does well; nothing was measured by age."
+    "docs/results/groups.md tells for which faces (glasses, pose, light, measured skin tone) and inputs (grey, JPEG) it does\n"
+    "well; nothing was measured by age."
 )
-#: Networks that docs/results/groups.md measures.
-GROUPED = ("WNetLite", "EDSR", "SPARNet")
 NO_GROUPS = "Nothing was measured by groups of people."
 
 
@@ -110,7 +108,7 @@ def main() -> int:
     parser.add_argument("--slow-faces", type=int, default=100, metavar="N", help="of each set, for slow networks (default: 100)")
     parser.add_argument("--queue-faces", type=int, default=300, metavar="N", help="of each set, for a queue (default: 300)")
     parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="where the pages go (default: the repository)")
-    parser.add_argument("--metrics", nargs="*", default=["lpips", "landmarks", "identity", "parsing"], metavar="M")
+    parser.add_argument("--metrics", nargs="*", default=measured.METRICS, metavar="M")
     parser.add_argument("--card", metavar="NAME", help="measure this network alone, and write its card alone")
     parser.add_argument("--degraded", type=Path, default=Path("zoo_degraded"), metavar="DIR", help="results of check_degraded.py, "
         "a folder for each network that was trained on degraded faces (default: zoo_degraded)")  # fmt: skip
@@ -153,7 +151,7 @@ def main() -> int:
     cost_picture.draw(zoo_page.fair(whole, equal), args.write / zoo_page.PICTURE)
     disk.write_text(args.write / zoo_page.TABLES, tables_page)
     disk.write_text(args.write / "MODEL_ZOO.md", zoo_page.page(whole, equal, command, note, in_place))
-    face_values.tidy(args.write / face_values.FOLDER, [s.name for s in found.sets], list(sources))
+    face_values.tidy(args.write / face_values.FOLDER, list(sources))
     for name in cards:
         card = manifest_of(name).with_name(f"{name}.md")
         text = model_card(cards[name], name, sources[name], command, photos[name])
@@ -181,27 +179,15 @@ def photos_of(name: str, degraded: Path) -> str:
 
 
 def measure(args: argparse.Namespace, command: str, names: list[str], out: str, limit: int | None) -> results.Results:
-    """A benchmark whose values of every face are kept; with --new only of what has none."""
-    options = BenchmarkOptions(
-        ["Bicubic", *names], args.sets, out, protocols=["dic", "sparnet", "rgb"],
-        metrics=args.metrics, metric_options={name: {"box": "gt"} for name in DOWNSTREAM if name in args.metrics},
-        baseline=baseline(names), limit=limit, workers=args.workers, paper=True,
-        known=face_values.known(args.write / face_values.FOLDER) if args.new else None,
+    return measured.measure(
+        names, args.sets, out, command, args.write, args.metrics, new=args.new, limit=limit, workers=args.workers
     )  # fmt: skip
-    found = benchmark(options, command)[0]
-    face_values.write(found, args.write / face_values.FOLDER)
-    return found
 
 
 def write_report(args: argparse.Namespace, found: results.Results, out: str) -> None:
     """Not with --new: it shows faces that are not made then."""
     if not args.new:
         report.write(found, out, BenchmarkOptions.report_faces)
-
-
-def baseline(names: list[str]) -> str:
-    """What the others are compared with: SPARNet, the paper's strongest rival that ships, else bicubic enlargement."""
-    return "SPARNet" if any(name.startswith(("sparnet_x", "SPARNet=")) for name in names) else "Bicubic"
 
 
 def faces_of(found: results.Results) -> str:
@@ -254,11 +240,11 @@ def model_card(found: results.Results | None, name: str, source: Network, comman
         name=name,
         side=128 // source.scale,
         facts=tables.table(["", ""], facts, left=2),
-        measured=IN_PLACE if found is None else measured(found, source, command),
+        measured=IN_PLACE if found is None else numbers(found, source, command),
         photos=photos,
         form=form(source.block),
         helen=", as helen_train shows" if found and "helen_train" in {s.name for s in found.sets} else "",
-        groups=GROUPS if source.name in GROUPED else NO_GROUPS,
+        groups=GROUPS if name in measured.grouped() else NO_GROUPS,
     )
 
 
@@ -269,7 +255,7 @@ def form(block: dict) -> str:
     return FORM_32 if block.get("grid") == 32 else FORM
 
 
-def measured(found: results.Results, source: Network, command: str) -> str:
+def numbers(found: results.Results, source: Network, command: str) -> str:
     """The numbers of one network, with how they were made."""
     columns = [c for c in found.columns if c.id in CARD]
     rows = [

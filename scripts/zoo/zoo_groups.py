@@ -1,18 +1,18 @@
 """Tells for which faces the shipped networks do well and for which they fail: writes docs/results/groups.md.
 
-    python scripts/zoo/model_zoo.py --sets datasets/celeba_val datasets/helen_train
-    python scripts/zoo/zoo_groups.py --sets datasets/celeba_val datasets/helen_train --benchmark zoo_benchmark
+    python scripts/zoo/zoo_groups.py --sets datasets/celeba_val datasets/helen_train   # made with wnet prepare --scales 2 4 8
 
 Groups are made from each set's parsing maps and from simple statistics of the HR face, all of them stated in GROUPS below. The
-values of each face are those of the benchmark's per_image.csv. Grey and compressed faces are made here, of the first --faces of
-each set: the same LR face, without colour or through JPEG, enlarged and compared with the true one (without colour for the grey).
+values of each face are those of docs/results/faces; what is missing there is measured, and added. Grey and compressed faces are
+made here, of the first --faces of each set: the same LR face, without colour or through JPEG, enlarged and compared with the true
+one (without colour for the grey).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import io
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import measured
 import numpy as np
 from PIL import Image
 from places import ROOT, need_all
 from skimage.color import rgb2lab
 from tqdm import tqdm
 
-from wnet_arch import disk, list_pretrained, metrics
+from wnet_arch import disk, metrics
 from wnet_arch.benchmark import stats
+from wnet_arch.benchmark.results import Results
 from wnet_arch.benchmark.tables import table
 from wnet_arch.cli.common import run_script
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
@@ -35,19 +37,23 @@ from wnet_arch.faces import labels
 from wnet_arch.inference.entries import open_one
 from wnet_arch.inference.sources import Source, bicubic
 from wnet_arch.inference.test_sets import TestSet, open_sets
-from wnet_arch.weights import metadata, shipped
 
 #: Groups smaller than this are left out: their means say nothing.
 FEWEST = 15
-#: Columns of per_image.csv that are shown: title, digits.
+#: Columns of the benchmark that are shown: title, digits.
 VALUES = {"psnr_dic": ("PSNR", 2), "lpips": ("LPIPS", 3), "landmark_distance": ("landmarks, px", 2), "identity": ("identity", 3)}
 JPEG = (90, 60, 30)
+#: The network whose values are shown in full.
+FIRST = "WNet"
+#: By the face's name: those of VALUES.
+Values = dict[str, np.ndarray]
 
 INTRODUCTION = """# Where the networks fail
 
 `{command}`
 wrote this page: {sets}. Nothing was trained or chosen by these tables. Networks, metrics and protocol
-(`dic`) are those of the [model zoo](../../MODEL_ZOO.md), without the networks that were trained on from another one.
+(`dic`) are those of the [model zoo](../../MODEL_ZOO.md), without the networks that were trained on from another one. Theirs is the
+number of images that their cards tell, so tables compare what ships, not designs.
 
 Groups come from the set's parsing maps, made by our own parser, which makes mistakes, and from simple statistics of the HR face.
 **Skin tone is measured from pixels, as the individual typology angle of the median skin colour. It includes the light and the white
@@ -128,28 +134,19 @@ def members(test_set: TestSet) -> dict[str, list[str]]:
     return {name: found[name] for name in GROUPS if len(found[name]) >= FEWEST}
 
 
-def read_values(folder: Path) -> dict[tuple[str, int], dict[str, dict[str, list[float]]]]:
-    """per_image.csv: (set, scale) to network to face to the values of VALUES."""
-    path, found = folder / "per_image.csv", defaultdict(lambda: defaultdict(dict))
-    if not path.exists():
-        sys.exit(f"there is no {path}: run scripts/zoo/model_zoo.py --out {folder} with the same --sets first")
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            values = [float(row[column] or "nan") for column in VALUES]
-            found[row["set"], int(row["scale"])][row["network"]][row["image"]] = values
-    return found
+def values_of(found: Results, test_set: str, scale: int) -> dict[str, Values]:
+    """By the network's name."""
+    columns, keys = [found.column(column) for column in VALUES], next(s.keys for s in found.sets if s.name == test_set)
+    return {network.name: dict(zip(keys, found.values[test_set, scale, network.name][:, columns])) for network in found.at(scale)}
 
 
-def group_table(of: dict[str, list[str]], values: dict[str, dict[str, list[float]]], first: str) -> str:
+def group_table(of: dict[str, list[str]], values: dict[str, Values], first: str) -> str:
     """One row a group: bicubic and the first network by all metrics, the other networks by what ``first`` is ahead of them."""
     others = [name for name in values if name not in (first, "Bicubic")]
     header = ["group", "faces", "Bicubic PSNR, dB", *(f"{first} {title}" for title, _ in VALUES.values()), "gain over Bicubic, dB"]
     header += [f"over {name}, dB" for name in others]
     rows = []
     for group, keys in of.items():
-        missing = [key for key in keys if any(key not in values[name] for name in values)]
-        if missing:
-            sys.exit(f"the benchmark lacks the face {missing[0]}: run scripts/zoo/model_zoo.py again without --limit")
         column = {name: np.array([values[name][key] for key in keys]) for name in values}
         own = [f"{np.nanmean(column[first][:, i]):.{digits}f}" for i, (_, digits) in enumerate(VALUES.values())]
         ahead = [interval(column[first][:, 0] - column[name][:, 0]) for name in ("Bicubic", *others)]
@@ -200,49 +197,48 @@ def changed_table(test_set: TestSet, scale: int, nets: dict[str, Source], faces:
     return table(["input", *(f"{name} PSNR, dB / LPIPS" for name in nets)], rows)
 
 
-def networks(scale: int) -> dict[str, Source]:
-    """Bicubic and what ships for the scale, by the benchmark's names; without variants."""
-    found = [bicubic(scale), *(open_one(name, None) for name in _plain() if name.endswith(f"_x{scale}"))]
+def networks(names: list[str], scale: int) -> dict[str, Source]:
+    """Bicubic and those for the scale, by the benchmark's names."""
+    found = [bicubic(scale), *(open_one(name, None) for name in names if name.endswith(f"_x{scale}"))]
     return {source.name: source for source in found}
 
 
-def _plain() -> list[str]:
-    """What ships, but not what was trained on from another network, nor what model_zoo.py measures among a queue alone."""
-    names = [name for name in list_pretrained() if "_sharp_" not in name and "_real_" not in name]
-    return [name for name in names if metadata.QUEUE not in metadata.texts(shipped.path(name))]
-
-
-def document(args: argparse.Namespace) -> str:
+def document(args: argparse.Namespace, command: str) -> str:
     """The whole page."""
-    values, parts = read_values(args.benchmark), []
     need_all()
-    scales = sorted({int(name.rpartition("_x")[2]) for name in _plain()}, reverse=True)
+    names, parts = measured.grouped(), []
+    scales = sorted({int(name.rpartition("_x")[2]) for name in names}, reverse=True)
     sets = open_sets(args.sets, scales)
     of = {test_set.name: members(test_set) for test_set in sets}
+    found = {}
+    for entry, test_set in zip(args.sets, sets):  # by itself, so that what is known of one set is not measured with another
+        out = str(args.benchmark / "groups" / test_set.name)
+        found[test_set.name] = measured.measure(
+            names, [entry], out, command, args.write, measured.METRICS, new=True, workers=args.workers
+        )
     for scale in scales:
-        nets = networks(scale)
-        first = "WNetLite" if "WNetLite" in nets else next(name for name in nets if name != "Bicubic")
+        nets = networks(names, scale)
+        first = FIRST if FIRST in nets else next(name for name in nets if name != "Bicubic")
         for test_set in sets:
-            known = {name: values[test_set.name, scale].get(name, {}) for name in nets}
+            known = values_of(found[test_set.name], test_set.name, scale)
             parts += [f"## {test_set.name}, x{scale}", group_table(of[test_set.name], known, first)]
             parts.append(f"Of its first {min(args.faces, len(test_set.keys))} faces:")
             parts.append(changed_table(test_set, scale, nets, args.faces))
     faces = "; ".join(f"{s.name}, {len(s.keys):,} faces" for s in sets)
-    command = f"python scripts/zoo/zoo_groups.py --sets {' '.join(args.sets)} --benchmark {args.benchmark}"
     return INTRODUCTION.format(command=command, sets=faces) + "\n\n".join(parts) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="as scripts/zoo/model_zoo.py had them")
-    parser.add_argument(
-        "--benchmark", type=Path, default=Path("zoo_benchmark"), metavar="DIR", help="--out of scripts/zoo/model_zoo.py"
-    )
-    parser.add_argument("--faces", type=int, default=200, help="faces of each set whose input is changed (default: 200)")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "groups.md")
+    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="with maps, as scripts/zoo/model_zoo.py takes them")
+    parser.add_argument("--benchmark", type=Path, default=Path("zoo_benchmark"), help="its cache (default: %(default)s)")
+    parser.add_argument("--faces", type=int, default=100, help="faces of each set whose input is changed (default: 100)")
+    parser.add_argument("--workers", type=int, metavar="N")
+    parser.add_argument("--write", type=Path, default=ROOT, metavar="DIR", help="root of what is written (default: the repository)")
     args = parser.parse_args()
-    disk.write_text(args.out, document(args))
-    print(args.out)
+    page = args.write / "docs" / "results" / "groups.md"
+    disk.write_text(page, document(args, shlex.join(["python", "scripts/zoo/zoo_groups.py", *sys.argv[1:]])))
+    print(page)
     return 0
 
 

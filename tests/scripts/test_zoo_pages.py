@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import PATIENCE, SCRIPTS, load_script, write_set
+from tests.conftest import load_script, write_set
 from wnet_arch import create_network, list_pretrained
+from wnet_arch.benchmark import command
 from wnet_arch.data.face_parsing_dataset import reduce_bicubic
 from wnet_arch.faces import labels
 from wnet_arch.inference.sources import bicubic
@@ -21,11 +22,6 @@ from wnet_arch.inference.test_sets import open_set
 from wnet_arch.metrics import protocols
 from wnet_arch.weights import metadata, shipped
 from wnet_arch.weights.checkpoint import read_state_dict
-
-
-def run(folder: Path, script: str, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(SCRIPTS / "zoo" / f"{script}.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -165,16 +161,42 @@ def test_changed_inputs_are_compared_with_what_they_should_become(groups, faces)
     assert text.count("\n") == 2 + len(groups.JPEG) + 1
 
 
-def test_groups_are_of_networks_that_the_benchmark_has_together(groups):
-    plain, queued = groups._plain(), {name for name in list_pretrained() if metadata.QUEUE in metadata.texts(shipped.path(name))}
+def test_groups_are_of_networks_that_were_trained_for_clean_faces_and_by_themselves(groups):
+    plain, queued = groups.measured.grouped(), {n for n in list_pretrained() if metadata.QUEUE in metadata.texts(shipped.path(n))}
     assert "wnet_x8" in plain
     assert not [name for name in plain if name in queued or "_real_" in name]
     if "srcnn_x8" in list_pretrained():
         assert "srcnn_x8" in queued
 
 
-def test_the_groups_page_needs_the_benchmark(tmp_path, faces):
-    found = run(tmp_path, "zoo_groups", "--sets", faces, "--out", tmp_path / "groups.md")
-    assert found.returncode == 1
-    assert "run scripts/zoo/model_zoo.py --out zoo_benchmark with the same --sets first" in found.stderr
-    assert not (tmp_path / "groups.md").exists()
+def test_the_groups_page_measures_what_no_file_has_values_of(groups, tmp_path, faces, monkeypatch):
+    names, measured = ["wnet_x8", "wnet_lite_real_x8"], []
+
+    def watched(job, *args, run=command.runner.run):
+        measured.append((job.sets[0].name, [source.name for source in job.sources]))
+        return run(job, *args)
+
+    def call(*sets: str) -> str:
+        arguments = ["--sets", *sets, "--write", tmp_path, "--benchmark", tmp_path / "bench", "--faces", 1, "--workers", 1]
+        monkeypatch.setattr(sys, "argv", ["zoo_groups.py", *map(str, arguments)])
+        assert groups.main() == 0
+        return (tmp_path / "docs/results/groups.md").read_text(encoding="utf-8")
+
+    monkeypatch.setattr(groups.measured, "grouped", lambda: names)
+    monkeypatch.setattr(groups.measured, "METRICS", ("lpips",))
+    monkeypatch.setattr(groups, "VALUES", {key: groups.VALUES[key] for key in ("psnr_dic", "lpips")})
+    monkeypatch.setattr(groups, "FEWEST", 1)
+    monkeypatch.setattr(command.runner, "run", watched)
+    call(f"here={faces}")
+    text = call(f"here={faces}", f"there={faces}")
+    assert measured == [("here", ["Bicubic", "WNet", "wnet_lite_real"]), ("there", ["Bicubic", "WNet", "wnet_lite_real"])]
+    assert f"`python scripts/zoo/zoo_groups.py --sets here={faces} there={faces} --write" in text
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| all | ")]
+    values = tmp_path / "docs/results/faces/there"
+    means = {}
+    for name in (*names, "bicubic_x8"):
+        with (values / f"{name}.csv").open() as file:
+            next(file)
+            means[name] = np.mean([float(row["psnr_dic"]) for row in csv.DictReader(file)])
+    assert [row[1:4] for row in rows] == 2 * [["4", f"{means['bicubic_x8']:.2f}", f"{means['wnet_x8']:.2f}"]]
+    assert rows[1][-1].startswith(f"{means['wnet_x8'] - means['wnet_lite_real_x8']:+.2f} [")

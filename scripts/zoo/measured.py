@@ -18,7 +18,7 @@ METRICS = ("lpips", "landmarks", "identity", "parsing")
 
 def measure(
     names: list[str], sets: list[str], out: str, command: str, root: Path, metrics: Sequence[str],
-    *, new: bool, limit: int | None = None, workers: int | None = None,
+    *, new: bool, keep: bool = True, limit: int | None = None, workers: int | None = None,
 ) -> Results:  # fmt: skip
     """Bicubic enlargement and ``names`` on all sets.
 
@@ -26,6 +26,7 @@ def measure(
         names: entries of networks, as `wnet benchmark --networks` takes them.
         root: of the repository, below which the values of every face are.
         new: measure only what these have no values of.
+        keep: add what was measured to them.
     """
     folder = root / face_values.FOLDER
     options = BenchmarkOptions(
@@ -34,7 +35,8 @@ def measure(
         baseline=_baseline(names), limit=limit, workers=workers, paper=True, known=face_values.known(folder) if new else None,
     )  # fmt: skip
     found = benchmark(options, command)[0]
-    face_values.write(found, folder)
+    if keep:
+        face_values.write(found, folder)
     return found
 
 

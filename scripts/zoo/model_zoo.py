@@ -166,7 +166,8 @@ def write_card(args: argparse.Namespace, command: str, names: list[str]) -> int:
     if args.card not in names:
         sys.exit(f"--card {args.card}: there is no such network{did_you_mean(args.card, names)}")
     source, photos = open_one(args.card, None), photos_of(args.card, args.degraded)
-    found = measure(args, command, [args.card], str(Path(args.out) / args.card), args.limit) if source.scale > 1 else None
+    out = str(Path(args.out) / args.card)  # values of its faces wait as well: a queue measures on a set that no page has
+    found = measure(args, command, [args.card], out, args.limit, keep=False) if source.scale > 1 else None
     card = (manifest_of(args.card).parent if args.write == ROOT else args.write) / f"{args.card}.md"
     text = model_card(found, args.card, source, command, photos)
     disk.write_text(card, text.replace("**", "").replace("<u>", "").replace("</u>", ""))
@@ -178,10 +179,12 @@ def photos_of(name: str, degraded: Path) -> str:
     return section(name, degraded / name, manifest_of(name).with_name(f"{name}.md"))
 
 
-def measure(args: argparse.Namespace, command: str, names: list[str], out: str, limit: int | None) -> results.Results:
+def measure(
+    args: argparse.Namespace, command: str, names: list[str], out: str, limit: int | None, keep: bool = True
+) -> results.Results:
     return measured.measure(
-        names, args.sets, out, command, args.write, args.metrics, new=args.new, limit=limit, workers=args.workers
-    )  # fmt: skip
+        names, args.sets, out, command, args.write, args.metrics, new=args.new, keep=keep, limit=limit, workers=args.workers
+    )
 
 
 def write_report(args: argparse.Namespace, found: results.Results, out: str) -> None:

@@ -323,6 +323,7 @@ def test_a_network_that_has_just_come_gets_its_card_alone(ship, tmp_path, face_s
     monkeypatch.setattr(sys, "argv", ["model_zoo.py", *map(str, arguments)])
     assert zoo.main() == 0
     assert [path.name for path in tmp_path.glob("*.md")] == ["wnet_lite_x8.md"]
+    assert not (tmp_path / "docs").exists()
     card = (tmp_path / "wnet_lite_x8.md").read_text(encoding="utf-8")
     psnr = results.load(tmp_path / "bench" / "wnet_lite_x8").score("celeba_val", 8, "WNetLite", "psnr_dic").mean
     assert f"{psnr:.2f}" in card

@@ -134,10 +134,11 @@ def members(test_set: TestSet) -> dict[str, list[str]]:
     return {name: found[name] for name in GROUPS if len(found[name]) >= FEWEST}
 
 
-def values_of(found: Results, test_set: str, scale: int) -> dict[str, Values]:
-    """By the network's name."""
-    columns, keys = [found.column(column) for column in VALUES], next(s.keys for s in found.sets if s.name == test_set)
-    return {network.name: dict(zip(keys, found.values[test_set, scale, network.name][:, columns])) for network in found.at(scale)}
+def values_of(found: Results, scale: int) -> dict[str, Values]:
+    """Of a benchmark on one set, by the network's name."""
+    columns, faces = [found.column(column) for column in VALUES], found.sets[0]
+    tables = {network.name: found.values[faces.name, scale, network.name] for network in found.at(scale)}
+    return {name: dict(zip(faces.keys, values[:, columns])) for name, values in tables.items()}
 
 
 def group_table(of: dict[str, list[str]], values: dict[str, Values], first: str) -> str:
@@ -220,8 +221,8 @@ def document(args: argparse.Namespace, command: str) -> str:
         nets = networks(names, scale)
         first = FIRST if FIRST in nets else next(name for name in nets if name != "Bicubic")
         for test_set in sets:
-            known = values_of(found[test_set.name], test_set.name, scale)
-            parts += [f"## {test_set.name}, x{scale}", group_table(of[test_set.name], known, first)]
+            values = values_of(found[test_set.name], scale)
+            parts += [f"## {test_set.name}, x{scale}", group_table(of[test_set.name], values, first)]
             parts.append(f"Of its first {min(args.faces, len(test_set.keys))} faces:")
             parts.append(changed_table(test_set, scale, nets, args.faces))
     faces = "; ".join(f"{s.name}, {len(s.keys):,} faces" for s in sets)
